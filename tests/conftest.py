@@ -1,0 +1,62 @@
+"""Fixtures and options that every test module shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA_VARIABLE = "FASTMLP_DATA"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full-grid", action="store_true", help="also run the whole grid of parity (many minutes)"
+    )
+    parser.addoption("--soak", action="store_true", help="also run the ten-minute soak test")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is asked for by name only, and say how to ask for it."""
+    options = {"full_grid": "--full-grid", "soak": "--soak"}
+    jit_disabled = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    for item in items:
+        for marker, option in options.items():
+            if marker in item.keywords and not config.getoption(option):
+                item.add_marker(pytest.mark.skip(reason=f"runs with {option} only"))
+        if jit_disabled and "needs_jit" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="NUMBA_DISABLE_JIT is set"))
+
+
+def data_folder(name):
+    """Return the folder of one data set below FASTMLP_DATA, or skip the test."""
+    root = os.environ.get(DATA_VARIABLE)
+    if not root:
+        pytest.skip(f"{DATA_VARIABLE} is not set: it names the folder that holds {name}/")
+    folder = Path(root) / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not exist ({DATA_VARIABLE} names the folder above it)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_home():
+    """Return the folder that FASTMLP_DATA names, or skip the test."""
+    root = os.environ.get(DATA_VARIABLE)
+    if not root or not Path(root).is_dir():
+        pytest.skip(f"{DATA_VARIABLE} does not name a folder: this test needs real data")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def mnist_folder():
+    return data_folder("mnist")
+
+
+@pytest.fixture(scope="session")
+def california_housing_folder():
+    return data_folder("california-housing")
+
+
+@pytest.fixture(scope="session")
+def covertype_folder():
+    return data_folder("covertype")
