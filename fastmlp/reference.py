@@ -1,0 +1,541 @@
+"""A multilayer perceptron in plain NumPy, written to be read.
+
+Everything that fastmlp compiles is here once more, in the order in which one would write it on a
+blackboard. The tests hold the compiled trainer to this file, and the benchmarks measure against it.
+To learn how a network is trained, read it from top to bottom: nothing else is needed.
+
+The network
+-----------
+A network with layers 0, 1, ..., L has ``layer_units = [u_0, u_1, ..., u_L]``: u_0 features come in,
+u_L outputs leave, and the layers between are hidden. From layer l to layer l + 1 leads a matrix of
+weights W_l, of shape (u_l, u_{l+1}), and a vector of biases b_l, of shape (u_{l+1},). scikit-learn
+calls them ``coefs`` and ``intercepts``, and so does this file.
+
+One *step* of training takes a minibatch of n samples, one a row, and does four things::
+
+    forward     a_0 = X,   z_{l+1} = a_l W_l + b_l,   a_{l+1} = activation(z_{l+1})
+    loss        how far a_L, the outputs, are from the targets: one number
+    backward    delta_L = a_L - targets,   delta_l = (delta_{l+1} W_l^T) * activation'(z_l)
+    update      dW_l = a_l^T delta_{l+1} / n,   db_l = mean of delta_{l+1} over the samples,
+                and every parameter moves a little against its gradient
+
+``delta_l`` is the derivative of every sample's loss with respect to z_l. That it is simply
+"outputs minus targets" at the last layer is no accident: each loss here is paired with the one
+output activation (its canonical link) for which everything else cancels.
+
+==================  =================  ============================================================
+loss                output activation  loss of one sample, with outputs p and targets y
+==================  =================  ============================================================
+squared_error       identity           1/2 (p - y)^2 (the mean over several outputs is reported)
+poisson             exp                y log(y / p) - y + p, half the Poisson deviance
+binary_log_loss     logistic           -y log p - (1 - y) log(1 - p), summed over the outputs
+log_loss            softmax            -log p[c], with c the code of the right class
+==================  =================  ============================================================
+
+Conventions, all of them scikit-learn's
+---------------------------------------
+- The loss of a minibatch is the (weighted) mean over its samples, plus the L2 penalty
+  1/2 alpha sum(W^2) / n. With sample weights, n is the sum of the weights. Biases go unpenalised.
+- The gradient is that of the *sum* over the outputs. For ``squared_error`` with k > 1 outputs it is
+  therefore k times the gradient of the data term that is reported.
+- Log-losses clip probabilities to [eps, 1 - eps], where eps is the machine epsilon of the dtype;
+  the gradient doesn't.
+
+Sources: backpropagation, Rumelhart, Hinton and Williams, "Learning representations by
+back-propagating errors", Nature 323 (1986); initial weights, Glorot and Bengio, "Understanding the
+difficulty of training deep feedforward neural networks", AISTATS 2010; Nesterov's momentum,
+Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013;
+Adam, Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+"""
+
+import math
+
+import numpy as np
+
+# --- activations: from z to a, in place ----------------------------------------------------------
+
+
+def identity(z):
+    """Leave z as it is: a = z."""
+
+
+def logistic(z):
+    """Squash z into (0, 1), in place: a = 1 / (1 + exp(-z))."""
+    with np.errstate(
+        over="ignore"
+    ):  # exp(-z) = inf is no accident: 1 / inf = 0 is the right answer
+        np.negative(z, out=z)
+        np.exp(z, out=z)
+    z += 1
+    np.reciprocal(z, out=z)
+
+
+def tanh(z):
+    """Squash z into (-1, 1), in place: a = tanh(z)."""
+    np.tanh(z, out=z)
+
+
+def relu(z):
+    """Cut z off below zero, in place: a = max(z, 0)."""
+    np.maximum(z, 0, out=z)
+
+
+def exponential(z):
+    """Make z positive, in place: a = exp(z)."""
+    np.exp(z, out=z)
+
+
+def softmax(z):
+    """Turn every row of z into probabilities, in place: a_j = exp(z_j) / sum_k exp(z_k)."""
+    z -= z.max(axis=1, keepdims=True)  # changes no quotient, and keeps exp from overflowing
+    np.exp(z, out=z)
+    z /= z.sum(axis=1, keepdims=True)
+
+
+HIDDEN_ACTIVATIONS = {"identity": identity, "logistic": logistic, "tanh": tanh, "relu": relu}
+
+# The output activation that belongs to each loss.
+OUTPUT_ACTIVATIONS = {
+    "squared_error": identity,
+    "poisson": exponential,
+    "binary_log_loss": logistic,
+    "log_loss": softmax,
+}
+
+
+# --- their derivatives: delta *= activation'(z), in place ----------------------------------------
+# Each derivative can be written in terms of a = activation(z), so that z need not be kept.
+
+
+def identity_derivative(a, delta):
+    """Multiply delta by da/dz = 1."""
+
+
+def logistic_derivative(a, delta):
+    """Multiply delta by da/dz = a (1 - a)."""
+    delta *= a
+    delta *= 1 - a
+
+
+def tanh_derivative(a, delta):
+    """Multiply delta by da/dz = 1 - a^2."""
+    delta *= 1 - a * a
+
+
+def relu_derivative(a, delta):
+    """Multiply delta by da/dz = 1 where a > 0, else 0."""
+    np.copyto(delta, 0, where=a == 0)
+
+
+DERIVATIVES = {
+    "identity": identity_derivative,
+    "logistic": logistic_derivative,
+    "tanh": tanh_derivative,
+    "relu": relu_derivative,
+}
+
+
+# --- losses: from targets and outputs to one number ----------------------------------------------
+
+
+def squared_error(targets, outputs, sample_weight=None):
+    """Half the squared error; the mean over the outputs, though the gradient takes their sum."""
+    # targets, outputs: (n, k)
+    return 0.5 * np.average((targets - outputs) ** 2, weights=sample_weight, axis=0).mean()
+
+
+def poisson(targets, outputs, sample_weight=None):
+    """Half the Poisson deviance: y log(y / p) - y + p, where 0 log 0 = 0."""
+    # targets, outputs: (n, k)
+    logarithms = np.zeros_like(outputs)
+    np.log(targets / outputs, out=logarithms, where=targets != 0)
+    deviance = targets * logarithms - targets + outputs
+    return np.average(deviance, weights=sample_weight, axis=0).sum()
+
+
+def binary_log_loss(targets, outputs, sample_weight=None):
+    """Binary cross-entropy, summed over the outputs (more than one: multilabel)."""
+    # targets, outputs: (n, k)
+    epsilon = np.finfo(outputs.dtype).eps
+    p = np.clip(outputs, epsilon, 1 - epsilon)
+    log_likelihood = targets * np.log(p) + (1 - targets) * np.log(1 - p)
+    return -np.average(log_likelihood, weights=sample_weight, axis=0).sum()
+
+
+def log_loss(targets, outputs, sample_weight=None):
+    """Cross-entropy: minus the logarithm of the probability given to the right class."""
+    # targets: (n,) class codes 0 ... k-1; outputs: (n, k)
+    epsilon = np.finfo(outputs.dtype).eps
+    p = outputs[np.arange(len(targets)), targets]
+    return -np.average(np.log(np.clip(p, epsilon, 1 - epsilon)), weights=sample_weight)
+
+
+LOSSES = {
+    "squared_error": squared_error,
+    "poisson": poisson,
+    "binary_log_loss": binary_log_loss,
+    "log_loss": log_loss,
+}
+
+
+# --- the network ---------------------------------------------------------------------------------
+
+
+class ReferenceNetwork:
+    """A multilayer perceptron and its optimiser, in plain NumPy.
+
+    Parameters
+    ----------
+    layer_units : sequence of int
+        Units of every layer: ``[n_features, *hidden, n_outputs]``. No hidden layer is allowed.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        Activation of the hidden layers.
+    loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"}, default="log_loss"
+        Loss, and with it the activation of the output layer.
+    dtype : float32 or float64, default=float64
+        Precision of the parameters and of all the arithmetic.
+    solver : {"sgd", "adam"}, default="sgd"
+        The optimiser.
+    alpha : float, default=1e-4
+        Strength of the L2 penalty on the weights.
+    momentum : float, default=0.9
+        How much of its velocity a parameter keeps from step to step. 0 is plain gradient descent.
+    nesterovs_momentum : bool, default=True
+        Whether momentum looks one step ahead.
+    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
+        Adam's decay rates, and the number that keeps it from dividing by zero.
+
+    Attributes
+    ----------
+    coefs : list of ndarray of shape (fan_in, fan_out)
+        Weights, one matrix for each pair of neighbouring layers; zero until set or drawn.
+    intercepts : list of ndarray of shape (fan_out,)
+        Biases; zero until set or drawn.
+    first_moments, second_moments : list of ndarray
+        Memory of the optimiser, in the order ``coefs + intercepts``: velocities for ``sgd`` (which
+        has no second moments), running means of the gradient and of its square for ``adam``.
+    t : int
+        Adam's steps so far.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp.reference import ReferenceNetwork
+    >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> y = np.array([[0.0], [1.0], [1.0], [0.0]])  # exclusive or
+    >>> network = ReferenceNetwork(
+    ...     [2, 8, 1], activation="tanh", loss="binary_log_loss", solver="adam", alpha=0.0
+    ... )
+    >>> network.initialize(np.random.RandomState(0))
+    >>> for _ in range(200):
+    ...     loss = network.step(X, y, learning_rate=0.1)
+    >>> network.predict(X).round().ravel()
+    array([0., 1., 1., 0.])
+    """
+
+    def __init__(
+        self,
+        layer_units,
+        *,
+        activation="relu",
+        loss="log_loss",
+        dtype=np.float64,
+        solver="sgd",
+        alpha=1e-4,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+    ):
+        if solver not in ("sgd", "adam"):
+            raise ValueError(f"solver must be 'sgd' or 'adam', got {solver!r}.")
+        self.layer_units = [int(units) for units in layer_units]
+        self.activation = activation
+        self.dtype = np.dtype(dtype)
+        self.solver = solver
+        self.alpha = float(alpha)
+        self.momentum = float(momentum)
+        self.nesterovs_momentum = bool(nesterovs_momentum)
+        self.beta_1 = float(beta_1)
+        self.beta_2 = float(beta_2)
+        self.epsilon = float(epsilon)
+
+        self._activate_hidden = HIDDEN_ACTIVATIONS[activation]
+        self._multiply_by_derivative = DERIVATIVES[activation]
+        self._activate_outputs = OUTPUT_ACTIVATIONS[loss]
+        self._loss_name = loss
+
+        pairs = list(zip(self.layer_units[:-1], self.layer_units[1:], strict=True))
+        self._coefs = [np.zeros((fan_in, fan_out), self.dtype) for fan_in, fan_out in pairs]
+        self._intercepts = [np.zeros(fan_out, self.dtype) for _, fan_out in pairs]
+        parameters = self._coefs + self._intercepts
+        self.t = 0
+        self.first_moments = [np.zeros_like(parameter) for parameter in parameters]
+        self.second_moments = [np.zeros_like(p) for p in parameters] if solver == "adam" else []
+        # Room for intermediate results of the update, so that a step allocates less.
+        self._scratch = [np.empty_like(parameter) for parameter in parameters]
+
+    # The network owns its parameters: what is set is copied into its own arrays, in its own dtype.
+
+    @property
+    def coefs(self):
+        """Weights: a list of arrays of shape (fan_in, fan_out)."""
+        return self._coefs
+
+    @coefs.setter
+    def coefs(self, values):
+        for W, value in zip(self._coefs, values, strict=True):
+            W[...] = value
+
+    @property
+    def intercepts(self):
+        """Biases: a list of arrays of shape (fan_out,)."""
+        return self._intercepts
+
+    @intercepts.setter
+    def intercepts(self, values):
+        for b, value in zip(self._intercepts, values, strict=True):
+            b[...] = value
+
+    def initialize(self, random_state):
+        """Draw weights and biases from Glorot and Bengio's uniform distribution.
+
+        The bound sqrt(6 / (fan_in + fan_out)) keeps the variance of activations and of deltas about
+        the same from layer to layer. scikit-learn draws biases too, in this order, and takes 2 for
+        6 with the logistic function: so does this method, and equal seeds give equal weights.
+
+        Parameters
+        ----------
+        random_state : numpy.random.RandomState
+            The generator.
+        """
+        factor = 2.0 if self.activation == "logistic" else 6.0
+        for W, b in zip(self._coefs, self._intercepts, strict=True):
+            fan_in, fan_out = W.shape
+            bound = math.sqrt(factor / (fan_in + fan_out))
+            W[...] = random_state.uniform(-bound, bound, (fan_in, fan_out))
+            b[...] = random_state.uniform(-bound, bound, fan_out)
+
+    def forward(self, X):
+        """Compute the activations of every layer.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n, n_features)
+            A minibatch, one sample a row.
+
+        Returns
+        -------
+        list of ndarray
+            ``[a_0, a_1, ..., a_L]``; a_0 is X, a_L are the outputs.
+        """
+        a = X.astype(self.dtype, copy=False)  # (n, u_0)
+        activations = [a]
+        last = len(self._coefs) - 1
+        for layer, (W, b) in enumerate(zip(self._coefs, self._intercepts, strict=True)):
+            z = a @ W  # (n, u_l) (u_l, u_{l+1}) -> (n, u_{l+1})
+            z += b
+            activate = self._activate_outputs if layer == last else self._activate_hidden
+            activate(z)  # in place: from here on z holds a_{l+1}
+            a = z
+            activations.append(a)
+        return activations
+
+    def predict(self, X):
+        """Compute the outputs, of shape (n, n_outputs): probabilities or predicted values."""
+        return self.forward(X)[-1]
+
+    def loss(self, activations, targets, sample_weight=None):
+        """Compute the loss of a minibatch as scikit-learn reports it, L2 penalty included.
+
+        Parameters
+        ----------
+        activations : list of ndarray
+            What :meth:`forward` returned.
+        targets : ndarray of shape (n, n_outputs), or (n,) class codes for ``log_loss``
+            What the outputs should have been.
+        sample_weight : ndarray of shape (n,), optional
+            How much each sample counts.
+
+        Returns
+        -------
+        float
+        """
+        data_term = LOSSES[self._loss_name](targets, activations[-1], sample_weight)
+        n = len(targets) if sample_weight is None else sample_weight.sum()
+        squares = sum(np.vdot(W, W) for W in self._coefs)
+        return float(data_term + 0.5 * self.alpha * squares / n)
+
+    def gradient(self, X, targets, sample_weight=None):
+        """Compute the loss of a minibatch, and its gradient by backpropagation.
+
+        Parameters
+        ----------
+        X, targets, sample_weight
+            As for :meth:`forward` and :meth:`loss`.
+
+        Returns
+        -------
+        loss : float
+            The number that is reported.
+        coef_grads, intercept_grads : list of ndarray
+            Derivatives of the loss (of the *sum* over the outputs) by every weight and bias.
+        """
+        activations = self.forward(X)
+        loss = self.loss(activations, targets, sample_weight)
+        n = len(targets) if sample_weight is None else sample_weight.sum()
+
+        # delta at the outputs: a_L - targets, where class code c means a 1 in column c.
+        delta = activations[-1]  # (n, u_L); the outputs have served, so they may be overwritten
+        if self._loss_name == "log_loss":
+            delta[np.arange(len(targets)), targets] -= 1
+        else:
+            delta -= targets
+        if sample_weight is not None:
+            delta *= sample_weight[:, np.newaxis]
+
+        coef_grads = [None] * len(self._coefs)
+        intercept_grads = [None] * len(self._coefs)
+        for layer in reversed(range(len(self._coefs))):
+            a, W = activations[layer], self._coefs[layer]
+
+            dW = a.T @ delta  # (u_l, n) (n, u_{l+1}) -> (u_l, u_{l+1})
+            if self.alpha != 0:
+                dW += self.alpha * W
+            dW /= n
+            db = delta.sum(axis=0)  # (u_{l+1},)
+            db /= n
+            coef_grads[layer], intercept_grads[layer] = dW, db
+
+            if layer > 0:  # the inputs need no delta: nothing below them is to be learnt
+                delta = delta @ W.T  # (n, u_{l+1}) (u_{l+1}, u_l) -> (n, u_l)
+                self._multiply_by_derivative(a, delta)
+        return loss, coef_grads, intercept_grads
+
+    def update(self, coef_grads, intercept_grads, learning_rate):
+        """Move every parameter against its gradient, by the rule of the solver.
+
+        Parameters
+        ----------
+        coef_grads, intercept_grads : list of ndarray
+            What :meth:`gradient` returned; left as they are.
+        learning_rate : float
+            Length of the step. For Adam it is the rate before bias correction.
+        """
+        gradients = [*coef_grads, *intercept_grads]
+        if self.solver == "sgd":
+            self._update_sgd(gradients, float(learning_rate))
+        else:
+            self._update_adam(gradients, float(learning_rate))
+
+    def _update_sgd(self, gradients, learning_rate):
+        """Gradient descent with momentum mu and rate eta.
+
+        ::
+
+            velocity = mu velocity - eta gradient
+            parameter += velocity                          (classical momentum)
+            parameter += mu velocity - eta gradient        (Nesterov: the next velocity, foreseen)
+        """
+        parameters = self._coefs + self._intercepts
+        for parameter, gradient, velocity, scratch in zip(
+            parameters, gradients, self.first_moments, self._scratch, strict=True
+        ):
+            np.multiply(gradient, learning_rate, out=scratch)
+            velocity *= self.momentum
+            velocity -= scratch
+            if self.nesterovs_momentum:
+                parameter -= scratch
+                np.multiply(velocity, self.momentum, out=scratch)
+                parameter += scratch
+            else:
+                parameter += velocity
+
+    def _update_adam(self, gradients, learning_rate):
+        """Adam, with the bias correction folded into the rate and epsilon outside the root.
+
+        ::
+
+            t += 1
+            m = beta_1 m + (1 - beta_1) gradient
+            v = beta_2 v + (1 - beta_2) gradient^2
+            rate = learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t)
+            parameter -= rate m / (sqrt(v) + epsilon)
+
+        m and v begin at zero, so at first they are too small, by the factors 1 - beta^t: that is
+        the bias which the rate corrects.
+        """
+        self.t += 1
+        rate = learning_rate * math.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
+        parameters = self._coefs + self._intercepts
+        for parameter, gradient, m, v, scratch in zip(
+            parameters,
+            gradients,
+            self.first_moments,
+            self.second_moments,
+            self._scratch,
+            strict=True,
+        ):
+            np.multiply(gradient, 1 - self.beta_1, out=scratch)
+            m *= self.beta_1
+            m += scratch
+
+            np.multiply(gradient, gradient, out=scratch)
+            scratch *= 1 - self.beta_2
+            v *= self.beta_2
+            v += scratch
+
+            np.sqrt(v, out=scratch)
+            scratch += self.epsilon
+            np.divide(m, scratch, out=scratch)
+            scratch *= rate
+            parameter -= scratch
+
+    def step(self, X, targets, learning_rate, sample_weight=None):
+        """Train on one minibatch: forward, loss, backward, update.
+
+        Returns
+        -------
+        float
+            The loss before the update. A minibatch whose weights are all zero teaches nothing: no
+            update, no loss, and Adam's step doesn't advance.
+        """
+        if sample_weight is not None and not np.any(sample_weight):
+            return 0.0
+        loss, coef_grads, intercept_grads = self.gradient(X, targets, sample_weight)
+        self.update(coef_grads, intercept_grads, learning_rate)
+        return loss
+
+    def train_epoch(self, X, targets, order, batch_size, learning_rate, sample_weight=None):
+        """Train on every sample once, minibatch by minibatch.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            All the samples.
+        targets : ndarray of shape (n_samples, n_outputs), or (n_samples,) class codes
+            All the targets.
+        order : ndarray of int, or None
+            Rows in the order in which to visit them; None is the order in which they stand.
+        batch_size : int
+            Samples of a minibatch. The last one takes what is left over.
+        learning_rate : float
+            Rate of all the epoch's steps.
+        sample_weight : ndarray of shape (n_samples,), optional
+            How much each sample counts.
+
+        Returns
+        -------
+        float
+            The mean loss over the samples, each taken before the update of its own minibatch.
+        """
+        n_samples = X.shape[0] if order is None else len(order)
+        total = 0.0
+        for start in range(0, n_samples, batch_size):
+            stop = min(start + batch_size, n_samples)
+            batch = slice(start, stop) if order is None else order[start:stop]
+            weights = None if sample_weight is None else sample_weight[batch]
+            loss = self.step(X[batch], targets[batch], learning_rate, weights)
+            total += loss * (stop - start)
+        return total / n_samples
