@@ -1,0 +1,179 @@
+"""What the machine could do at best: fused multiply-adds a second, and bytes a second.
+
+A share of peak is only worth reading when the peak was measured in the same run, on the same cores:
+virtual machines drift. ``python -m bench.peak`` prints both figures.
+"""
+
+import argparse
+import math
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import binding, ir
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+WORK_SECONDS = 0.03
+
+
+def vector_bytes() -> int:
+    """Return the bytes of the widest vector in which this processor multiplies and adds."""
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    if features.get("avx"):
+        return 32
+    return 16
+
+
+def n_chains() -> int:
+    """Return how many independent accumulators hide the latency without leaving the registers."""
+    return 24 if vector_bytes() == 64 else 12
+
+
+VECTOR_BYTES = vector_bytes()
+N_CHAINS = n_chains()
+
+
+@intrinsic
+def fma_chains(typingctx: Any, iterations: Any, start: Any) -> Any:
+    """Emit N_CHAINS independent chains of acc = acc * factor + addend, and sum them at the end."""
+    signature = start(iterations, start)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        scalar = context.get_value_type(signature.return_type)
+        bits = signature.return_type.bitwidth
+        lanes = VECTOR_BYTES * 8 // bits
+        vector = ir.VectorType(scalar, lanes)
+        fma = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [vector, vector, vector]),
+            f"llvm.fma.v{lanes}f{bits}",
+        )
+        factor = ir.Constant(vector, [0.5] * lanes)
+        addend = ir.Constant(vector, [1.0] * lanes)
+        seed = ir.Constant(vector, ir.Undefined)
+        for lane in range(lanes):
+            seed = builder.insert_element(
+                seed, arguments[1], ir.Constant(ir.IntType(32), lane), name="seed"
+            )
+        accumulators = []
+        for chain in range(N_CHAINS):
+            accumulator = cgutils.alloca_once(builder, vector, name=f"chain_{chain}")
+            offset = ir.Constant(vector, [float(chain)] * lanes)
+            builder.store(builder.fadd(seed, offset), accumulator)
+            accumulators.append(accumulator)
+        with cgutils.for_range(builder, arguments[0]):
+            for accumulator in accumulators:
+                value = builder.call(fma, [builder.load(accumulator), factor, addend])
+                builder.store(value, accumulator)
+        total = ir.Constant(scalar, 0.0)
+        for accumulator in accumulators:
+            value = builder.load(accumulator)
+            for lane in range(lanes):
+                element = builder.extract_element(value, ir.Constant(ir.IntType(32), lane))
+                total = builder.fadd(total, element)
+        return total
+
+    return signature, codegen
+
+
+@numba.njit(nogil=True)
+def run_chains(iterations: Any, start: Any) -> Any:
+    """Run the chains; returns their sum, so that nothing can be optimised away."""
+    return fma_chains(iterations, start)
+
+
+@numba.njit(nogil=True, fastmath={"contract", "nsz"})
+def triad(out: Any, a: Any, b: Any, scale: Any) -> None:
+    """STREAM's triad: out = a + scale * b."""
+    # out, a, b: (n,)
+    for i in range(out.shape[0]):
+        out[i] = a[i] + scale * b[i]
+
+
+def in_threads(n_threads: int, work: Callable[[int], None]) -> float:
+    """Run ``work(0) ... work(n_threads - 1)`` at once; returns the seconds until all are done."""
+    barrier = threading.Barrier(n_threads + 1)
+
+    def body(index: int) -> None:
+        barrier.wait()
+        work(index)
+
+    threads = [threading.Thread(target=body, args=(i,)) for i in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    barrier.wait()
+    start = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - start
+
+
+def flops_per_iteration(dtype: Any) -> int:
+    """Return the floating-point operations of one turn of the loop of :func:`run_chains`."""
+    return N_CHAINS * (VECTOR_BYTES // np.dtype(dtype).itemsize) * 2
+
+
+@cache
+def checked_iterations(dtype_name: str) -> int:
+    """Check the kernel's result, and return how many iterations take about WORK_SECONDS."""
+    scalar = np.dtype(dtype_name).type
+    lanes = VECTOR_BYTES // np.dtype(dtype_name).itemsize
+    # acc -> acc / 2 + 1, from 3 + chain: after k turns 2 + (1 + chain) / 2^k.
+    turns = 10
+    expected = lanes * sum(2 + (1 + chain) / 2.0**turns for chain in range(N_CHAINS))
+    result = float(run_chains(turns, scalar(3)))
+    if not math.isclose(result, expected, rel_tol=1e-5):
+        raise AssertionError(f"the peak kernel computes {result}, not {expected}")
+    iterations = 100_000
+    start = time.perf_counter()
+    run_chains(iterations, scalar(3))
+    return max(1000, int(iterations * WORK_SECONDS / (time.perf_counter() - start)))
+
+
+def fma_peak(dtype: Any, n_threads: int) -> float:
+    """Measure GFLOP/s of nothing but fused multiply-adds on registers, on ``n_threads`` threads."""
+    dtype = np.dtype(dtype)
+    iterations = checked_iterations(dtype.name)
+    scalar = dtype.type(3)
+    seconds = in_threads(n_threads, lambda index: run_chains(iterations, scalar))
+    return n_threads * iterations * flops_per_iteration(dtype) / seconds / 1e9
+
+
+def memory_bandwidth(n_threads: int, mebibytes: int = 128, repeats: int = 5) -> float:
+    """Measure GB/s of the triad on arrays that fit in no cache; the best of a few runs."""
+    n = mebibytes * 2**20 // 8 // n_threads
+    arrays = [[np.ones(n) for _ in range(3)] for _ in range(n_threads)]
+    triad(*arrays[0], 3.0)
+    seconds = min(
+        in_threads(n_threads, lambda index: triad(*arrays[index], 3.0)) for _ in range(repeats)
+    )
+    if arrays[0][0][0] != 4.0:
+        raise AssertionError("the triad computes something else")
+    return 3 * 8 * n * n_threads / seconds / 1e9
+
+
+def main() -> None:
+    """Print the peaks of one thread and of all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", help="default: 1 and all")
+    arguments = parser.parse_args()
+    for n_threads in arguments.threads or sorted({1, numba.config.NUMBA_NUM_THREADS}):
+        for dtype in ("float32", "float64"):
+            best = [fma_peak(dtype, n_threads) for _ in range(15)]
+            print(
+                f"{n_threads} threads, {dtype}: {np.median(best):.1f} GFLOP/s "
+                f"(quartiles {np.quantile(best, 0.25):.1f} to {np.quantile(best, 0.75):.1f}), "
+                f"vectors of {VECTOR_BYTES} bytes"
+            )
+        print(f"{n_threads} threads: triad {memory_bandwidth(n_threads):.1f} GB/s")
+
+
+if __name__ == "__main__":
+    main()
