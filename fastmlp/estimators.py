@@ -1,0 +1,372 @@
+"""What classifier and regressor share: one fit, from the user's arrays to fitted attributes."""
+
+import operator
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from fastmlp.callbacks import fit_tasks
+from fastmlp.early_stopping import Validation, split_indices
+from fastmlp.prediction import LOSS_OF_OUTPUT_ACTIVATION, parameter_dtype, predict_outputs
+from fastmlp.stochastic_optimizers import AdamOptimizer, SGDOptimizer
+from fastmlp.validation import require_range, unchanged_if_refused
+
+STOCHASTIC_SOLVERS = ("sgd", "adam")
+
+
+class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
+    """The common part of :class:`fastmlp.MLPClassifier` and :class:`fastmlp.MLPRegressor`."""
+
+    _optimizer: SGDOptimizer | AdamOptimizer
+    loss_curve_: list[float]
+    validation_scores_: list[float] | None
+
+    _parameter_constraints: ClassVar[dict] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "dtype": [StrOptions({"float32", "float64"}), None],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes,
+        activation,
+        solver,
+        alpha,
+        batch_size,
+        learning_rate,
+        learning_rate_init,
+        power_t,
+        max_iter,
+        loss,
+        shuffle,
+        random_state,
+        tol,
+        verbose,
+        warm_start,
+        momentum,
+        nesterovs_momentum,
+        early_stopping,
+        validation_fraction,
+        beta_1,
+        beta_2,
+        epsilon,
+        n_iter_no_change,
+        max_fun,
+        n_threads,
+        dtype,
+    ):
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.n_threads = n_threads
+        self.dtype = dtype
+
+    # --- what classifier and regressor add -------------------------------------------------------
+
+    def _validate_input(self, X, y, incremental, reset, classes):
+        """Check X and y; return X and the targets, encoded."""
+        raise NotImplementedError
+
+    def _count_outputs(self, targets):
+        """Return the units of the last layer."""
+        raise NotImplementedError
+
+    def _choose_out_activation(self):
+        """Return the name of the output activation."""
+        raise NotImplementedError
+
+    def _strata(self, targets):
+        """Return the labels whose proportions a validation split keeps, or None."""
+        raise NotImplementedError
+
+    def _score_outputs(self, targets, outputs, sample_weight):
+        """Score outputs as ``score`` would score the predictions that follow from them."""
+        raise NotImplementedError
+
+    # --- fit -------------------------------------------------------------------------------------
+
+    def _fit(self, X, y, sample_weight=None, incremental=False, classes=None):
+        # Here and not above: a process that only ever loads a model needs no compiler.
+        from fastmlp.lbfgs import train_lbfgs
+        from fastmlp.training import require_finite_parameters, train_stochastic
+
+        as_given = (X, y, sample_weight)
+        with unchanged_if_refused(self):
+            X, targets, sample_weight = self._take_in(X, y, sample_weight, incremental, classes)
+            if self.solver == "lbfgs":
+                plan = self._plan_lbfgs(X, targets, sample_weight)
+            else:
+                plan = self._plan_stochastic(X, targets, sample_weight, incremental)
+
+        tasks = fit_tasks(self, *as_given, max_tasks=1 if incremental else self.max_iter)
+        if self.solver == "lbfgs":
+            train_lbfgs(self, **plan, tasks=tasks)
+        else:
+            train_stochastic(self, **plan, tasks=tasks)
+        require_finite_parameters(self)
+        if tasks is not None:
+            tasks.end_fit()
+        return self
+
+    def _take_in(self, X, y, sample_weight, incremental, classes):
+        """Check the data and make the model ready to be trained on them."""
+        hidden_layer_sizes = self.hidden_layer_sizes
+        if not hasattr(hidden_layer_sizes, "__iter__"):
+            hidden_layer_sizes = [hidden_layer_sizes]
+        hidden_layer_sizes = list(hidden_layer_sizes)
+        if np.any(np.array(hidden_layer_sizes) <= 0):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden_layer_sizes}.")
+
+        first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        X, targets = self._validate_input(X, y, incremental, first_pass, classes)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        if self.early_stopping and incremental and self.solver in STOCHASTIC_SOLVERS:
+            raise ValueError("partial_fit does not support early_stopping=True")
+
+        self._random_state = check_random_state(self.random_state)
+        n_outputs = self._count_outputs(targets)
+        if first_pass:
+            units = [operator.index(size) for size in hidden_layer_sizes]
+            self._initialize([X.shape[1], *units, n_outputs], self._choose_dtype(X))
+        else:
+            self._continue(X.shape[1], n_outputs)
+        return X, targets, sample_weight
+
+    def _choose_dtype(self, X):
+        """Return the dtype of a new model's parameters."""
+        if self.dtype is not None:
+            return np.dtype(self.dtype)
+        return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+
+    def _initialize(self, layer_units, dtype):
+        """Forget an earlier fit and draw the initial parameters."""
+        self._describe(layer_units)
+        self.n_iter_ = 0
+        self.t_ = 0
+        self.coefs_ = []
+        self.intercepts_ = []
+        for fan_in, fan_out in pairwise(layer_units):
+            coef, intercept = self._init_coef(fan_in, fan_out, dtype)
+            self.coefs_.append(coef)
+            self.intercepts_.append(intercept)
+        self.__dict__.pop("_best_coefs", None)
+        self.__dict__.pop("_best_intercepts", None)
+        if self.solver in STOCHASTIC_SOLVERS:
+            self._reset_progress()
+
+    def _describe(self, layer_units):
+        self.n_layers_ = len(layer_units)
+        self.n_outputs_ = layer_units[-1]
+        self.out_activation_ = self._choose_out_activation()
+
+    def _init_coef(self, fan_in, fan_out, dtype):
+        """Draw the weights, then the biases, of one layer: Glorot and Bengio's uniform bound."""
+        factor = 2.0 if self.activation == "logistic" else 6.0
+        bound = np.sqrt(factor / (fan_in + fan_out))
+        coef = self._random_state.uniform(-bound, bound, (fan_in, fan_out))
+        intercept = self._random_state.uniform(-bound, bound, fan_out)
+        return coef.astype(dtype, copy=False), intercept.astype(dtype, copy=False)
+
+    def _reset_progress(self):
+        """Forget losses and scores."""
+        self.loss_curve_ = []
+        self._no_improvement_count = 0
+        self.best_loss_ = None if self.early_stopping else np.inf
+        self.validation_scores_ = [] if self.early_stopping else None
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
+
+    def _continue(self, n_features, n_outputs):
+        """Make ready to go on from the parameters that are there, whoever has set them."""
+        dtype = parameter_dtype(self)
+        self.coefs_ = [_trainable(array, dtype) for array in self.coefs_]
+        self.intercepts_ = [_trainable(array, dtype) for array in self.intercepts_]
+        layer_units = [n_features, *(array.shape[-1] for array in self.coefs_)]
+        layer_units[-1] = n_outputs
+        shapes = [*pairwise(layer_units), *((units,) for units in layer_units[1:])]
+        if [array.shape for array in self.coefs_ + self.intercepts_] != shapes:
+            raise ValueError(
+                f"coefs_ and intercepts_ of shapes "
+                f"{[array.shape for array in self.coefs_ + self.intercepts_]} do not fit X with "
+                f"{n_features} features and y with {n_outputs} outputs."
+            )
+        if not hasattr(self, "n_layers_"):  # parameters set before a first partial_fit
+            self._describe(layer_units)
+            self.n_iter_ = 0
+            self.t_ = 0
+        if self.solver in STOCHASTIC_SOLVERS:
+            if not hasattr(self, "loss_curve_"):  # fitted with lbfgs before
+                self._reset_progress()
+            # An earlier fit may have had the other setting of early_stopping.
+            if self.early_stopping and self.validation_scores_ is None:
+                self.validation_scores_ = []
+                self.best_validation_score_ = -np.inf
+            elif not self.early_stopping and self.best_loss_ is None:
+                self.best_loss_ = np.inf
+
+    def _plan_lbfgs(self, X, targets, sample_weight):
+        """Return the arguments of ``train_lbfgs``."""
+        dtype = np.dtype(np.float64)
+        return {
+            "network": self._make_network(dtype, batch_size=X.shape[0], solver="lbfgs"),
+            "data": self._convert(X, targets, sample_weight, dtype),
+        }
+
+    def _plan_stochastic(self, X, targets, sample_weight, incremental):
+        """Return the arguments of ``train_stochastic``."""
+        from fastmlp.training import choose_batch_size
+
+        dtype = parameter_dtype(self)
+        self._prepare_optimizer(incremental)
+        order = validation = None
+        if self.early_stopping:
+            order, held_out = split_indices(
+                X.shape[0], self.validation_fraction, self._strata(targets), self._random_state
+            )
+            validation = Validation(X, targets, sample_weight, held_out)
+            self._best_coefs = [array.copy() for array in self.coefs_]
+            self._best_intercepts = [array.copy() for array in self.intercepts_]
+        data = self._convert(X, targets, sample_weight, dtype, order)
+        batch_size = choose_batch_size(self.batch_size, data.n_samples)
+        return {
+            "network": self._make_network(
+                dtype, batch_size=batch_size, **self._optimizer.network_options()
+            ),
+            "data": data,
+            "batch_size": batch_size,
+            "validation": validation,
+            "incremental": incremental,
+        }
+
+    def _prepare_optimizer(self, incremental):
+        """Make a new optimiser, unless this is a ``partial_fit`` that has one to go on with."""
+        parameters = self.coefs_ + self.intercepts_
+        if incremental and hasattr(self, "_optimizer") and self._optimizer.fits(parameters):
+            return
+        if self.solver == "sgd":
+            self._optimizer = SGDOptimizer(
+                parameters,
+                self.learning_rate_init,
+                self.learning_rate,
+                self.momentum,
+                self.nesterovs_momentum,
+                self.power_t,
+            )
+        else:
+            self._optimizer = AdamOptimizer(
+                parameters, self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon
+            )
+
+    def _convert(self, X, targets, sample_weight, dtype, order=None):
+        """Bring the data into the form that the core takes."""
+        from fastmlp.gather import as_rows
+        from fastmlp.training import TrainingData
+
+        require_range(X, dtype, "X")
+        if self.out_activation_ != "softmax":  # softmax takes the codes as they are
+            require_range(targets, dtype, "y")
+            targets = np.ascontiguousarray(targets.reshape(len(targets), -1), dtype)
+        if sample_weight is not None:
+            require_range(sample_weight, dtype, "sample_weight")
+            sample_weight = np.ascontiguousarray(sample_weight, dtype)
+        return TrainingData(as_rows(X, dtype), targets, sample_weight, order)
+
+    def _make_network(self, dtype, **options):
+        from fastmlp.network import Network
+
+        return Network(
+            [self.coefs_[0].shape[0], *(array.shape[1] for array in self.coefs_)],
+            activation=self.activation,
+            loss=LOSS_OF_OUTPUT_ACTIVATION[self.out_activation_],
+            dtype=dtype,
+            alpha=float(self.alpha),
+            n_threads=self.n_threads,
+            **options,
+        )
+
+    # --- predict ---------------------------------------------------------------------------------
+
+    def _predict_outputs(self, X):
+        """Check X and return the outputs (n_samples, n_outputs)."""
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        return predict_outputs(self, X)
+
+    def _check_solver(self):
+        if self.solver not in STOCHASTIC_SOLVERS:
+            raise AttributeError(
+                "partial_fit is only available for stochastic"
+                f" optimizers. {self.solver} is not stochastic."
+            )
+        return True
+
+    def __sklearn_tags__(self):
+        """Say what the estimator can do."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _trainable(array: Any, dtype: np.dtype) -> np.ndarray:
+    """Return the array itself if training can write into it, else a copy that it can."""
+    if (
+        isinstance(array, np.ndarray)
+        and array.dtype.kind == "f"
+        and array.dtype.isnative
+        and array.flags.writeable
+    ):
+        return array
+    return np.array(array, dtype)

@@ -1,0 +1,218 @@
+"""Training with a stochastic solver: epochs, schedules, stopping.
+
+The compiled core runs epochs; this file decides how many, at which rate, and what each one means
+for the estimator's fitted attributes. It works on any object that has scikit-learn's names.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp.callbacks import FitTasks
+from fastmlp.early_stopping import Validation
+
+# How many epochs the core is offered in one call. It returns after about a tenth of a second
+# anyhow; this only bounds the vector of rates.
+MAX_EPOCHS_A_CALL = 1024
+# The core's rule counts in 64-bit integers, and scikit-learn allows infinity.
+NEVER = 2**62
+
+NON_FINITE_PARAMETERS = (
+    "Solver produced non-finite parameter weights. The input data may"
+    " contain large values and need to be preprocessed."
+)
+
+
+@dataclass
+class TrainingData:
+    """What a fit trains on, in the form that the core takes.
+
+    Attributes
+    ----------
+    rows : object
+        The samples, as :func:`fastmlp.gather.as_rows` returned them.
+    targets : ndarray
+        Class codes (n_rows,) for softmax, else floats (n_rows, n_outputs).
+    sample_weight : ndarray of shape (n_rows,), or None
+        How much each sample counts.
+    order : ndarray of int64, or None
+        The rows to train on; None means all of them.
+    """
+
+    rows: Any
+    targets: np.ndarray
+    sample_weight: np.ndarray | None
+    order: np.ndarray | None
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of one epoch."""
+        return len(self.targets) if self.order is None else len(self.order)
+
+
+def choose_batch_size(batch_size: Any, n_samples: int) -> int:
+    """Return the rows of a minibatch: at most as many as there are."""
+    if isinstance(batch_size, str):  # "auto"
+        return min(200, n_samples)
+    if batch_size > n_samples:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+            stacklevel=2,
+        )
+    return int(min(batch_size, n_samples))
+
+
+def require_finite_parameters(model: Any, since: str = "") -> None:
+    """Raise scikit-learn's error if a weight or bias is NaN or infinite."""
+    if not all(np.isfinite(array).all() for array in model.coefs_ + model.intercepts_):
+        raise ValueError(NON_FINITE_PARAMETERS + since)
+
+
+def train_stochastic(
+    model: Any,
+    network: Any,
+    data: TrainingData,
+    *,
+    batch_size: int,
+    validation: Validation | None = None,
+    incremental: bool = False,
+    tasks: FitTasks | None = None,
+) -> None:
+    """Train a model for up to ``max_iter`` epochs, or for one if ``incremental``.
+
+    Parameters
+    ----------
+    model : estimator
+        Its fitted attributes are updated; its arrays ``coefs_`` and ``intercepts_`` are written to.
+    network : fastmlp.network.Network
+        Made for the model, without parameters yet.
+    data : TrainingData
+        What to train on.
+    batch_size : int
+        Rows of a minibatch.
+    validation : Validation, optional
+        Score on held-out samples that decides when to stop; it keeps the best parameters.
+    incremental : bool, default=False
+        Whether this is a ``partial_fit``.
+    tasks : FitTasks, optional
+        Callbacks, told of every epoch.
+    """
+    optimizer = model._optimizer
+    network.set_parameters(model.coefs_, model.intercepts_)
+    optimizer.load_into(network)
+
+    # Where something has to happen between two epochs, the core is given one epoch at a time, and
+    # the rule for stopping is applied here.
+    one_by_one = validation is not None or incremental or tasks is not None
+    epochs = network.epochs(
+        data.rows,
+        data.targets,
+        sample_weight=data.sample_weight,
+        order=data.order,
+        batch_size=batch_size,
+        random_state=model._random_state if model.shuffle else None,
+        tol=None if one_by_one else float(model.tol),
+        n_iter_no_change=int(min(model.n_iter_no_change, NEVER)),
+        best_loss=np.inf if one_by_one else model.best_loss_,
+        no_improvement_count=0 if one_by_one else model._no_improvement_count,
+    )
+
+    model.n_iter_ = 0
+    try:
+        while model.n_iter_ < model.max_iter:
+            if tasks is not None and not epochs.mid_epoch:
+                tasks.begin("epoch")
+            n_epochs = 1 if one_by_one else min(model.max_iter - model.n_iter_, MAX_EPOCHS_A_CALL)
+            rates = optimizer.coming_rates(n_epochs, model.t_, data.n_samples)
+            losses = epochs.advance(rates).tolist()
+            if not losses:  # a long epoch: its first rate holds until it ends
+                continue
+            _record_losses(model, losses, data.n_samples)
+
+            if validation is not None:
+                validation.epoch_ended(model, network)
+            elif one_by_one:
+                _count_no_improvement(model)
+            else:
+                model.best_loss_ = float(epochs.best_loss)
+                model._no_improvement_count = int(epochs.no_improvement_count)
+            optimizer.epochs_ended(model.t_)
+
+            if model._no_improvement_count > model.n_iter_no_change:
+                if optimizer.trigger_stopping(
+                    _why_stop(model, validation is not None), model.verbose
+                ):
+                    _end_task(tasks, model, network, validation)
+                    break
+                model._no_improvement_count = 0
+                if not one_by_one:
+                    epochs.no_improvement_count = 0
+
+            if _end_task(tasks, model, network, validation) or incremental:
+                break
+            if validation is None and np.isnan(losses[-1]):
+                # NaN in the weights never leaves them again, so further epochs would be wasted. (A
+                # loss can be NaN while the weights are finite: Poisson with negative targets.)
+                network.get_parameters(model.coefs_, model.intercepts_)
+                require_finite_parameters(
+                    model, f" They were first seen at epoch {model.n_iter_} of this fit, or before."
+                )
+            if model.n_iter_ == model.max_iter:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) "
+                    "reached and the optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+    finally:
+        network.get_parameters(model.coefs_, model.intercepts_)
+        optimizer.save_from(network)
+
+    if validation is not None:
+        model.coefs_ = model._best_coefs
+        model.intercepts_ = model._best_intercepts
+
+
+def _record_losses(model: Any, losses: list[float], n_samples: int) -> None:
+    if model.verbose:
+        for epoch, loss in enumerate(losses, start=model.n_iter_ + 1):
+            print(f"Iteration {epoch}, loss = {loss:.8f}")
+    model.n_iter_ += len(losses)
+    model.t_ += n_samples * len(losses)
+    model.loss_ = losses[-1]
+    model.loss_curve_.extend(losses)
+
+
+def _count_no_improvement(model: Any) -> None:
+    """Apply to the last epoch the rule that the core applies when it runs many of them."""
+    if model.loss_ > model.best_loss_ - model.tol:
+        model._no_improvement_count += 1
+    else:
+        model._no_improvement_count = 0
+    if model.loss_ < model.best_loss_:
+        model.best_loss_ = model.loss_
+
+
+def _why_stop(model: Any, early_stopping: bool) -> str:
+    what = "Validation score" if early_stopping else "Training loss"
+    return (
+        f"{what} did not improve more than tol={model.tol:f}"
+        f" for {model.n_iter_no_change} consecutive epochs."
+    )
+
+
+def _end_task(
+    tasks: FitTasks | None, model: Any, network: Any, validation: Validation | None
+) -> bool:
+    """Tell the callbacks, if there are any, that an epoch has ended; True means: stop here."""
+    if tasks is None:
+        return False
+    network.get_parameters(model.coefs_, model.intercepts_)
+    if validation is None:
+        return tasks.end(model.coefs_, model.intercepts_)
+    return tasks.end(model._best_coefs, model._best_intercepts)

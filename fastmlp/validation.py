@@ -1,0 +1,123 @@
+"""Input of ``fit`` and ``partial_fit``: checks in scikit-learn's words, and targets for the core.
+
+scikit-learn turns every X that is neither float32 nor float64 into float64. The core reads
+integers, booleans and float16 where they lie, so here such an X is checked and left alone; only the
+network that trains on it has scikit-learn's dtype.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import validate_data
+
+
+@contextmanager
+def unchanged_if_refused(model: Any) -> Iterator[None]:
+    """Put the model's attributes back as they were if the block raises."""
+    before = vars(model).copy()
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(before)
+        raise
+
+
+def _read_as_it_is(X: Any) -> bool:
+    """Tell whether the core reads this X without a converted copy, though it isn't float."""
+    if not (type(X) in (np.ndarray, np.memmap) or sparse.issparse(X)):
+        return False
+    return X.dtype.isnative and (X.dtype.kind in "biu" or X.dtype == np.float16)
+
+
+def check_X_y(model: Any, X: Any, y: Any, *, reset: bool, y_numeric: bool) -> tuple[Any, Any]:
+    """Check samples and targets as scikit-learn does, and set ``n_features_in_`` and names.
+
+    Parameters
+    ----------
+    model : estimator
+        Whose ``fit`` this is.
+    X, y
+        What the user gave.
+    reset : bool
+        Whether this fit forgets the features of an earlier one.
+    y_numeric : bool
+        Whether targets are numbers.
+
+    Returns
+    -------
+    X : ndarray or sparse matrix
+        Of the dtype that it had if the core reads that, else float64.
+    y : ndarray or sparse matrix
+        One-dimensional if it was a column.
+    """
+    X, y = validate_data(
+        model,
+        X,
+        y,
+        accept_sparse=["csr", "csc"],
+        multi_output=True,
+        y_numeric=y_numeric,
+        dtype=None if _read_as_it_is(X) else (np.float64, np.float32),
+        reset=reset,
+    )
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    return X, y
+
+
+def require_range(array: Any, dtype: Any, name: str) -> None:
+    """Refuse finite values that would be infinite in ``dtype``.
+
+    Parameters
+    ----------
+    array : ndarray or sparse matrix
+        Finite values.
+    dtype : dtype
+        What the core computes in.
+    name : str
+        What to call the array in the error.
+    """
+    values = array.data if sparse.issparse(array) else array
+    if values.dtype.kind != "f" or values.dtype.itemsize <= np.dtype(dtype).itemsize:
+        return
+    limit = np.finfo(dtype).max
+    if values.size and (values.max() > limit or values.min() < -limit):
+        raise ValueError(
+            f"Input {name} contains infinity or a value too large for {np.dtype(dtype)!r}."
+        )
+
+
+def regression_targets(y: Any) -> np.ndarray:
+    """Return targets as a matrix (n_samples, n_outputs) of numbers."""
+    if sparse.issparse(y):
+        y = y.toarray()
+    if y.dtype.kind not in "biuf":
+        raise TypeError(f"The targets of a regression must be numbers, got dtype {y.dtype}.")
+    return y.reshape(len(y), -1)
+
+
+def class_targets(label_binarizer: LabelBinarizer, y: Any) -> np.ndarray:
+    """Return targets as codes (n_samples,), or as an indicator matrix if they are multilabel.
+
+    ``LabelBinarizer.transform`` makes a dense row of zeros and a one for each sample, which is
+    avoided wherever codes say the same.
+
+    Parameters
+    ----------
+    label_binarizer : LabelBinarizer
+        Fitted; every label in ``y`` is known to it.
+    y : ndarray or sparse matrix
+        Labels.
+    """
+    if y.ndim == 2 or label_binarizer.y_type_.startswith("multilabel"):
+        indicator = label_binarizer.transform(y)
+        # One column: a single label. A row of ones and zeros for each sample is multilabel even if
+        # no two of them stand in one row.
+        return indicator[:, 0] if indicator.shape[1] == 1 else indicator
+    return np.searchsorted(label_binarizer.classes_, y).astype(np.int64, copy=False)
