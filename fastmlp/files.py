@@ -1,0 +1,68 @@
+"""Files that are written whole or not at all."""
+
+import os
+import secrets
+import shutil
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def check_writable(path):
+    """Check that a file could be written, before the work whose result it shall hold.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Raises
+    ------
+    OSError
+        In one sentence, if it couldn't.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder, not a file that could be written.")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{str(path)!r} can't be written: its folder doesn't exist.")
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise PermissionError(f"{str(path)!r} can't be written: permission denied.")
+
+
+@contextmanager
+def replaced_file(path):
+    """Open a file for writing, such that an earlier file of that name is kept until all is well.
+
+    The content goes to a temporary file in the same folder, which takes the name at the end. After
+    an exception, an interrupt or a full disk the earlier file is as it was.
+
+    Parameters
+    ----------
+    path : path
+        The file. What isn't a regular file (a pipe, ``/dev/stdout``) is written directly.
+
+    Yields
+    ------
+    file object
+        Open for writing bytes.
+    """
+    check_writable(path)
+    path = Path(path).resolve()  # replaces what a symbolic link points to, not the link
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
