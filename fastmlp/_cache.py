@@ -1,0 +1,152 @@
+"""The compile cache: where machine code is kept between processes, and why it is never stale or fatal.
+
+Numba's own cache looks only at the file in which a function stands, so an edit in another file would leave old machine
+code in use. Here the folder's name is a digest of every source file of the package, of the versions of Numba, llvmlite
+and Python, and of the processor and the tile in use: whatever changes, another folder is read.
+
+Each file holds a digest of its content. A file that is truncated, damaged or unreadable counts as absent, and a folder
+that cannot be written costs one log line; the kernel is then compiled in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import pickle
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba import config
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+from fastmlp.tiles import TILE
+
+_LOG = logging.getLogger("fastmlp")
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_warned = False
+
+
+def _warn_once(message: str, *arguments: object) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        _LOG.warning(message, *arguments)
+
+
+def cache_root() -> Path:
+    """Return the folder above all versions: ``FASTMLP_CACHE_DIR``, ``NUMBA_CACHE_DIR``, else the user's cache folder."""
+    for variable in ("FASTMLP_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        if os.environ.get(variable):
+            return Path(os.environ[variable]) / "fastmlp"
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    elif sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # Without a home folder expanduser returns its argument unchanged.
+    if not base or base.startswith("~"):
+        base = os.path.join(tempfile.gettempdir(), f"fastmlp-{getattr(os, 'getuid', lambda: 0)()}")
+    return Path(base) / "fastmlp"
+
+
+@functools.cache
+def _version_digest() -> str:
+    """Return the digest of everything that the machine code depends on."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    for fact in (
+        sys.version,
+        numba.__version__,
+        llvmlite.__version__,
+        llvmlite.binding.get_process_triple(),
+        config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
+        config.CPU_FEATURES or llvmlite.binding.get_host_cpu_features().flatten(),
+        str(config.BOUNDSCHECK),
+        TILE.name,
+    ):
+        digest.update(str(fact).encode() + b"\0")
+    return digest.hexdigest()[:20]
+
+
+def cache_directory() -> str:
+    """Return the folder in which this version's machine code is kept."""
+    return str(cache_root() / _version_digest())
+
+
+class KernelCache(_Cache):
+    """Machine code of one kernel, a file per signature."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def cache_path(self) -> str:
+        """The folder of the files."""
+        return cache_directory()
+
+    def _path(self, signature: object) -> Path:
+        key = hashlib.sha256(repr(signature).encode()).hexdigest()[:16]
+        return Path(self.cache_path) / f"{self._name}.{key}.kernel"
+
+    def load_overload(self, sig: object, target_context: Any) -> Any:
+        """Return the compiled function, or None where there is none to be had."""
+        target_context.refresh()
+        try:
+            content = self._path(sig).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _warn_once("fastmlp: cannot read the compile cache (%s); compiling in memory.", error)
+            return None
+        digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(payload).digest() != digest:
+            return None
+        return CompileResult._rebuild(target_context, *pickle.loads(payload))
+
+    def save_overload(self, sig: object, data: Any) -> None:
+        """Write the compiled function, atomically; a failure is logged once and otherwise harmless."""
+        payload = dumps(data._reduce())
+        path = self._path(sig)
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            _warn_once("fastmlp: cannot write the compile cache (%s); compiling in memory.", error)
+
+    def enable(self) -> None:
+        """Do nothing: the cache is always on."""
+
+    def disable(self) -> None:
+        """Do nothing: the cache is always on."""
+
+    def flush(self) -> None:
+        """Remove this kernel's files."""
+        for path in Path(self.cache_path).glob(f"{self._name}.*.kernel"):
+            path.unlink(missing_ok=True)
+
+
+def attach_cache(dispatcher: Any) -> Any:
+    """Give a dispatcher the compile cache; with the JIT disabled it is a plain function and needs none."""
+    if config.DISABLE_JIT:
+        return dispatcher
+    function = dispatcher.py_func
+    module = function.__module__.rpartition(".")[2]
+    dispatcher._cache = KernelCache(f"{module}.{function.__qualname__}")
+    return dispatcher

@@ -1,0 +1,102 @@
+"""The only place where a Numba option is spelled out.
+
+- ``inner`` functions are pieces of kernels: LLVM inlines them into the kernel that calls them.
+- ``kernel`` functions are compiled once per data type, by signature, cached on disk, and called either from Python
+  or, through their address, from other kernels, so that both twins of a driver share one copy of machine code.
+- ``twins`` compiles one source twice, serially and with ``parallel=True``.
+
+Fast-math is the set ``contract`` and ``nsz`` and nothing else. ``nnan`` and ``ninf`` would optimise a NaN away;
+``reassoc``, ``arcp`` and ``afn`` would let two compilations of one formula round differently.
+"""
+
+from __future__ import annotations
+
+import types as python_types
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba import config
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from fastmlp._cache import attach_cache, cache_directory
+
+FASTMATH = {"contract", "nsz"}
+JIT_DISABLED = bool(config.DISABLE_JIT)
+
+_COMMON: dict[str, Any] = {
+    "fastmath": FASTMATH,
+    "error_model": "numpy",
+    "nogil": True,
+}
+
+
+def inner(function: Callable) -> Any:
+    """Compile a piece of a kernel, of whatever types it is called with."""
+    return numba.njit(**_COMMON)(function)
+
+
+def kernel(function: Callable) -> Any:
+    """Compile a kernel whose machine code is cached and shared."""
+    dispatcher = numba.njit(**_COMMON)(function)
+    return attach_cache(dispatcher)
+
+
+def twins(function: Callable) -> tuple[Any, Any]:
+    """Compile one source twice: serial (no threading layer is ever touched) and parallel.
+
+    The parallel twin is a copy under a qualified name of its own, because Numba's key for a cached function leaves
+    out the target options. Loop fusion is off: Numba would merge two ``prange`` loops that stand one after the
+    other, and with them the barrier that the second one needs.
+    """
+    serial = attach_cache(numba.njit(**_COMMON)(function))
+    copy = python_types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__ + "_parallel",
+        function.__defaults__,
+    )
+    copy.__qualname__ = function.__qualname__ + "_parallel"
+    copy.__module__ = function.__module__
+    copy.__doc__ = function.__doc__
+    parallel = attach_cache(numba.njit(parallel={"fusion": False}, **_COMMON)(copy))
+    return serial, parallel
+
+
+def kernel_address(dispatcher: Any, signature: Any) -> Any:
+    """Return the address of a kernel's machine code for one signature, compiled or loaded from the cache if need be.
+
+    With the JIT disabled it is the function itself.
+    """
+    if JIT_DISABLED:
+        return dispatcher
+    dispatcher.compile(signature)
+    compiled = dispatcher.overloads[signature.args]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@intrinsic
+def call_kernel(typingctx: Any, address: Any, arguments: Any) -> Any:
+    """Call the kernel at an address; the arguments, a tuple, must be of the types it was compiled for."""
+    argument_types = tuple(arguments.types)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        values = cgutils.unpack_tuple(builder, args[1], len(argument_types))
+        function_type = context.call_conv.get_function_type(types.none, argument_types)
+        function = builder.inttoptr(args[0], function_type.as_pointer())
+        status, _ = context.call_conv.call_function(
+            builder, function, types.none, argument_types, values
+        )
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(address, arguments), codegen
+
+
+if JIT_DISABLED:
+
+    def call_kernel(function: Callable, arguments: tuple) -> None:
+        """Call the function."""
+        function(*arguments)

@@ -1,0 +1,102 @@
+"""The three products of a dense layer, cut into register tiles, each finished while its tile is in cache.
+
+Offsets are into the workspace; a layer's record says what lies where (see ``layout``). Each function destroys what its
+first line names and nothing else.
+"""
+
+from __future__ import annotations
+
+from fastmlp._jit import inner
+from fastmlp.activations import LOGISTIC, RELU, TANH, activate_tile, differentiate_tile
+from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_rows
+from fastmlp.vectors import lane_count, panel_width
+
+
+@inner
+def tile_vectors(columns, first, lanes):
+    """Return how many vectors of the panel that starts at column `first` hold anything."""
+    return min(VECTORS, (columns - first + lanes - 1) // lanes)
+
+
+@inner
+def tile_rows(remaining):
+    """Return the height of the next tile: MR, or the largest power of two that is left."""
+    if remaining >= MR:
+        return MR
+    rows = 1
+    while 2 * rows <= remaining and 2 * rows < MR:
+        rows *= 2
+    return rows
+
+
+@inner
+def dense_forward(workspace, layer, begin, end, capacity):
+    """A_{l+1} = f(A_l W + b) for samples `begin` to `end`.
+
+    outputs (capacity, fan_out), inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all panels.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
+    finish = layer.activation == TANH or layer.activation == LOGISTIC
+    for first in range(0, layer.fan_out, width):
+        panel = first // width
+        vectors = tile_vectors(layer.fan_out, first, lanes)
+        weights = layer.parameters + panel * (layer.fan_in + 1) * width
+        bias = weights + layer.fan_in * width
+        row = begin
+        while row < end:
+            rows = tile_rows(end - row)
+            out = layer.outputs + (panel * capacity + row) * width
+            multiply_rows(
+                workspace, out, bias, 0, layer.inputs + row * width, capacity * width, weights,
+                layer.fan_in, rows, vectors, floor, -1,
+            )  # fmt: skip
+            if finish:
+                activate_tile(workspace, out, rows, vectors * lanes, layer.activation)
+            row += rows
+
+
+@inner
+def dense_backward_data(workspace, layer, below, begin, end, capacity, zeros):
+    """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`.
+
+    below.deltas (capacity, fan_in), layer.deltas (capacity, fan_out), transposed (fan_out, fan_in), all panels.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    no_floor = workspace.dtype.type(-float("inf"))
+    for first in range(0, layer.fan_in, width):
+        panel = first // width
+        vectors = tile_vectors(layer.fan_in, first, lanes)
+        weights = layer.transposed + panel * layer.fan_out * width
+        row = begin
+        while row < end:
+            rows = tile_rows(end - row)
+            place = (panel * capacity + row) * width
+            out = below.deltas + place
+            activations = below.outputs + place
+            multiply_rows(
+                workspace, out, zeros, 0, layer.deltas + row * width, capacity * width, weights,
+                layer.fan_out, rows, vectors, no_floor,
+                activations if below.activation == RELU else -1,
+            )  # fmt: skip
+            differentiate_tile(workspace, out, activations, rows, vectors * lanes, below.activation)
+            row += rows
+
+
+@inner
+def weight_gradient_tile(
+    workspace, layer, out, start, start_stride, unit, panel, samples, rows, vectors, capacity
+):
+    """Tile = start + A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over all samples of the minibatch.
+
+    workspace[out...] (rows, NR). Overwritten.
+    """
+    width = panel_width(workspace)
+    no_floor = workspace.dtype.type(-float("inf"))
+    left = layer.inputs + unit // width * capacity * width + unit % width
+    right = layer.deltas + panel * capacity * width
+    multiply_lanes(
+        workspace, out, start, start_stride, left, 0, right, samples, rows, vectors, no_floor, -1
+    )

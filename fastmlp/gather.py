@@ -1,0 +1,131 @@
+"""The gather: rows of X, in any order and of any data type, dense or sparse, become panels of the first layer.
+
+X is read where it lies, through its address and strides: nothing is converted or copied up front, a read-only or
+memory-mapped X costs no second compilation, and the kernels do not multiply by the type of X.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastmlp._jit import inner
+from fastmlp.layout import SOURCE
+from fastmlp.vectors import (
+    SOURCE_KINDS,
+    index_at,
+    lane_count,
+    load_converted,
+    panel_width,
+    scalar_converted,
+    store,
+)
+
+
+class Rows:
+    """What the gather kernel needs to know of X; it keeps X alive.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+        Shape of X.
+    source : ndarray of SOURCE
+        One record, read by the kernels.
+    """
+
+    def __init__(self, X: Any, arrays: tuple[np.ndarray, ...], source: np.ndarray) -> None:
+        self.n_rows, self.n_features = X.shape
+        self.source = source
+        self._keep_alive = arrays
+
+
+def _readable(X: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
+    if X.dtype in SOURCE_KINDS and X.dtype.isnative:
+        return X
+    return X.astype(dtype)
+
+
+def as_rows(X: Any, dtype: np.dtype | type) -> Rows:
+    """Return X in the form that the kernels read.
+
+    Parameters
+    ----------
+    X : ndarray or CSR or CSC sparse matrix of shape (n_rows, n_features)
+        Not copied, whatever its strides, if its data type is one of ``SOURCE_KINDS``; CSC is converted to CSR.
+    dtype : dtype
+        The network's; what the kernels cannot read (float16, foreign byte order) is converted to it.
+    """
+    source = np.zeros(1, dtype=SOURCE).view(np.recarray)
+    record = source[0]
+    record.columns = X.shape[1]
+    if isinstance(X, np.ndarray):
+        values = _readable(X, dtype)
+        arrays = (values,)
+        record.row_stride, record.column_stride = values.strides
+    else:
+        X = X.tocsr()
+        values = _readable(X.data, dtype)
+        arrays = (values, X.indptr, X.indices)
+        record.is_sparse = 1
+        record.row_starts = X.indptr.ctypes.data
+        record.column_numbers = X.indices.ctypes.data
+        record.row_starts_wide = X.indptr.dtype.itemsize == 8
+        record.column_numbers_wide = X.indices.dtype.itemsize == 8
+    record.data = values.ctypes.data
+    record.kind = SOURCE_KINDS[values.dtype]
+    record.item_bytes = values.dtype.itemsize
+    return Rows(X, arrays, source)
+
+
+@inner
+def gather_rows(workspace, inputs, source, order, start, begin, end, capacity):
+    """Copy samples ``order[start + begin : start + end]`` into rows `begin` to `end` of the panels at `inputs`.
+
+    workspace[inputs...] : panels of `capacity` rows. Overwritten.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    if source.is_sparse:
+        _gather_sparse(workspace, inputs, source, order, start, begin, end, capacity)
+    elif source.column_stride == source.item_bytes:
+        for row in range(begin, end):
+            address = source.data + order[start + row] * source.row_stride
+            for first in range(0, source.columns, width):
+                place = inputs + (first // width * capacity + row) * width
+                columns = min(width, source.columns - first)
+                for column in range(0, columns, lanes):
+                    item = address + (first + column) * source.item_bytes
+                    values = load_converted(workspace, item, source.kind, columns - column)
+                    store(workspace, place + column, values)
+    else:
+        for row in range(begin, end):
+            address = source.data + order[start + row] * source.row_stride
+            for column in range(source.columns):
+                place = inputs + (column // width * capacity + row) * width
+                item = address + column * source.column_stride
+                workspace[place + column % width] = scalar_converted(workspace, item, source.kind)
+
+
+@inner
+def _gather_sparse(workspace, inputs, source, order, start, begin, end, capacity):
+    width = panel_width(workspace)
+    for row in range(begin, end):
+        for first in range(0, source.columns, width):
+            place = inputs + (first // width * capacity + row) * width
+            workspace[place : place + width] = 0
+        sample = order[start + row]
+        wide = source.row_starts_wide != 0
+        index_bytes = 8 if wide else 4
+        item = index_at(source.row_starts + sample * index_bytes, wide)
+        last = index_at(source.row_starts + (sample + 1) * index_bytes, wide)
+        wide = source.column_numbers_wide != 0
+        index_bytes = 8 if wide else 4
+        while item < last:
+            column = index_at(source.column_numbers + item * index_bytes, wide)
+            place = inputs + (column // width * capacity + row) * width
+            # Added, not assigned: a CSR matrix may hold an entry in several parts.
+            workspace[place + column % width] += scalar_converted(
+                workspace, source.data + item * source.item_bytes, source.kind
+            )
+            item += 1

@@ -1,0 +1,221 @@
+"""The memory of a network: column panels in one flat workspace, and the records that say what lies where.
+
+Every matrix is kept for the whole of training as column panels, ``[columns / NR][rows][NR]``::
+
+        columns 0 .. NR-1        columns NR .. 2NR-1
+      +-----------------------+-----------------------+--
+ row 0| 0 1 2 ...       NR-1  | P   P+1 ...           |       P = rows * NR: panel after panel,
+ row 1| NR ...          2NR-1 | P+NR ...              |       each panel row after row
+  ... |                       |                       |
+      +-----------------------+-----------------------+--
+
+so that element (i, j) lies at ``(j // NR) * rows * NR + i * NR + j % NR``. Columns beyond the matrix are zeros and stay
+zeros: no product reads or changes them, and the vectors that hold nothing else are not computed.
+
+A weight matrix has one row more than fan_in: the last is the bias. Optimiser moments lie at the same places in copies of
+the parameter block.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.tiles import ALIGNMENT, TILE
+
+LAYER = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "fan_in",
+            "fan_out",
+            "parameters",  # W and b: panels of fan_in + 1 rows
+            "transposed",  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
+            "inputs",  # A_l: panels of `capacity` rows
+            "outputs",  # A_{l+1}
+            "deltas",  # dL/dz_{l+1}
+            "first_tile",  # number of this layer's first weight tile among those of all layers
+            "row_tiles",  # tiles from the first row of W to the last
+            "activation",
+        )
+    ],
+    align=True,
+)
+"""Where a layer's matrices start in the workspace, in numbers, and its shape."""
+
+NETWORK = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "n_layers",
+            "capacity",  # rows of the activation panels: the largest minibatch
+            "n_parameters",  # numbers in the parameter block, its padding included
+            "n_tiles",
+            "loss",
+            "optimizer",
+            "targets",  # panels like the outputs
+            "losses",  # one number per sample of the minibatch
+            "weights",  # likewise
+            "squares",  # sum of squares of each weight tile
+            "zeros",  # NR zeros
+            "scratch",  # a micro-tile per block of weights
+            "nesterovs_momentum",
+            # What follows changes from step to step.
+            "rows",  # samples of this minibatch
+            "start",  # where it starts in the order of samples
+            "gather",  # whether its rows must be copied into the first panels
+            "weighted",  # whether samples have weights
+            "update",  # whether phase 2 updates the parameters, or stores the gradient
+        )
+    ]
+    + [
+        (name, np.float64)
+        for name in (
+            "alpha",
+            "momentum",
+            "beta_1",
+            "beta_2",
+            "epsilon",
+            "rate",  # Adam's has its bias correction folded in
+            "scale",  # one over the sum of the minibatch's weights
+        )
+    ],
+    align=True,
+)
+"""What all layers share."""
+
+SOURCE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "data",  # address of X[0, 0], or of the values of a CSR matrix
+            "kind",  # data type, see vectors.SOURCE_KINDS
+            "item_bytes",
+            "row_stride",  # in bytes
+            "column_stride",
+            "columns",
+            "is_sparse",
+            "row_starts",  # address of indptr
+            "column_numbers",  # address of indices
+            "row_starts_wide",  # whether they are int64 (else int32)
+            "column_numbers_wide",
+        )
+    ],
+    align=True,
+)
+"""How the gather kernel reads X."""
+
+
+def aligned_zeros(size: int, dtype: np.dtype | type) -> np.ndarray:
+    """Return `size` zeros that start on a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(size * dtype.itemsize + ALIGNMENT, dtype=np.uint8)
+    shift = -raw.ctypes.data % ALIGNMENT
+    return raw[shift : shift + size * dtype.itemsize].view(dtype)
+
+
+class Layout:
+    """The places of every matrix of one network.
+
+    Parameters
+    ----------
+    layer_units : sequence of int
+        Units of each layer, input and output included.
+    capacity : int
+        Rows of the largest minibatch.
+    dtype : dtype
+        float32 or float64.
+    n_moments : int
+        Copies of the parameter block that follow it: optimiser moments, or one for a gradient.
+    with_deltas : bool
+        Whether there is anything to train; a network that only predicts has no deltas.
+    n_blocks : int
+        Most blocks into which phase 2 is cut.
+
+    Attributes
+    ----------
+    layers : ndarray of LAYER
+        One record per weight matrix.
+    size : int
+        Numbers in the workspace.
+    """
+
+    def __init__(
+        self,
+        layer_units: list[int],
+        capacity: int,
+        dtype: np.dtype | type,
+        n_moments: int,
+        with_deltas: bool,
+        n_blocks: int,
+    ) -> None:
+        self.panel_width = TILE.columns(dtype)
+        self.lanes = TILE.lanes(dtype)
+        self.layers = np.zeros(len(layer_units) - 1, dtype=LAYER).view(np.recarray)
+        self.capacity = capacity
+        self.size = 0
+        tile = 0
+        for layer, fan_in, fan_out in zip(
+            self.layers, layer_units[:-1], layer_units[1:], strict=True
+        ):
+            layer.fan_in, layer.fan_out = fan_in, fan_out
+            layer.parameters = self._panels(fan_in + 1, fan_out)
+            layer.first_tile = tile
+            # The bias is a tile of its own: it has no L2 term.
+            layer.row_tiles = -(-fan_in // TILE.rows) + 1
+            tile += layer.row_tiles * self.n_panels(fan_out)
+        self.n_tiles = tile
+        self.n_parameters = self.size
+        self.size += n_moments * self.n_parameters
+        inputs = self._panels(capacity, layer_units[0])
+        for number, layer in enumerate(self.layers):
+            layer.inputs = inputs
+            layer.outputs = inputs = self._panels(capacity, layer.fan_out)
+            if with_deltas:
+                layer.deltas = self._panels(capacity, layer.fan_out)
+                if number > 0:
+                    layer.transposed = self._panels(layer.fan_out, layer.fan_in)
+        self.targets = self._panels(capacity, layer_units[-1]) if with_deltas else 0
+        self.losses = self._numbers(capacity)
+        self.weights = self._numbers(capacity)
+        self.squares = self._numbers(self.n_tiles)
+        self.zeros = self._numbers(self.panel_width)
+        self.scratch = self._numbers(n_blocks * TILE.rows * self.panel_width)
+
+    def n_panels(self, columns: int) -> int:
+        """Return the number of panels of a matrix."""
+        return -(-columns // self.panel_width)
+
+    def _numbers(self, count: int) -> int:
+        """Reserve `count` numbers, rounded up to whole panels' rows (so also to whole cache lines)."""
+        place = self.size
+        self.size += -(-count // self.panel_width) * self.panel_width
+        return place
+
+    def _panels(self, rows: int, columns: int) -> int:
+        return self._numbers(self.n_panels(columns) * rows * self.panel_width)
+
+
+def pack(
+    matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int
+) -> None:
+    """Write a matrix into panels of `rows` rows (at least as many as it has); the other numbers stay."""
+    n_rows, n_columns = matrix.shape
+    for panel, first in enumerate(range(0, n_columns, panel_width)):
+        start = place + panel * rows * panel_width
+        view = workspace[start : start + rows * panel_width].reshape(rows, panel_width)
+        view[:n_rows, : min(panel_width, n_columns - first)] = matrix[
+            :, first : first + panel_width
+        ]
+
+
+def unpack(
+    matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int
+) -> None:
+    """Read a matrix from panels of `rows` rows."""
+    n_rows, n_columns = matrix.shape
+    for panel, first in enumerate(range(0, n_columns, panel_width)):
+        start = place + panel * rows * panel_width
+        view = workspace[start : start + rows * panel_width].reshape(rows, panel_width)
+        matrix[:, first : first + panel_width] = view[
+            :n_rows, : min(panel_width, n_columns - first)
+        ]

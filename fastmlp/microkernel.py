@@ -1,0 +1,332 @@
+"""The register-tile micro-kernel: every matrix product of training is this one loop.
+
+All matrices are column panels, ``[columns / NR][rows][NR]``, so a row of a panel is `vectors` registers wide and
+contiguous. One call computes a micro-tile of the product ``C = start + A B``::
+
+                      B: one panel, NR columns wide
+                      +-----------+-----------+-----------+
+                   k  | vector 0  | vector 1  | vector 2  |  <- loaded once per k
+                      +-----------+-----------+-----------+
+          k
+        +---+         +-----------+-----------+-----------+
+  row 0 | a |-------> | C00       | C01       | C02       |
+  row 1 | a |-------> | C10       | C11       | C12       |   MR x vectors accumulators, in registers
+   ...  |   |         |           |           |           |   from the first k to the last
+  row 7 | a |-------> | C70       | C71       | C72       |
+        +---+         +-----------+-----------+-----------+
+          ^ one number, broadcast to all lanes
+
+For each k: `vectors` loads, `rows` broadcasts and ``rows * vectors`` fused multiply-adds. With 8 x 3 registers that is
+24 FMAs to 11 loads, and 28 of the 32 registers of AVX-512 are in use. Nothing is stored before the last k.
+
+The three products of training differ only in how A is read:
+
+====================  ===================  ======================  =====================
+product               rows                 k runs over             A[row, k] lies at
+====================  ===================  ======================  =====================
+forward               samples              units of layer l        ``row * NR + k``
+backward data         samples              units of layer l + 1    ``row * NR + k``
+weight gradient       units of layer l     samples                 ``k * NR + row``
+====================  ===================  ======================  =====================
+
+In the first two, k crosses from one panel of A to the next after NR steps: the loop over k is a loop over panels with
+a loop over their columns inside. In the third, the rows are lanes of one panel, and k walks down its rows.
+
+Edges. A tile with fewer rows or vectors is another, smaller function of the same generator: rows 8, 4, 2 and 1 by 1, 2
+or 3 vectors, chosen by one jump. Each number is the same chain of fused multiply-adds in the order of k whatever the
+tile it falls into, so how the work is cut never shows in the bits.
+
+The loop is emitted as LLVM vector IR, because Numba's auto-vectoriser does not keep a tile in registers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastmlp._jit import JIT_DISABLED
+from fastmlp.tiles import TILE
+from fastmlp.vectors import (
+    Vector,
+    declare,
+    element_pointer,
+    llvm_scalar,
+    llvm_vector,
+    splat,
+    vector_of,
+    vector_suffix,
+)
+
+MR = TILE.rows
+VECTORS = TILE.vectors
+
+_INDEX = ir.IntType(64)
+
+
+def row_counts(rows: int) -> list[int]:
+    """Return the heights of tiles that are generated: MR, and the powers of two below it."""
+    powers = [1 << i for i in range(rows.bit_length()) if 1 << i < rows]
+    return [rows, *reversed(powers)]
+
+
+class _TileFunction:
+    """One function of the generator: ``C = start + A B`` for a fixed number of rows and vectors.
+
+    The LLVM function's arguments are pointers to C, to the tile of starting values, to A and to B, the stride between
+    rows of the starting values (0 for a bias, which all rows share), the number of k, the step from one panel of A to
+    the next, the floor, and a pointer to activations or null. See `_epilogue` for the last two.
+    """
+
+    def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool) -> None:
+        self.vector = vector
+        self.rows = rows
+        self.vectors = vectors
+        self.panel_width = TILE.vectors * vector.lanes
+        self.rows_are_lanes = rows_are_lanes
+        self.scalar_type = llvm_scalar(vector.dtype)
+        self.vector_type = llvm_vector(vector)
+        self.alignment = vector.dtype.bitwidth // 8
+
+    def get(self, module: ir.Module) -> ir.Function:
+        """Return the function in `module`, emitted at the first request."""
+        layout = "lanes" if self.rows_are_lanes else "panels"
+        name = f"fastmlp.tile.{vector_suffix(self.vector)}.{self.rows}x{self.vectors}.{layout}"
+        if name in module.globals:
+            return module.globals[name]
+        pointer = self.scalar_type.as_pointer()
+        function = ir.Function(
+            module,
+            ir.FunctionType(
+                ir.VoidType(),
+                [
+                    pointer,
+                    pointer,
+                    pointer,
+                    pointer,
+                    _INDEX,
+                    _INDEX,
+                    _INDEX,
+                    self.scalar_type,
+                    pointer,
+                ],
+            ),
+            name,
+        )
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        function.attributes.add("nounwind")
+        self._emit(function)
+        return function
+
+    def _address(self, builder: Any, base: ir.Value, offset: Any) -> ir.Value:
+        if isinstance(offset, int):
+            offset = _INDEX(offset)
+        return builder.gep(base, [offset])
+
+    def _load_vector(self, builder: Any, base: ir.Value, offset: Any) -> ir.Value:
+        pointer = builder.bitcast(
+            self._address(builder, base, offset), self.vector_type.as_pointer()
+        )
+        return builder.load(pointer, align=self.alignment)
+
+    def _store_vector(self, builder: Any, value: ir.Value, base: ir.Value, offset: int) -> None:
+        pointer = builder.bitcast(
+            self._address(builder, base, offset), self.vector_type.as_pointer()
+        )
+        builder.store(value, pointer, align=self.alignment)
+
+    def _emit(self, function: ir.Function) -> None:
+        c, start, a, b, start_stride, inner, panel_step, floor, activations = function.args
+        width, lanes = self.panel_width, self.vector.lanes
+        entry = function.append_basic_block("entry")
+        panel_loop = function.append_basic_block("panel")
+        inner_loop = function.append_basic_block("inner")
+        panel_end = function.append_basic_block("panel_end")
+        done = function.append_basic_block("done")
+        builder = ir.IRBuilder(entry)
+        fused = declare(
+            builder,
+            f"llvm.fmuladd.{vector_suffix(self.vector)}",
+            self.vector_type,
+            [self.vector_type] * 3,
+        )
+
+        initial = []
+        for row in range(self.rows):
+            row_start = self._address(builder, start, builder.mul(start_stride, _INDEX(row)))
+            initial += [
+                self._load_vector(builder, row_start, v * lanes) for v in range(self.vectors)
+            ]
+        builder.cbranch(builder.icmp_signed(">", inner, _INDEX(0)), panel_loop, done)
+
+        # One pass per panel of A; a weight gradient has one panel, as long as the minibatch.
+        builder.position_at_end(panel_loop)
+        panel_a = builder.phi(a.type)
+        panel_b = builder.phi(b.type)
+        remaining = builder.phi(_INDEX)
+        panel_sums = [builder.phi(self.vector_type) for _ in initial]
+        if self.rows_are_lanes:
+            steps = remaining
+        else:
+            is_last = builder.icmp_signed("<", remaining, _INDEX(width))
+            steps = builder.select(is_last, remaining, _INDEX(width))
+        builder.branch(inner_loop)
+
+        builder.position_at_end(inner_loop)
+        a_k = builder.phi(a.type)
+        b_k = builder.phi(b.type)
+        left = builder.phi(_INDEX)
+        sums = [builder.phi(self.vector_type) for _ in initial]
+        b_vectors = [self._load_vector(builder, b_k, v * lanes) for v in range(self.vectors)]
+        results = []
+        for row in range(self.rows):
+            offset = row if self.rows_are_lanes else row * width
+            a_row = splat(builder, self.vector, builder.load(self._address(builder, a_k, offset)))
+            for v in range(self.vectors):
+                total = sums[row * self.vectors + v]
+                results.append(builder.call(fused, [a_row, b_vectors[v], total]))
+        next_a = self._address(builder, a_k, width if self.rows_are_lanes else 1)
+        next_b = self._address(builder, b_k, width)
+        next_left = builder.sub(left, _INDEX(1))
+        builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), inner_loop, panel_end)
+
+        builder.position_at_end(panel_end)
+        next_panel_a = builder.gep(panel_a, [panel_step])
+        next_remaining = builder.sub(remaining, steps)
+        builder.cbranch(builder.icmp_signed(">", next_remaining, _INDEX(0)), panel_loop, done)
+
+        for phi, first, again in (
+            (panel_a, a, next_panel_a),
+            (panel_b, b, next_b),
+            (remaining, inner, next_remaining),
+            *zip(panel_sums, initial, results, strict=True),
+        ):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(again, panel_end)
+        for phi, first, again in (
+            (a_k, panel_a, next_a),
+            (b_k, panel_b, next_b),
+            (left, steps, next_left),
+            *zip(sums, panel_sums, results, strict=True),
+        ):
+            phi.add_incoming(first, panel_loop)
+            phi.add_incoming(again, inner_loop)
+
+        builder.position_at_end(done)
+        final = [builder.phi(self.vector_type) for _ in initial]
+        for phi, first, last in zip(final, initial, results, strict=True):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(last, panel_end)
+        self._epilogue(builder, function, final, c, floor, activations)
+
+    def _epilogue(
+        self,
+        builder: Any,
+        function: ir.Function,
+        sums: list[ir.Value],
+        c: ir.Value,
+        floor: ir.Value,
+        activations: ir.Value,
+    ) -> None:
+        """Store the tile, finished while it is in registers.
+
+        With a null `activations`, the numbers are raised to at least `floor`: 0 makes the tile a relu layer's output,
+        minus infinity leaves it as it is. Otherwise a number passes where the activation at its place is not zero, and
+        becomes 0 elsewhere: the derivative of relu.
+        """
+        width, lanes = self.panel_width, self.vector.lanes
+        masked = function.append_basic_block("masked")
+        clamped = function.append_basic_block("clamped")
+        places = [row * width + v * lanes for row in range(self.rows) for v in range(self.vectors)]
+        is_null = builder.icmp_unsigned("==", builder.ptrtoint(activations, _INDEX), _INDEX(0))
+        builder.cbranch(is_null, clamped, masked)
+
+        builder.position_at_end(clamped)
+        low = splat(builder, self.vector, floor)
+        for place, total in zip(places, sums, strict=True):
+            # Written so that a NaN passes.
+            raised = builder.select(builder.fcmp_ordered(">", low, total), low, total)
+            self._store_vector(builder, raised, c, place)
+        builder.ret_void()
+
+        builder.position_at_end(masked)
+        zero = ir.Constant(self.vector_type, [0.0] * lanes)
+        for place, total in zip(places, sums, strict=True):
+            activation = self._load_vector(builder, activations, place)
+            passes = builder.fcmp_unordered("!=", activation, zero)
+            self._store_vector(builder, builder.select(passes, total, zero), c, place)
+        builder.ret_void()
+
+
+def _multiply(rows_are_lanes: bool) -> Any:
+    """Return the intrinsic that jumps to the tile function for a run-time number of rows and vectors."""
+
+    def multiply(
+        typingctx: Any,
+        workspace: Any,
+        out: Any,
+        start: Any,
+        start_stride: Any,
+        left: Any,
+        panel_step: Any,
+        right: Any,
+        inner: Any,
+        rows: Any,
+        vectors: Any,
+        floor: Any,
+        activations: Any,
+    ) -> Any:
+        vector = vector_of(workspace.dtype)
+        index = types.intp
+        signature = types.void(
+            workspace, index, index, index, index, index, index, index, index, index,
+            workspace.dtype, index,
+        )  # fmt: skip
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
+
+            def pointer(offset: ir.Value) -> ir.Value:
+                return element_pointer(context, builder, sig.args[0], args[0], offset)
+
+            null = ir.Constant(llvm_scalar(vector.dtype).as_pointer(), None)
+            has_mask = builder.icmp_signed(">=", mask, mask.type(0))
+            operands = [
+                pointer(out), pointer(start), pointer(left), pointer(right), stride, inner, step,
+                floor, builder.select(has_mask, pointer(mask), null),
+            ]  # fmt: skip
+            finish = builder.append_basic_block("tile_done")
+            code = builder.add(builder.mul(rows, rows.type(TILE.vectors + 1)), vectors)
+            jump = builder.switch(code, finish)
+            for height in row_counts(TILE.rows):
+                for wide in range(1, TILE.vectors + 1):
+                    function = _TileFunction(vector, height, wide, rows_are_lanes).get(
+                        builder.module
+                    )
+                    block = builder.append_basic_block(f"tile_{height}x{wide}")
+                    jump.add_case(code.type(height * (TILE.vectors + 1) + wide), block)
+                    builder.position_at_end(block)
+                    builder.call(function, operands)
+                    builder.branch(finish)
+            builder.position_at_end(finish)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return intrinsic(multiply)
+
+
+multiply_rows = _multiply(rows_are_lanes=False)
+"""C = start + A B where the rows of the tile are rows of A's panels (forward, backward data).
+
+All places are offsets into `workspace`: `out` (C), `start`, `left` (A) and `right` (B), `activations` (negative: none).
+"""
+
+multiply_lanes = _multiply(rows_are_lanes=True)
+"""C = start + A^T B where the rows of the tile are lanes of one panel of A (weight gradient)."""
+
+if JIT_DISABLED:
+    pass

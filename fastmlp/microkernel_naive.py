@@ -1,0 +1,83 @@
+"""The micro-kernel's naive twin: the same products, one number at a time in plain Python."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.tiles import TILE
+
+
+def _multiply(
+    workspace: np.ndarray,
+    out: int,
+    start: int,
+    start_stride: int,
+    left_offsets: np.ndarray,
+    right: int,
+    rows: int,
+    vectors: int,
+    floor: float,
+    activations: int,
+) -> None:
+    """Compute a tile whose A[row, k] lies at ``left_offsets[row, k]``."""
+    panel_width = TILE.columns(workspace.dtype)
+    columns = vectors * TILE.lanes(workspace.dtype)
+    inner = left_offsets.shape[1]
+    for row in range(rows):
+        place = start + row * start_stride
+        total = workspace[place : place + columns].copy()
+        for k in range(inner):
+            b_row = right + k * panel_width
+            total += workspace[left_offsets[row, k]] * workspace[b_row : b_row + columns]
+        if activations >= 0:
+            place = activations + row * panel_width
+            total[workspace[place : place + columns] == 0] = 0
+        else:
+            total = np.maximum(total, floor).astype(workspace.dtype)
+        workspace[out + row * panel_width : out + row * panel_width + columns] = total
+
+
+def multiply_rows(
+    workspace: np.ndarray,
+    out: int,
+    start: int,
+    start_stride: int,
+    left: int,
+    panel_step: int,
+    right: int,
+    inner: int,
+    rows: int,
+    vectors: int,
+    floor: float,
+    activations: int,
+) -> None:
+    """Compute ``C = start + A B``; rows of the tile are rows of A's panels."""
+    panel_width = TILE.columns(workspace.dtype)
+    k = np.arange(inner)
+    columns = k // panel_width * panel_step + k % panel_width
+    offsets = left + np.arange(rows)[:, None] * panel_width + columns
+    _multiply(
+        workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations
+    )
+
+
+def multiply_lanes(
+    workspace: np.ndarray,
+    out: int,
+    start: int,
+    start_stride: int,
+    left: int,
+    panel_step: int,
+    right: int,
+    inner: int,
+    rows: int,
+    vectors: int,
+    floor: float,
+    activations: int,
+) -> None:
+    """Compute ``C = start + A^T B``; rows of the tile are lanes of one panel of A."""
+    panel_width = TILE.columns(workspace.dtype)
+    offsets = left + np.arange(rows)[:, None] + np.arange(inner) * panel_width
+    _multiply(
+        workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations
+    )

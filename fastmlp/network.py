@@ -1,0 +1,430 @@
+"""A network in memory: its parameters, optimiser moments and workspace, and the calls into the compiled steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastmlp.activations import ACTIVATIONS
+from fastmlp.gather import Rows, as_rows
+from fastmlp.layout import NETWORK, Layout, aligned_zeros, pack, unpack
+from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
+from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
+from fastmlp.shuffling import STATE_WORDS
+from fastmlp.step import RUN, evaluate, infer_all, inference_phase, train, training_phases
+from fastmlp.threads import numba_threads, resolve_n_threads, worth_sharing
+from fastmlp.tiles import TILE
+
+# A compiled call covers about this much time: within it no Ctrl-C is seen and no callback runs.
+_SECONDS_PER_CALL = 0.1
+
+# Samples of one chunk of a prediction or of an L-BFGS evaluation.
+_CHUNK = 1024
+
+
+class Network:
+    """One network in column panels, ready for compiled steps.
+
+    Parameters
+    ----------
+    layer_units : sequence of int
+        Units of each layer, from the features to the outputs; two or more.
+    activation : {"identity", "logistic", "tanh", "relu"}
+        Activation of the hidden layers.
+    loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"}
+        Loss, which fixes the output activation too.
+    dtype : dtype
+        float32 or float64.
+    solver : {"sgd", "adam", "lbfgs"} or None
+        None for a network that only predicts.
+    batch_size : int
+        Most samples of a minibatch: the rows of the workspace.
+    alpha : float
+        Strength of the L2 term.
+    momentum, nesterovs_momentum, beta_1, beta_2, epsilon
+        As in scikit-learn.
+    n_threads : int or None
+        None for the smallest of the limits in force.
+
+    Attributes
+    ----------
+    t : int
+        Adam's steps so far.
+    """
+
+    def __init__(
+        self,
+        layer_units: Sequence[int],
+        *,
+        activation: str = "relu",
+        loss: str = "log_loss",
+        dtype: np.dtype | type = np.float32,
+        solver: str | None = "adam",
+        batch_size: int = 200,
+        alpha: float = 0.0001,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_threads: int | None = None,
+    ) -> None:
+        self.layer_units = [int(units) for units in layer_units]
+        self.dtype = np.dtype(dtype)
+        self.t = 0
+        self.n_threads = resolve_n_threads(n_threads)
+        optimizer = optimizer_of(solver, momentum)
+        if solver == "lbfgs" or solver is None:
+            batch_size = min(batch_size, _CHUNK)
+        n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
+        layout = Layout(
+            self.layer_units, batch_size, self.dtype, n_copies, solver is not None, self.n_threads
+        )
+        self._layout = layout
+        self._n_copies = n_copies
+        self._workspace = aligned_zeros(layout.size, self.dtype)
+        self.layers = layout.layers
+        self.layers.activation = ACTIVATIONS[activation]
+        self.layers[-1].activation = ACTIVATIONS["identity"]
+        self.record = np.zeros(1, dtype=NETWORK).view(np.recarray)
+        record = self.record[0]
+        record.n_layers = len(self.layers)
+        record.loss = LOSSES[loss]
+        record.optimizer = optimizer
+        record.nesterovs_momentum = nesterovs_momentum
+        record.alpha = alpha
+        record.momentum, record.beta_1, record.beta_2 = momentum, beta_1, beta_2
+        record.epsilon = epsilon
+        record.update = optimizer != NONE
+        for name in (
+            "capacity", "n_parameters", "n_tiles", "targets", "losses", "weights", "squares",
+            "zeros", "scratch",
+        ):  # fmt: skip
+            setattr(record, name, getattr(layout, name))
+        self.out_activation = OUTPUT_ACTIVATIONS[loss]
+        self._has_labels = loss == "log_loss"
+        weights = sum(a * b for a, b in zip(self.layer_units, self.layer_units[1:], strict=False))
+        # Forward, backward data and weight gradient; the first layer has no backward data.
+        self._flops_per_sample = 6 * weights - 2 * self.layer_units[0] * self.layer_units[1]
+
+    # --- parameters and moments ---------------------------------------------------------------------------------------
+
+    def _pack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
+        width = self._layout.panel_width
+        for layer, W, b in zip(self.layers, coefs, intercepts, strict=True):
+            place = layer.parameters + copy * self._layout.n_parameters
+            rows = layer.fan_in + 1
+            pack(np.vstack([W, np.reshape(b, (1, -1))]), self._workspace, place, rows, width)
+
+    def _unpack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
+        width = self._layout.panel_width
+        for layer, W, b in zip(self.layers, coefs, intercepts, strict=True):
+            place = layer.parameters + copy * self._layout.n_parameters
+            rows = layer.fan_in + 1
+            unpack(W, self._workspace, place, rows, width)
+            unpack(b.reshape(1, -1), self._workspace, place + layer.fan_in * width, rows, width)
+
+    def set_parameters(self, coefs: Sequence, intercepts: Sequence) -> None:
+        """Copy weights and biases in, casting them to the network's data type."""
+        self._pack(coefs, intercepts, 0)
+        for layer, W in zip(self.layers[1:], coefs[1:], strict=True):
+            if layer.transposed:
+                pack(
+                    np.asarray(W).T, self._workspace, layer.transposed, layer.fan_out,
+                    self._layout.panel_width,
+                )  # fmt: skip
+
+    def get_parameters(self, coefs: Sequence, intercepts: Sequence) -> None:
+        """Write weights and biases into the given arrays."""
+        self._unpack(coefs, intercepts, 0)
+
+    def set_moments(self, first: Sequence, second: Sequence | None = None) -> None:
+        """Copy the optimiser's moments in: velocities, or Adam's first and second; weights first, then biases."""
+        n = len(self.layers)
+        for copy, moments in enumerate((first, second)[: self._n_copies], start=1):
+            if moments is not None:
+                self._pack(moments[:n], moments[n:], copy)
+
+    def get_moments(self, first: Sequence, second: Sequence | None = None) -> None:
+        """Write the optimiser's moments into the given arrays."""
+        n = len(self.layers)
+        for copy, moments in enumerate((first, second)[: self._n_copies], start=1):
+            if moments is not None:
+                self._unpack(moments[:n], moments[n:], copy)
+
+    # --- work ---------------------------------------------------------------------------------------------------------
+
+    def n_blocks(self, rows: int, flops_per_sample: float | None = None) -> int:
+        """Return into how many blocks a step over so many samples is cut: 1 runs on the serial twin."""
+        flops = rows * (flops_per_sample or self._flops_per_sample)
+        return self.n_threads if worth_sharing(flops, self.n_threads) else 1
+
+    def tile_bounds(self, n_blocks: int) -> np.ndarray:
+        """Return where each block of weight tiles begins, so that all blocks have the same work."""
+        costs = []
+        width, lanes = self._layout.panel_width, self._layout.lanes
+        for layer in self.layers:
+            heights = np.full(layer.row_tiles, TILE.rows, dtype=float)
+            # A tile of few rows takes its vectors no better, and the biases about as long as one row.
+            heights[-2] = layer.fan_in - (layer.row_tiles - 2) * TILE.rows
+            heights[-1] = 1
+            for first in range(0, layer.fan_out, width):
+                vectors = -(-min(width, layer.fan_out - first) // lanes)
+                costs.append(vectors * (heights + 0.5))
+        total = np.concatenate([[0.0], np.cumsum(np.concatenate(costs))])
+        shares = np.linspace(0, total[-1], n_blocks + 1)
+        bounds = np.searchsorted(total, shares - 1e-9).astype(np.int64)
+        bounds[0], bounds[-1] = 0, self._layout.n_tiles
+        return bounds
+
+    def prepared_targets(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets and labels as the kernels want them; one of the two has no rows."""
+        if self._has_labels:
+            labels = np.require(targets, np.int64, ["C", "W"])
+            return np.empty((0, 0), self.dtype), labels
+        return np.require(targets, self.dtype, ["C", "W"]), np.empty(0, np.int64)
+
+    def prepared_weights(self, sample_weight: np.ndarray | None) -> np.ndarray:
+        """Return the samples' weights as the kernels want them; none is an empty array."""
+        if sample_weight is None:
+            return np.empty(0, self.dtype)
+        return np.require(sample_weight, self.dtype, ["C", "W"])
+
+    def epochs(
+        self,
+        rows: Rows,
+        targets: np.ndarray,
+        *,
+        sample_weight: np.ndarray | None = None,
+        order: np.ndarray | None = None,
+        batch_size: int = 200,
+        random_state: np.random.RandomState | None = None,
+        tol: float | None = None,
+        n_iter_no_change: float = 10,
+        best_loss: float = np.inf,
+        no_improvement_count: int = 0,
+        n_blocks: int | None = None,
+    ) -> Epochs:
+        """Return a run over epochs of minibatches, which `Epochs.advance` carries on."""
+        return Epochs(
+            self, rows, targets, sample_weight, order, batch_size, random_state, tol,
+            n_iter_no_change, best_loss, no_improvement_count, n_blocks,
+        )  # fmt: skip
+
+    def loss_and_gradient(
+        self,
+        rows: Rows,
+        targets: np.ndarray,
+        sample_weight: np.ndarray | None,
+        flat_parameters: np.ndarray,
+        gradient: np.ndarray,
+    ) -> float:
+        """Return the loss over all rows, and fill one flat vector with its gradient.
+
+        The loss is the one whose derivative the gradient is: summed over outputs, where the loss reported by `epochs` for
+        several outputs of a squared error is their mean.
+
+        Parameters
+        ----------
+        rows, targets, sample_weight
+            As for `epochs`.
+        flat_parameters, gradient : ndarray of shape (n_parameters,)
+            All weight matrices in C order, then all biases. `gradient` is overwritten.
+        """
+        coefs, intercepts = self._views(flat_parameters)
+        self.set_parameters(coefs, intercepts)
+        n_parameters = self._layout.n_parameters
+        self._workspace[n_parameters : 2 * n_parameters] = 0
+        shared = self.record[0]
+        weights = self.prepared_weights(sample_weight)
+        shared.weighted = len(weights) > 0
+        weight_sum = float(weights.sum(dtype=np.float64)) if len(weights) else float(rows.n_rows)
+        n_blocks = self.n_blocks(self._layout.capacity)
+        arguments = (rows.source, *self.prepared_targets(targets), weights)
+        order = np.arange(rows.n_rows)
+        total = 0.0
+        for start in range(0, rows.n_rows, self._layout.capacity):
+            shared.start = start
+            shared.rows = min(self._layout.capacity, rows.n_rows - start)
+            total += self.run(
+                n_blocks, evaluate, *arguments, order, self.tile_bounds(n_blocks),
+                *training_phases(self.dtype),
+            )  # fmt: skip
+        if self.out_activation == "identity":
+            total *= self.layer_units[-1]
+        coef_gradients, intercept_gradients = self._views(gradient)
+        self._unpack(coef_gradients, intercept_gradients, 1)
+        for W, dW in zip(coefs, coef_gradients, strict=True):
+            dW += shared.alpha * W
+            total += 0.5 * shared.alpha * float(np.vdot(W, W))
+        gradient /= weight_sum
+        return total / weight_sum
+
+    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        coefs, intercepts, place = [], [], 0
+        for layer in self.layers:
+            size = layer.fan_in * layer.fan_out
+            coefs.append(flat[place : place + size].reshape(layer.fan_in, layer.fan_out))
+            place += size
+        for layer in self.layers:
+            intercepts.append(flat[place : place + layer.fan_out])
+            place += layer.fan_out
+        return coefs, intercepts
+
+    def predict(self, rows: Rows, out: np.ndarray, n_blocks: int | None = None) -> None:
+        """Write the outputs, after the output activation, into `out` of shape (n_rows, n_outputs)."""
+        n_blocks = n_blocks or self.n_blocks(
+            min(rows.n_rows, self._layout.capacity), self._flops_per_sample / 3
+        )
+        order = np.arange(rows.n_rows)
+        self.run(
+            n_blocks, infer_all, rows.source, order, out, n_blocks, inference_phase(self.dtype)
+        )
+
+    def run(self, n_blocks: int, twins: tuple, *arguments: object) -> Any:
+        """Call the serial twin of a driver for one block, the parallel twin for several."""
+        serial, parallel = twins
+        records = (self._workspace, self.layers, self.record)
+        if n_blocks == 1:
+            return serial(*records, *arguments)
+        with numba_threads(n_blocks):
+            return parallel(*records, *arguments)
+
+
+class Epochs:
+    """A run over epochs of minibatches; see `Network.epochs` and the attributes' meaning in `advance`."""
+
+    def __init__(
+        self,
+        network: Network,
+        rows: Rows,
+        targets: np.ndarray,
+        sample_weight: np.ndarray | None,
+        order: np.ndarray | None,
+        batch_size: int,
+        random_state: np.random.RandomState | None,
+        tol: float | None,
+        n_iter_no_change: float,
+        best_loss: float,
+        no_improvement_count: int,
+        n_blocks: int | None,
+    ) -> None:
+        self._network = network
+        self._rows = rows
+        self._targets, self._labels = network.prepared_targets(targets)
+        self._weights = network.prepared_weights(sample_weight)
+        if order is None:
+            self.order = np.arange(rows.n_rows)
+        else:
+            self.order = np.array(order, dtype=np.int64)
+        self._random_state = random_state
+        self._generator = np.zeros(STATE_WORDS, dtype=np.uint32)
+        self._run = np.zeros(1, dtype=RUN).view(np.recarray)
+        run = self._run[0]
+        run.batch_size = min(batch_size, len(self.order), network._layout.capacity)
+        run.has_rule = tol is not None
+        run.tol = 0.0 if tol is None else tol
+        run.n_iter_no_change = n_iter_no_change
+        run.best_loss = best_loss
+        run.no_improvement_count = no_improvement_count
+        flops = run.batch_size * network._flops_per_sample
+        self._steps_per_call = 1 + int(_SECONDS_PER_CALL / (flops / 2e10 + 1e-6))
+        self._n_blocks = n_blocks or network.n_blocks(run.batch_size)
+        self._tile_bounds = network.tile_bounds(self._n_blocks)
+        self.should_stop = False
+
+    @property
+    def best_loss(self) -> float:
+        """Smallest loss of an epoch so far."""
+        return float(self._run[0].best_loss)
+
+    @property
+    def no_improvement_count(self) -> int:
+        """Epochs since the loss last improved by more than tol."""
+        return int(self._run[0].no_improvement_count)
+
+    @property
+    def mid_epoch(self) -> bool:
+        """Whether an epoch has begun and not ended."""
+        return bool(self._run[0].position)
+
+    def advance(self, learning_rates: np.ndarray) -> np.ndarray:
+        """Run about a tenth of a second of work.
+
+        Parameters
+        ----------
+        learning_rates : ndarray of shape (n_epochs,)
+            One rate for each coming epoch, the current one first. At most so many epochs are run.
+
+        Returns
+        -------
+        losses : ndarray
+            Losses of the epochs that ended, possibly none.
+        """
+        network = self._network
+        run, shared = self._run[0], network.record[0]
+        rates = np.require(learning_rates, np.float64, ["C", "W"])
+        state = self._begin_shuffle()
+        if state is None and self._random_state is not None:
+            # Not the generator that the kernels know: NumPy shuffles, an epoch a call.
+            rates = rates[:1]
+            if run.position == 0:
+                self._random_state.shuffle(self.order)
+        losses = np.empty(len(rates))
+        shared.weighted = len(self._weights) > 0
+        shared.update = 1
+        run.t = network.t
+        addresses = training_phases(network.dtype)
+        started = time.perf_counter()
+        ended = network.run(
+            self._n_blocks, train, self._rows.source, self._targets, self._labels, self._weights,
+            self.order, self._run, self._generator, rates, losses, self._tile_bounds,
+            self._steps_per_call, *addresses,
+        )  # fmt: skip
+        seconds_per_step = (time.perf_counter() - started) / max(run.steps, 1)
+        self._steps_per_call = max(1, int(_SECONDS_PER_CALL / seconds_per_step))
+        network.t = int(run.t)
+        if state is not None:
+            self._random_state.set_state(
+                (state[0], self._generator, int(run.generator_position), *state[3:])
+            )
+        self.should_stop = bool(run.has_rule and run.no_improvement_count > run.n_iter_no_change)
+        return losses[:ended]
+
+    def _begin_shuffle(self) -> tuple | None:
+        """Load the generator's state for the kernels; return it, or None if they do not shuffle."""
+        run = self._run[0]
+        run.shuffle = 0
+        if self._random_state is None:
+            return None
+        state = self._random_state.get_state(legacy=False)
+        if state["bit_generator"] != "MT19937":
+            return None
+        state = self._random_state.get_state()
+        self._generator[:] = state[1]
+        run.generator_position = state[2]
+        run.shuffle = 1
+        return state
+
+
+def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:
+    """Compile everything that fits and predictions in `dtype` need, or load it from the cache.
+
+    Parameters
+    ----------
+    dtype : dtype
+        float32 or float64.
+    parallel : bool
+        Whether to compile the parallel twins too.
+    """
+    X = np.zeros((8, 2), dtype=dtype)
+    y = np.zeros((8, 1), dtype=dtype)
+    rows = as_rows(X, dtype)
+    for n_blocks in (1, 2)[: 1 + parallel]:
+        network = Network([2, 2, 1], loss="squared_error", dtype=dtype, batch_size=8)
+        epochs = network.epochs(rows, y, n_blocks=n_blocks)
+        epochs.advance(np.array([0.001]))
+        network.predict(rows, np.empty_like(y), n_blocks=n_blocks)

@@ -1,0 +1,101 @@
+"""The table of register tiles: how many numbers of which matrix live in registers at once.
+
+A tile is ``rows`` x ``vectors`` SIMD registers of accumulators. It must leave room for ``vectors`` registers of the
+right-hand matrix and one broadcast value, and ``rows`` must divide the panel width, so that the rows of a weight
+gradient tile (units of the layer below) never straddle two panels.
+
+=========  ==============  =========  ================================================
+tile       registers       lanes      accumulators + right operand + broadcast
+=========  ==============  =========  ================================================
+avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28
+avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
+neon       32 of 128 bit   4 / 2      6 * 3 + 3 + 1 = 22
+generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
+=========  ==============  =========  ================================================
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+import numpy as np
+from numba import config
+
+ALIGNMENT = 64
+"""Bytes on which every panel starts: a cache line, and the widest vector."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        The instruction set that the tile is made for.
+    vector_bytes : int
+        Size of one SIMD register.
+    rows : int
+        MR, rows of the micro-tile.
+    vectors : int
+        Vectors in one row of the micro-tile.
+    """
+
+    name: str
+    vector_bytes: int
+    rows: int
+    vectors: int
+
+    def lanes(self, dtype: type[np.floating] | np.dtype) -> int:
+        """Return how many numbers of `dtype` one register holds."""
+        return self.vector_bytes // np.dtype(dtype).itemsize
+
+    def columns(self, dtype: type[np.floating] | np.dtype) -> int:
+        """Return NR, the width of a panel and of the micro-tile."""
+        return self.vectors * self.lanes(dtype)
+
+
+TILES = {
+    tile.name: tile
+    for tile in (
+        Tile("avx512", vector_bytes=64, rows=8, vectors=3),
+        Tile("avx2", vector_bytes=32, rows=4, vectors=3),
+        Tile("neon", vector_bytes=16, rows=6, vectors=3),
+        Tile("generic", vector_bytes=16, rows=4, vectors=2),
+    )
+}
+
+
+def _features() -> set[str]:
+    """Return the processor features that Numba compiles for (it may have been told to use fewer)."""
+    if config.CPU_FEATURES is not None:
+        names = config.CPU_FEATURES.split(",")
+        return {name[1:] for name in names if name.startswith("+")}
+    if config.CPU_NAME == "generic":
+        return set()
+    return {name for name, present in llvm.get_host_cpu_features().items() if present}
+
+
+def _choose() -> Tile:
+    """Return the tile for this process: ``FASTMLP_TILE`` if it is set, else the widest that the processor has."""
+    wanted = os.environ.get("FASTMLP_TILE")
+    if wanted:
+        if wanted not in TILES:
+            raise ValueError(
+                f"FASTMLP_TILE is {wanted!r}; it must be one of {', '.join(TILES)}, or unset."
+            )
+        return TILES[wanted]
+    features = _features()
+    if "avx512f" in features:
+        return TILES["avx512"]
+    if {"avx2", "fma"} <= features:
+        return TILES["avx2"]
+    if "neon" in features or llvm.get_process_triple().startswith(("aarch64", "arm64")):
+        return TILES["neon"]
+    return TILES["generic"]
+
+
+TILE = _choose()
+"""The tile of this process."""

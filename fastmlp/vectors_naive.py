@@ -1,0 +1,156 @@
+"""The operations of ``vectors`` on short NumPy arrays: what the kernels run on with the JIT disabled."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from fastmlp.tiles import TILE
+
+
+def load(array: np.ndarray, offset: int) -> np.ndarray:
+    """Return a register's worth of numbers from `offset` on."""
+    return array[offset : offset + TILE.lanes(array.dtype)].copy()
+
+
+def store(array: np.ndarray, offset: int, value: np.ndarray) -> None:
+    """Write a register to `offset` and on."""
+    array[offset : offset + len(value)] = value
+
+
+def broadcast(scalar: float, like: np.ndarray) -> np.ndarray:
+    """Return the scalar in all lanes of a register like `like`."""
+    return np.full_like(like, scalar)
+
+
+def splat_of(array: np.ndarray, scalar: float) -> np.ndarray:
+    """Return the scalar in all lanes of a register for the numbers of `array`."""
+    return np.full(TILE.lanes(array.dtype), scalar, dtype=array.dtype)
+
+
+def select(mask: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
+    """Return `yes` where the mask holds, else `no`."""
+    like = yes if isinstance(yes, np.ndarray) else no
+    return np.where(mask, yes, no).astype(like.dtype)
+
+
+def square_root(x: np.ndarray) -> np.ndarray:
+    """Return the square roots."""
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(x)
+
+
+def round_to_even(x: np.ndarray) -> np.ndarray:
+    """Return the nearest integers, ties to even."""
+    return np.rint(x)
+
+
+def absolute(x: np.ndarray) -> np.ndarray:
+    """Return the absolute values."""
+    return np.abs(x)
+
+
+def multiply_add(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Return ``x * y + z`` (with two roundings)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return x * y + z
+
+
+def _integer(dtype: np.dtype) -> type[np.signedinteger]:
+    return np.int32 if dtype.itemsize == 4 else np.int64
+
+
+def _floating(dtype: np.dtype) -> type[np.floating]:
+    return np.float32 if dtype.itemsize == 4 else np.float64
+
+
+def truncate_to_bits(x: np.ndarray) -> np.ndarray:
+    """Return the values as integers of the same width."""
+    with np.errstate(invalid="ignore"):
+        return x.astype(_integer(x.dtype))
+
+
+def bits_to_float(bits: np.ndarray) -> np.ndarray:
+    """Return integers as floating-point values of the same width."""
+    return bits.astype(_floating(bits.dtype))
+
+
+def as_bits(x: np.ndarray) -> np.ndarray:
+    """Return the bit patterns as integers."""
+    return x.view(_integer(x.dtype))
+
+
+def from_bits(bits: np.ndarray) -> np.ndarray:
+    """Return the floating-point numbers of the bit patterns."""
+    return bits.view(_floating(bits.dtype))
+
+
+def shift_left(bits: np.ndarray, count: int) -> np.ndarray:
+    """Return the bits shifted left."""
+    return bits << bits.dtype.type(count)
+
+
+def shift_right(bits: np.ndarray, count: int) -> np.ndarray:
+    """Return the bits shifted right, the sign kept."""
+    return bits >> bits.dtype.type(count)
+
+
+def is_single(x: np.ndarray) -> bool:
+    """Return whether the numbers are float32."""
+    return x.dtype == np.float32
+
+
+def lane_count(array: np.ndarray) -> int:
+    """Return the numbers in a register."""
+    return TILE.lanes(array.dtype)
+
+
+def panel_width(array: np.ndarray) -> int:
+    """Return NR, the columns of a panel."""
+    return TILE.columns(array.dtype)
+
+
+def lane_numbers(array: np.ndarray) -> np.ndarray:
+    """Return 0, 1, 2, ... in the lanes of a register for the numbers of `array`."""
+    return np.arange(TILE.lanes(array.dtype), dtype=array.dtype)
+
+
+def sum_lanes(x: np.ndarray) -> np.floating:
+    """Return the sum of the lanes, folded in halves."""
+    while len(x) > 1:
+        half = len(x) // 2
+        x = x[:half] + x[half:]
+    return x[0]
+
+
+def max_lanes(x: np.ndarray) -> np.floating:
+    """Return the largest lane."""
+    return x.max()
+
+
+_SOURCE_DTYPES = ["f4", "f8", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
+
+
+def _read(address: int, dtype: str, count: int) -> np.ndarray:
+    size = count * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype=dtype)
+
+
+def load_converted(array: np.ndarray, address: int, kind: int, count: int) -> np.ndarray:
+    """Return up to `count` numbers of any source type from an address, as array's type, 0 beyond."""
+    lanes = TILE.lanes(array.dtype)
+    result = np.zeros(lanes, dtype=array.dtype)
+    count = min(count, lanes)
+    result[:count] = _read(address, _SOURCE_DTYPES[kind], count)
+    return result
+
+
+def scalar_converted(array: np.ndarray, address: int, kind: int) -> np.floating:
+    """Return one number of any source type from an address, as array's type."""
+    return _read(address, _SOURCE_DTYPES[kind], 1).astype(array.dtype)[0]
+
+
+def index_at(address: int, is_wide: bool) -> int:
+    """Return the int64 (or int32, if not `is_wide`) at an address."""
+    return int(_read(address, "i8" if is_wide else "i4", 1)[0])
