@@ -88,9 +88,9 @@ class Workload:
         """Load the data once a process, cut to a multiple of the batch."""
         return _loaded(self.name)
 
-    def targets(self, dtype: Any) -> Array:
+    def targets(self, dtype: Any, data: Data | None = None) -> Array:
         """Return what a network compares its outputs with: codes, or (n_rows, n_outputs)."""
-        y = self.data().y
+        y = (data or self.data()).y
         if self.loss == "log_loss":
             return y.astype(np.int64)
         return np.ascontiguousarray(y.reshape(len(y), -1), dtype)
@@ -103,9 +103,9 @@ class Workload:
         weights = [fan_in * fan_out for fan_in, fan_out in self.layers()]
         return 2 * self.batch_size * (2 * sum(weights) + sum(weights[1:]))
 
-    def initial_parameters(self, dtype: Any) -> tuple[list[Array], list[Array]]:
-        """Draw scikit-learn's initial weights for ``random_state=SEED``."""
-        random_state = np.random.RandomState(SEED)
+    def initial_parameters(self, dtype: Any, seed: int = SEED) -> tuple[list[Array], list[Array]]:
+        """Draw scikit-learn's initial weights for ``random_state=seed``."""
+        random_state = np.random.RandomState(seed)
         factor = 2.0 if self.activation == "logistic" else 6.0
         coefs, intercepts = [], []
         for fan_in, fan_out in self.layers():
@@ -262,3 +262,6 @@ def _loaded(name: str) -> Data:
     if X.shape[1] != workload.layer_units[0]:
         raise ValueError(f"{name}: {X.shape[1]} features, expected {workload.layer_units[0]}")
     return Data(X, data.y[:n_rows], data.source)
+
+
+STEP_WORKLOADS = tuple(WORKLOADS)
