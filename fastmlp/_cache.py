@@ -1,11 +1,13 @@
 """The compile cache: where machine code is kept between processes, and why it is never stale or fatal.
 
-Numba's own cache looks only at the file in which a function stands, so an edit in another file would leave old machine
-code in use. Here the folder's name is a digest of every source file of the package, of the versions of Numba, llvmlite
-and Python, and of the processor and the tile in use: whatever changes, another folder is read.
+Numba's own cache looks only at the file in which a function stands, so an edit in another file
+would leave old machine code in use. Here the folder's name is a digest of every source file of the
+package, of the versions of Numba, llvmlite and Python, and of the processor and the tile in use:
+whatever changes, another folder is read.
 
-Each file holds a digest of its content. A file that is truncated, damaged or unreadable counts as absent, and a folder
-that cannot be written costs one log line; the kernel is then compiled in memory.
+Each file holds a digest of its content. A file that is truncated, damaged or unreadable counts as
+absent, and a folder that cannot be written costs one log line; the kernel is then compiled in
+memory.
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@
 
 - ``inner`` functions are pieces of kernels: LLVM inlines them into the kernel that calls them.
 - ``kernel`` functions are compiled once per data type, by signature, cached on disk, and called either from Python
-  or, through their address, from other kernels, so that both twins of a driver share one copy of machine code.
+  or, through their address, from other kernels, so that both twins of a driver share one copy of
+  machine code.
 - ``twins`` compiles one source twice, serially and with ``parallel=True``.
 
-Fast-math is the set ``contract`` and ``nsz`` and nothing else. ``nnan`` and ``ninf`` would optimise a NaN away;
-``reassoc``, ``arcp`` and ``afn`` would let two compilations of one formula round differently.
+Fast-math is the set ``contract`` and ``nsz`` and nothing else. ``nnan`` and ``ninf`` would optimise
+a NaN away; ``reassoc``, ``arcp`` and ``afn`` would let two compilations of one formula round
+differently.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from numba import config
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastmlp._cache import attach_cache, cache_directory
+from fastmlp._cache import attach_cache
 
 FASTMATH = {"contract", "nsz"}
 JIT_DISABLED = bool(config.DISABLE_JIT)
@@ -46,9 +48,9 @@ def kernel(function: Callable) -> Any:
 def twins(function: Callable) -> tuple[Any, Any]:
     """Compile one source twice: serial (no threading layer is ever touched) and parallel.
 
-    The parallel twin is a copy under a qualified name of its own, because Numba's key for a cached function leaves
-    out the target options. Loop fusion is off: Numba would merge two ``prange`` loops that stand one after the
-    other, and with them the barrier that the second one needs.
+    The parallel twin is a copy under a qualified name of its own, because Numba's key for a cached
+    function leaves out the target options. Loop fusion is off: Numba would merge two ``prange``
+    loops that stand one after the other, and with them the barrier that the second one needs.
     """
     serial = attach_cache(numba.njit(**_COMMON)(function))
     copy = python_types.FunctionType(

@@ -1,7 +1,8 @@
 """Vector mathematics: exp, log, tanh and the logistic function, and the table of hidden activations.
 
-Each function is branch-free: every lane goes through the same instructions, whatever its value. The largest errors,
-measured against mpmath over the whole range (``tests/test_activations.py``), in units in the last place:
+Each function is branch-free: every lane goes through the same instructions, whatever its value. The
+largest errors, measured against mpmath over the whole range (``tests/test_activations.py``), in
+units in the last place:
 
 ==========  =======  =======
 function    float32  float64
@@ -12,10 +13,11 @@ tanh        2.0      2.5
 logistic    2.0      2.0
 ==========  =======  =======
 
-exp returns exactly 0 where its value would be denormal; NaN gives NaN; 0 and the infinities give the exact limits.
+exp returns exactly 0 where its value would be denormal; NaN gives NaN; 0 and the infinities give
+the exact limits.
 
-Adding an activation is one function here, its derivative by its own value, and one line in ``ACTIVATIONS`` and in the
-two switches below the table.
+Adding an activation is one function here, its derivative by its own value, and one line in
+``ACTIVATIONS`` and in the two switches below the table.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ IDENTITY, RELU, TANH, LOGISTIC = range(4)
 ACTIVATIONS = {"identity": IDENTITY, "relu": RELU, "tanh": TANH, "logistic": LOGISTIC}
 
 _LOG2_E = 1.4426950408889634
-# ln 2 in two parts: the first has so few bits that its product with a whole number up to 2048 is exact.
+# ln 2 in two parts: the first has so few bits that its product with a whole number up to 2048 is
+# exact.
 _LN2_HIGH_SINGLE, _LN2_LOW_SINGLE = 0.693145751953125, 1.428606765330187e-06
 _LN2_HIGH_DOUBLE, _LN2_LOW_DOUBLE = 0.6931471803691238, 1.9082149292705877e-10
 
@@ -113,7 +116,8 @@ def exp(x):
 def log(x):
     """Return the natural logarithm of a positive, normal, finite x.
 
-    With ``x = 2**e m`` and m within [sqrt(1/2), sqrt(2)): ``log m = 2 atanh(s)``, s = (m - 1) / (m + 1).
+    With ``x = 2**e m`` and m within [sqrt(1/2), sqrt(2)): ``log m = 2 atanh(s)``, s = (m - 1) / (m
+    + 1).
     """
     bits = as_bits(x)
     if is_single(x):
@@ -194,7 +198,8 @@ def activate_tile(workspace, out, rows, columns, activation):
 def differentiate_tile(workspace, delta, activations, rows, columns, activation):
     """Multiply a tile of deltas by the derivative of tanh or the logistic function, found from the function's value.
 
-    workspace[delta...], workspace[activations...] : (rows, columns), rows NR apart. The first is overwritten.
+    workspace[delta...], workspace[activations...] : (rows, columns), rows NR apart. The first is
+    overwritten.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)

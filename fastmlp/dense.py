@@ -1,7 +1,7 @@
 """The three products of a dense layer, cut into register tiles, each finished while its tile is in cache.
 
-Offsets are into the workspace; a layer's record says what lies where (see ``layout``). Each function destroys what its
-first line names and nothing else.
+Offsets are into the workspace; a layer's record says what lies where (see ``layout``). Each
+function destroys what its first line names and nothing else.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ def tile_rows(remaining):
 
 
 @inner
-def dense_forward(workspace, layer, begin, end, capacity):
+def dense_forward(workspace, tiles, layer, begin, end, capacity):
     """A_{l+1} = f(A_l W + b) for samples `begin` to `end`.
 
-    outputs (capacity, fan_out), inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all panels.
+    outputs (capacity, fan_out), inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all
+    panels.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
@@ -49,7 +50,7 @@ def dense_forward(workspace, layer, begin, end, capacity):
             rows = tile_rows(end - row)
             out = layer.outputs + (panel * capacity + row) * width
             multiply_rows(
-                workspace, out, bias, 0, layer.inputs + row * width, capacity * width, weights,
+                workspace, tiles, out, bias, 0, layer.inputs + row * width, capacity * width, weights,
                 layer.fan_in, rows, vectors, floor, -1,
             )  # fmt: skip
             if finish:
@@ -58,10 +59,11 @@ def dense_forward(workspace, layer, begin, end, capacity):
 
 
 @inner
-def dense_backward_data(workspace, layer, below, begin, end, capacity, zeros):
+def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, zeros):
     """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`.
 
-    below.deltas (capacity, fan_in), layer.deltas (capacity, fan_out), transposed (fan_out, fan_in), all panels.
+    below.deltas (capacity, fan_in), layer.deltas (capacity, fan_out), transposed (fan_out, fan_in),
+    all panels.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
@@ -77,7 +79,7 @@ def dense_backward_data(workspace, layer, below, begin, end, capacity, zeros):
             out = below.deltas + place
             activations = below.outputs + place
             multiply_rows(
-                workspace, out, zeros, 0, layer.deltas + row * width, capacity * width, weights,
+                workspace, tiles, out, zeros, 0, layer.deltas + row * width, capacity * width, weights,
                 layer.fan_out, rows, vectors, no_floor,
                 activations if below.activation == RELU else -1,
             )  # fmt: skip
@@ -87,7 +89,7 @@ def dense_backward_data(workspace, layer, below, begin, end, capacity, zeros):
 
 @inner
 def weight_gradient_tile(
-    workspace, layer, out, start, start_stride, unit, panel, samples, rows, vectors, capacity
+    workspace, tiles, layer, out, start, start_stride, unit, panel, samples, rows, vectors, capacity
 ):
     """Tile = start + A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over all samples of the minibatch.
 
@@ -98,5 +100,17 @@ def weight_gradient_tile(
     left = layer.inputs + unit // width * capacity * width + unit % width
     right = layer.deltas + panel * capacity * width
     multiply_lanes(
-        workspace, out, start, start_stride, left, 0, right, samples, rows, vectors, no_floor, -1
+        workspace,
+        tiles,
+        out,
+        start,
+        start_stride,
+        left,
+        0,
+        right,
+        samples,
+        rows,
+        vectors,
+        no_floor,
+        -1,
     )

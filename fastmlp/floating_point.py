@@ -1,7 +1,7 @@
 """Denormal numbers are flushed to zero while a kernel runs, and the processor is left as it was.
 
-A softmax tail that turns denormal makes a phase ten to twenty times slower. The setting belongs to the thread, so each
-phase sets it on entry and restores it on exit.
+A softmax tail that turns denormal makes a phase ten to twenty times slower. The setting belongs to
+the thread, so each phase sets it on entry and restores it on exit.
 """
 
 from __future__ import annotations

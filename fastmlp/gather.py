@@ -1,7 +1,8 @@
 """The gather: rows of X, in any order and of any data type, dense or sparse, become panels of the first layer.
 
-X is read where it lies, through its address and strides: nothing is converted or copied up front, a read-only or
-memory-mapped X costs no second compilation, and the kernels do not multiply by the type of X.
+X is read where it lies, through its address and strides: nothing is converted or copied up front, a
+read-only or memory-mapped X costs no second compilation, and the kernels do not multiply by the
+type of X.
 """
 
 from __future__ import annotations
@@ -11,16 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.layout import SOURCE
-from fastmlp.vectors import (
-    SOURCE_KINDS,
-    index_at,
-    lane_count,
-    load_converted,
-    panel_width,
-    scalar_converted,
-    store,
-)
+from fastmlp.sources import SOURCE, SOURCE_KINDS, index_at, load_converted, scalar_converted
+from fastmlp.vectors import lane_count, panel_width, store
 
 
 class Rows:
@@ -52,9 +45,11 @@ def as_rows(X: Any, dtype: np.dtype | type) -> Rows:
     Parameters
     ----------
     X : ndarray or CSR or CSC sparse matrix of shape (n_rows, n_features)
-        Not copied, whatever its strides, if its data type is one of ``SOURCE_KINDS``; CSC is converted to CSR.
+        Not copied, whatever its strides, if its data type is one of ``SOURCE_KINDS``; CSC is
+        converted to CSR.
     dtype : dtype
-        The network's; what the kernels cannot read (float16, foreign byte order) is converted to it.
+        The network's; what the kernels cannot read (float16, foreign byte order) is converted to
+        it.
     """
     source = np.zeros(1, dtype=SOURCE).view(np.recarray)
     record = source[0]

@@ -9,11 +9,12 @@ Every matrix is kept for the whole of training as column panels, ``[columns / NR
   ... |                       |                       |
       +-----------------------+-----------------------+--
 
-so that element (i, j) lies at ``(j // NR) * rows * NR + i * NR + j % NR``. Columns beyond the matrix are zeros and stay
-zeros: no product reads or changes them, and the vectors that hold nothing else are not computed.
+so that element (i, j) lies at ``(j // NR) * rows * NR + i * NR + j % NR``. Columns beyond the
+matrix are zeros and stay zeros: no product reads or changes them, and the vectors that hold nothing
+else are not computed.
 
-A weight matrix has one row more than fan_in: the last is the bias. Optimiser moments lie at the same places in copies of
-the parameter block.
+A weight matrix has one row more than fan_in: the last is the bias. Optimiser moments lie at the
+same places in copies of the parameter block.
 """
 
 from __future__ import annotations
@@ -82,27 +83,6 @@ NETWORK = np.dtype(
     align=True,
 )
 """What all layers share."""
-
-SOURCE = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "data",  # address of X[0, 0], or of the values of a CSR matrix
-            "kind",  # data type, see vectors.SOURCE_KINDS
-            "item_bytes",
-            "row_stride",  # in bytes
-            "column_stride",
-            "columns",
-            "is_sparse",
-            "row_starts",  # address of indptr
-            "column_numbers",  # address of indices
-            "row_starts_wide",  # whether they are int64 (else int32)
-            "column_numbers_wide",
-        )
-    ],
-    align=True,
-)
-"""How the gather kernel reads X."""
 
 
 def aligned_zeros(size: int, dtype: np.dtype | type) -> np.ndarray:

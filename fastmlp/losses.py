@@ -1,8 +1,9 @@
 """Output activation, loss and the first deltas in one pass over a block of samples.
 
-The loss is scikit-learn's number: for several outputs the squared error is the mean over outputs, log-losses clip
-probabilities at the dtype's epsilon. The delta is the derivative of the *sum* over outputs of the loss with respect to the
-pre-activation: for each of these pairs of output activation and loss simply ``output - target``.
+The loss is scikit-learn's number: for several outputs the squared error is the mean over outputs,
+log-losses clip probabilities at the dtype's epsilon. The delta is the derivative of the *sum* over
+outputs of the loss with respect to the pre-activation: for each of these pairs of output activation
+and loss simply ``output - target``.
 
 ==================  ========  =======================================================  ===============================
 loss                output    loss of a sample                                         source
@@ -13,7 +14,8 @@ binary_log_loss     logistic  sum of -y log o - (1 - y) log(1 - o)              
 log_loss            softmax   -log o[class]
 ==================  ========  =======================================================  ===============================
 
-Adding a loss is one function here, one line in ``LOSSES`` and ``OUTPUT_ACTIVATIONS``, and one branch in ``output_and_loss``.
+Adding a loss is one function here, one line in ``LOSSES`` and ``OUTPUT_ACTIVATIONS``, and one
+branch in ``output_and_loss``.
 """
 
 from __future__ import annotations

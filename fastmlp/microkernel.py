@@ -1,6 +1,7 @@
 """The register-tile micro-kernel: every matrix product of training is this one loop.
 
-All matrices are column panels, ``[columns / NR][rows][NR]``, so a row of a panel is `vectors` registers wide and
+All matrices are column panels, ``[columns / NR][rows][NR]``, so a row of a panel is `vectors`
+registers wide and
 contiguous. One call computes a micro-tile of the product ``C = start + A B``::
 
                       B: one panel, NR columns wide
@@ -16,8 +17,9 @@ contiguous. One call computes a micro-tile of the product ``C = start + A B``::
         +---+         +-----------+-----------+-----------+
           ^ one number, broadcast to all lanes
 
-For each k: `vectors` loads, `rows` broadcasts and ``rows * vectors`` fused multiply-adds. With 8 x 3 registers that is
-24 FMAs to 11 loads, and 28 of the 32 registers of AVX-512 are in use. Nothing is stored before the last k.
+For each k: `vectors` loads, `rows` broadcasts and ``rows * vectors`` fused multiply-adds. With 8 x
+3 registers that is 24 FMAs to 11 loads, and 28 of the 32 registers of AVX-512 are in use. Nothing
+is stored before the last k.
 
 The three products of training differ only in how A is read:
 
@@ -29,25 +31,30 @@ backward data         samples              units of layer l + 1    ``row * NR + 
 weight gradient       units of layer l     samples                 ``k * NR + row``
 ====================  ===================  ======================  =====================
 
-In the first two, k crosses from one panel of A to the next after NR steps: the loop over k is a loop over panels with
-a loop over their columns inside. In the third, the rows are lanes of one panel, and k walks down its rows.
+In the first two, k crosses from one panel of A to the next after NR steps: the loop over k is a
+loop over panels with a loop over their columns inside. In the third, the rows are lanes of one
+panel, and k walks down its rows.
 
-Edges. A tile with fewer rows or vectors is another, smaller function of the same generator: rows 8, 4, 2 and 1 by 1, 2
-or 3 vectors, chosen by one jump. Each number is the same chain of fused multiply-adds in the order of k whatever the
-tile it falls into, so how the work is cut never shows in the bits.
+Edges. A tile with fewer rows or vectors is another, smaller function of the same generator: rows 8,
+4, 2 and 1 by 1, 2 or 3 vectors, found by its address in a table. Each number is the same chain of
+fused multiply-adds in the order of k whatever the tile it falls into, so how the work is cut never
+shows in the bits.
 
-The loop is emitted as LLVM vector IR, because Numba's auto-vectoriser does not keep a tile in registers.
+The loop is emitted as LLVM vector IR, because Numba's auto-vectoriser does not keep a tile in
+registers.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastmlp._jit import JIT_DISABLED
+from fastmlp._jit import JIT_DISABLED, kernel
 from fastmlp.tiles import TILE
 from fastmlp.vectors import (
     Vector,
@@ -72,12 +79,19 @@ def row_counts(rows: int) -> list[int]:
     return [rows, *reversed(powers)]
 
 
+def tile_function_type(scalar: ir.Type) -> ir.FunctionType:
+    """Return the type of a tile function; see `_TileFunction` for the arguments."""
+    pointer = scalar.as_pointer()
+    return ir.FunctionType(ir.VoidType(), [*[pointer] * 4, _INDEX, _INDEX, _INDEX, scalar, pointer])
+
+
 class _TileFunction:
     """One function of the generator: ``C = start + A B`` for a fixed number of rows and vectors.
 
-    The LLVM function's arguments are pointers to C, to the tile of starting values, to A and to B, the stride between
-    rows of the starting values (0 for a bias, which all rows share), the number of k, the step from one panel of A to
-    the next, the floor, and a pointer to activations or null. See `_epilogue` for the last two.
+    The LLVM function's arguments are pointers to C, to the tile of starting values, to A and to B,
+    the stride between rows of the starting values (0 for a bias, which all rows share), the number
+    of k, the step from one panel of A to the next, the floor, and a pointer to activations or null.
+    See `_epilogue` for the last two.
     """
 
     def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool) -> None:
@@ -96,27 +110,8 @@ class _TileFunction:
         name = f"fastmlp.tile.{vector_suffix(self.vector)}.{self.rows}x{self.vectors}.{layout}"
         if name in module.globals:
             return module.globals[name]
-        pointer = self.scalar_type.as_pointer()
-        function = ir.Function(
-            module,
-            ir.FunctionType(
-                ir.VoidType(),
-                [
-                    pointer,
-                    pointer,
-                    pointer,
-                    pointer,
-                    _INDEX,
-                    _INDEX,
-                    _INDEX,
-                    self.scalar_type,
-                    pointer,
-                ],
-            ),
-            name,
-        )
+        function = ir.Function(module, tile_function_type(self.scalar_type), name)
         function.linkage = "internal"
-        function.attributes.add("noinline")
         function.attributes.add("nounwind")
         self._emit(function)
         return function
@@ -233,9 +228,9 @@ class _TileFunction:
     ) -> None:
         """Store the tile, finished while it is in registers.
 
-        With a null `activations`, the numbers are raised to at least `floor`: 0 makes the tile a relu layer's output,
-        minus infinity leaves it as it is. Otherwise a number passes where the activation at its place is not zero, and
-        becomes 0 elsewhere: the derivative of relu.
+        With a null `activations`, the numbers are raised to at least `floor`: 0 makes the tile a
+        relu layer's output, minus infinity leaves it as it is. Otherwise a number passes where the
+        activation at its place is not zero, and becomes 0 elsewhere: the derivative of relu.
         """
         width, lanes = self.panel_width, self.vector.lanes
         masked = function.append_basic_block("masked")
@@ -261,12 +256,60 @@ class _TileFunction:
         builder.ret_void()
 
 
+def _tile_slot(rows: int, vectors: int, rows_are_lanes: bool) -> int:
+    return (int(rows_are_lanes) * (MR + 1) + rows) * (VECTORS + 1) + vectors
+
+
+TABLE_SIZE = _tile_slot(MR, VECTORS, True) + 1
+"""Length of the table of tile functions; see `tile_slot`."""
+
+
+@intrinsic
+def _write_addresses(typingctx: Any, example: Any, table: Any) -> Any:
+    """Emit all tile functions for the data type of `example`, and code that writes their addresses into `table`."""
+    vector = vector_of(example.dtype)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        for rows_are_lanes in (False, True):
+            for rows in row_counts(MR):
+                for vectors in range(1, VECTORS + 1):
+                    function = _TileFunction(vector, rows, vectors, rows_are_lanes)
+                    address = builder.ptrtoint(function.get(builder.module), _INDEX)
+                    slot = _INDEX(_tile_slot(rows, vectors, rows_are_lanes))
+                    builder.store(
+                        address, element_pointer(context, builder, sig.args[1], args[1], slot)
+                    )
+        return context.get_dummy_value()
+
+    return types.void(example, table), codegen
+
+
+@kernel
+def write_tile_addresses(example, table):
+    """Write the addresses of all tile functions for the data type of `example` into `table` (TABLE_SIZE,)."""
+    _write_addresses(example, table)
+
+
+@functools.cache
+def tile_table(dtype: np.dtype) -> np.ndarray:
+    """Return the addresses of the tile functions, compiled or loaded from the cache at the first call.
+
+    They are compiled apart from the kernels that call them, so that each exists once however many
+    kernels there are.
+    """
+    table = np.zeros(TABLE_SIZE, dtype=np.int64)
+    if not JIT_DISABLED:
+        write_tile_addresses(np.empty(0, dtype), table)
+    return table
+
+
 def _multiply(rows_are_lanes: bool) -> Any:
-    """Return the intrinsic that jumps to the tile function for a run-time number of rows and vectors."""
+    """Return the intrinsic that calls the tile function for a run-time number of rows and vectors."""
 
     def multiply(
         typingctx: Any,
         workspace: Any,
+        tiles: Any,
         out: Any,
         start: Any,
         start_stride: Any,
@@ -279,39 +322,36 @@ def _multiply(rows_are_lanes: bool) -> Any:
         floor: Any,
         activations: Any,
     ) -> Any:
-        vector = vector_of(workspace.dtype)
+        scalar = llvm_scalar(workspace.dtype)
         index = types.intp
         signature = types.void(
-            workspace, index, index, index, index, index, index, index, index, index,
+            workspace, tiles, index, index, index, index, index, index, index, index, index,
             workspace.dtype, index,
         )  # fmt: skip
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
+            _, tiles, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = (
+                args
+            )
 
             def pointer(offset: ir.Value) -> ir.Value:
                 return element_pointer(context, builder, sig.args[0], args[0], offset)
 
-            null = ir.Constant(llvm_scalar(vector.dtype).as_pointer(), None)
+            null = ir.Constant(scalar.as_pointer(), None)
             has_mask = builder.icmp_signed(">=", mask, mask.type(0))
-            operands = [
-                pointer(out), pointer(start), pointer(left), pointer(right), stride, inner, step,
-                floor, builder.select(has_mask, pointer(mask), null),
-            ]  # fmt: skip
-            finish = builder.append_basic_block("tile_done")
-            code = builder.add(builder.mul(rows, rows.type(TILE.vectors + 1)), vectors)
-            jump = builder.switch(code, finish)
-            for height in row_counts(TILE.rows):
-                for wide in range(1, TILE.vectors + 1):
-                    function = _TileFunction(vector, height, wide, rows_are_lanes).get(
-                        builder.module
-                    )
-                    block = builder.append_basic_block(f"tile_{height}x{wide}")
-                    jump.add_case(code.type(height * (TILE.vectors + 1) + wide), block)
-                    builder.position_at_end(block)
-                    builder.call(function, operands)
-                    builder.branch(finish)
-            builder.position_at_end(finish)
+            first_slot = _INDEX(_tile_slot(0, 0, rows_are_lanes))
+            slot = builder.add(
+                first_slot, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors)
+            )
+            address = builder.load(element_pointer(context, builder, sig.args[1], tiles, slot))
+            function = builder.inttoptr(address, tile_function_type(scalar).as_pointer())
+            builder.call(
+                function,
+                [
+                    pointer(out), pointer(start), pointer(left), pointer(right), stride, inner, step,
+                    floor, builder.select(has_mask, pointer(mask), null),
+                ],
+            )  # fmt: skip
             return context.get_dummy_value()
 
         return signature, codegen
@@ -322,7 +362,8 @@ def _multiply(rows_are_lanes: bool) -> Any:
 multiply_rows = _multiply(rows_are_lanes=False)
 """C = start + A B where the rows of the tile are rows of A's panels (forward, backward data).
 
-All places are offsets into `workspace`: `out` (C), `start`, `left` (A) and `right` (B), `activations` (negative: none).
+`tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `start`,
+`left` (A), `right` (B) and `activations` (negative: none).
 """
 
 multiply_lanes = _multiply(rows_are_lanes=True)

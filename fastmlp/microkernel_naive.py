@@ -39,6 +39,7 @@ def _multiply(
 
 def multiply_rows(
     workspace: np.ndarray,
+    tiles: np.ndarray,
     out: int,
     start: int,
     start_stride: int,
@@ -63,6 +64,7 @@ def multiply_rows(
 
 def multiply_lanes(
     workspace: np.ndarray,
+    tiles: np.ndarray,
     out: int,
     start: int,
     start_stride: int,

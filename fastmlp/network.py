@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastmlp.activations import ACTIVATIONS
+from fastmlp.epochs import Epochs
 from fastmlp.gather import Rows, as_rows
 from fastmlp.layout import NETWORK, Layout, aligned_zeros, pack, unpack
 from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
+from fastmlp.microkernel import tile_table
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
-from fastmlp.shuffling import STATE_WORDS
-from fastmlp.step import RUN, evaluate, infer_all, inference_phase, train, training_phases
+from fastmlp.phases import inference_phase, training_phases
+from fastmlp.step import evaluate, infer_all
 from fastmlp.threads import numba_threads, resolve_n_threads, worth_sharing
 from fastmlp.tiles import TILE
-
-# A compiled call covers about this much time: within it no Ctrl-C is seen and no callback runs.
-_SECONDS_PER_CALL = 0.1
 
 # Samples of one chunk of a prediction or of an L-BFGS evaluation.
 _CHUNK = 1024
@@ -110,7 +108,8 @@ class Network:
         # Forward, backward data and weight gradient; the first layer has no backward data.
         self._flops_per_sample = 6 * weights - 2 * self.layer_units[0] * self.layer_units[1]
 
-    # --- parameters and moments ---------------------------------------------------------------------------------------
+    # --- parameters and moments
+    # ---------------------------------------------------------------------------------------
 
     def _pack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
         width = self._layout.panel_width
@@ -155,7 +154,8 @@ class Network:
             if moments is not None:
                 self._unpack(moments[:n], moments[n:], copy)
 
-    # --- work ---------------------------------------------------------------------------------------------------------
+    # --- work
+    # ---------------------------------------------------------------------------------------------------------
 
     def n_blocks(self, rows: int, flops_per_sample: float | None = None) -> int:
         """Return into how many blocks a step over so many samples is cut: 1 runs on the serial twin."""
@@ -168,7 +168,8 @@ class Network:
         width, lanes = self._layout.panel_width, self._layout.lanes
         for layer in self.layers:
             heights = np.full(layer.row_tiles, TILE.rows, dtype=float)
-            # A tile of few rows takes its vectors no better, and the biases about as long as one row.
+            # A tile of few rows takes its vectors no better, and the biases about as long as one
+            # row.
             heights[-2] = layer.fan_in - (layer.row_tiles - 2) * TILE.rows
             heights[-1] = 1
             for first in range(0, layer.fan_out, width):
@@ -224,8 +225,8 @@ class Network:
     ) -> float:
         """Return the loss over all rows, and fill one flat vector with its gradient.
 
-        The loss is the one whose derivative the gradient is: summed over outputs, where the loss reported by `epochs` for
-        several outputs of a squared error is their mean.
+        The loss is the one whose derivative the gradient is: summed over outputs, where the loss
+        reported by `epochs` for several outputs of a squared error is their mean.
 
         Parameters
         ----------
@@ -287,127 +288,11 @@ class Network:
     def run(self, n_blocks: int, twins: tuple, *arguments: object) -> Any:
         """Call the serial twin of a driver for one block, the parallel twin for several."""
         serial, parallel = twins
-        records = (self._workspace, self.layers, self.record)
+        records = (self._workspace, tile_table(self.dtype), self.layers, self.record)
         if n_blocks == 1:
             return serial(*records, *arguments)
         with numba_threads(n_blocks):
             return parallel(*records, *arguments)
-
-
-class Epochs:
-    """A run over epochs of minibatches; see `Network.epochs` and the attributes' meaning in `advance`."""
-
-    def __init__(
-        self,
-        network: Network,
-        rows: Rows,
-        targets: np.ndarray,
-        sample_weight: np.ndarray | None,
-        order: np.ndarray | None,
-        batch_size: int,
-        random_state: np.random.RandomState | None,
-        tol: float | None,
-        n_iter_no_change: float,
-        best_loss: float,
-        no_improvement_count: int,
-        n_blocks: int | None,
-    ) -> None:
-        self._network = network
-        self._rows = rows
-        self._targets, self._labels = network.prepared_targets(targets)
-        self._weights = network.prepared_weights(sample_weight)
-        if order is None:
-            self.order = np.arange(rows.n_rows)
-        else:
-            self.order = np.array(order, dtype=np.int64)
-        self._random_state = random_state
-        self._generator = np.zeros(STATE_WORDS, dtype=np.uint32)
-        self._run = np.zeros(1, dtype=RUN).view(np.recarray)
-        run = self._run[0]
-        run.batch_size = min(batch_size, len(self.order), network._layout.capacity)
-        run.has_rule = tol is not None
-        run.tol = 0.0 if tol is None else tol
-        run.n_iter_no_change = n_iter_no_change
-        run.best_loss = best_loss
-        run.no_improvement_count = no_improvement_count
-        flops = run.batch_size * network._flops_per_sample
-        self._steps_per_call = 1 + int(_SECONDS_PER_CALL / (flops / 2e10 + 1e-6))
-        self._n_blocks = n_blocks or network.n_blocks(run.batch_size)
-        self._tile_bounds = network.tile_bounds(self._n_blocks)
-        self.should_stop = False
-
-    @property
-    def best_loss(self) -> float:
-        """Smallest loss of an epoch so far."""
-        return float(self._run[0].best_loss)
-
-    @property
-    def no_improvement_count(self) -> int:
-        """Epochs since the loss last improved by more than tol."""
-        return int(self._run[0].no_improvement_count)
-
-    @property
-    def mid_epoch(self) -> bool:
-        """Whether an epoch has begun and not ended."""
-        return bool(self._run[0].position)
-
-    def advance(self, learning_rates: np.ndarray) -> np.ndarray:
-        """Run about a tenth of a second of work.
-
-        Parameters
-        ----------
-        learning_rates : ndarray of shape (n_epochs,)
-            One rate for each coming epoch, the current one first. At most so many epochs are run.
-
-        Returns
-        -------
-        losses : ndarray
-            Losses of the epochs that ended, possibly none.
-        """
-        network = self._network
-        run, shared = self._run[0], network.record[0]
-        rates = np.require(learning_rates, np.float64, ["C", "W"])
-        state = self._begin_shuffle()
-        if state is None and self._random_state is not None:
-            # Not the generator that the kernels know: NumPy shuffles, an epoch a call.
-            rates = rates[:1]
-            if run.position == 0:
-                self._random_state.shuffle(self.order)
-        losses = np.empty(len(rates))
-        shared.weighted = len(self._weights) > 0
-        shared.update = 1
-        run.t = network.t
-        addresses = training_phases(network.dtype)
-        started = time.perf_counter()
-        ended = network.run(
-            self._n_blocks, train, self._rows.source, self._targets, self._labels, self._weights,
-            self.order, self._run, self._generator, rates, losses, self._tile_bounds,
-            self._steps_per_call, *addresses,
-        )  # fmt: skip
-        seconds_per_step = (time.perf_counter() - started) / max(run.steps, 1)
-        self._steps_per_call = max(1, int(_SECONDS_PER_CALL / seconds_per_step))
-        network.t = int(run.t)
-        if state is not None:
-            self._random_state.set_state(
-                (state[0], self._generator, int(run.generator_position), *state[3:])
-            )
-        self.should_stop = bool(run.has_rule and run.no_improvement_count > run.n_iter_no_change)
-        return losses[:ended]
-
-    def _begin_shuffle(self) -> tuple | None:
-        """Load the generator's state for the kernels; return it, or None if they do not shuffle."""
-        run = self._run[0]
-        run.shuffle = 0
-        if self._random_state is None:
-            return None
-        state = self._random_state.get_state(legacy=False)
-        if state["bit_generator"] != "MT19937":
-            return None
-        state = self._random_state.get_state()
-        self._generator[:] = state[1]
-        run.generator_position = state[2]
-        run.shuffle = 1
-        return state
 
 
 def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:

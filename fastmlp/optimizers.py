@@ -1,10 +1,11 @@
 """The optimisers: one vector of parameters at a time, fused onto the tile of the weight gradient.
 
-The formulas are scikit-learn's (``sklearn.neural_network``): momentum and Nesterov's momentum as it writes them; Adam
-(Kingma and Ba, 2014, section 2, last paragraph) with the bias correction folded into the rate and epsilon outside the
-correction.
+The formulas are scikit-learn's (``sklearn.neural_network``): momentum and Nesterov's momentum as it
+writes them; Adam (Kingma and Ba, 2014, section 2, last paragraph) with the bias correction folded
+into the rate and epsilon outside the correction.
 
-Adding an optimiser is one line in ``OPTIMIZERS``, its number of moments in ``N_MOMENTS``, and one branch in ``update_row``.
+Adding an optimiser is one line in ``OPTIMIZERS``, its number of moments in ``N_MOMENTS``, and one
+branch in ``update_row``.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def optimizer_of(solver: str | None, momentum: float) -> int:
 def update_row(workspace, network, gradient, weights, columns, alpha):
     """Update one row of a tile of parameters; return the sum of squares of its lanes before that.
 
-    workspace[weights...] and its moments (columns,): overwritten. workspace[gradient...]: the sum over samples of the
-    loss's derivative, without L2 term and not yet divided.
+    workspace[weights...] and its moments (columns,): overwritten. workspace[gradient...]: the sum
+    over samples of the loss's derivative, without L2 term and not yet divided.
     """
     lanes = lane_count(workspace)
     first_moments = weights + network.n_parameters

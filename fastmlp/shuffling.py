@@ -1,8 +1,9 @@
 """The order of samples: NumPy's legacy shuffle, compiled, so that many epochs fit into one call.
 
-``RandomState.shuffle`` draws with the Mersenne Twister MT19937 (Matsumoto and Nishimura, 1998) and picks each swap by
-rejection under the smallest mask of ones. The same draws are made here on the generator's own state, so the orders
-and the generator afterwards are exactly those of ``sklearn.utils.shuffle``.
+``RandomState.shuffle`` draws with the Mersenne Twister MT19937 (Matsumoto and Nishimura, 1998) and
+picks each swap by rejection under the smallest mask of ones. The same draws are made here on the
+generator's own state, so the orders and the generator afterwards are exactly those of
+``sklearn.utils.shuffle``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from numba import config
 
 from fastmlp._jit import JIT_DISABLED
 
-# Floating-point operations of a step below which a fork-join costs more than sharing the work saves.
+# Floating-point operations of a step below which a fork-join costs more than sharing the work
+# saves.
 PARALLEL_FLOPS = 1.0e6
 
 

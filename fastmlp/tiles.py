@@ -1,8 +1,9 @@
 """The table of register tiles: how many numbers of which matrix live in registers at once.
 
-A tile is ``rows`` x ``vectors`` SIMD registers of accumulators. It must leave room for ``vectors`` registers of the
-right-hand matrix and one broadcast value, and ``rows`` must divide the panel width, so that the rows of a weight
-gradient tile (units of the layer below) never straddle two panels.
+A tile is ``rows`` x ``vectors`` SIMD registers of accumulators. It must leave room for ``vectors``
+registers of the right-hand matrix and one broadcast value, and ``rows`` must divide the panel
+width, so that the rows of a weight gradient tile (units of the layer below) never straddle two
+panels.
 
 =========  ==============  =========  ================================================
 tile       registers       lanes      accumulators + right operand + broadcast

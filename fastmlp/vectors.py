@@ -1,8 +1,8 @@
 """SIMD vectors as values: load, store, arithmetic, comparison, selection, reduction.
 
-A ``Vector`` is one register of `lanes` numbers. Kernels hold it in a local variable and compute with it by ordinary
-operators; LLVM sees vector instructions of exactly that width, so nothing is left to an auto-vectoriser, and every lane
-rounds as a scalar would.
+A ``Vector`` is one register of `lanes` numbers. Kernels hold it in a local variable and compute
+with it by ordinary operators; LLVM sees vector instructions of exactly that width, so nothing is
+left to an auto-vectoriser, and every lane rounds as a scalar would.
 
 With the JIT disabled a vector is a short NumPy array, and the same kernels run as plain Python.
 """
@@ -13,7 +13,6 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.datamodel import models
@@ -96,7 +95,8 @@ def element_pointer(
     return builder.gep(data, [index])
 
 
-# --- operators ------------------------------------------------------------------------------------------------------
+# --- operators
+# ------------------------------------------------------------------------------------------------------
 
 
 def _emit_as_vector(
@@ -175,7 +175,8 @@ def _lower_negation(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.fneg(args[0])
 
 
-# --- intrinsics -----------------------------------------------------------------------------------------------------
+# --- intrinsics
+# -----------------------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -271,8 +272,8 @@ def _float_intrinsic(name: str, n_arguments: int) -> Any:
 square_root = _float_intrinsic("sqrt", 1)
 round_to_even = _float_intrinsic("rint", 1)
 absolute = _float_intrinsic("fabs", 1)
-# fmuladd is a fused multiply-add where the processor has one, and two roundings where it has not; llvm.fma would be a
-# call into the C library there.
+# fmuladd is a fused multiply-add where the processor has one, and two roundings where it has not;
+# llvm.fma would be a call into the C library there.
 multiply_add = _float_intrinsic("fmuladd", 3)
 
 
@@ -413,141 +414,6 @@ def _emit_maximum(builder: Any, x: ir.Value, y: ir.Value) -> ir.Value:
 
 sum_lanes = _reduction(lambda builder, x, y: builder.fadd(x, y))
 max_lanes = _reduction(_emit_maximum)
-
-
-SOURCE_KINDS = {
-    np.dtype(np.float32): 0,
-    np.dtype(np.float64): 1,
-    np.dtype(np.uint8): 2,
-    np.dtype(np.bool_): 2,
-    np.dtype(np.int8): 3,
-    np.dtype(np.uint16): 4,
-    np.dtype(np.int16): 5,
-    np.dtype(np.uint32): 6,
-    np.dtype(np.int32): 7,
-    np.dtype(np.uint64): 8,
-    np.dtype(np.int64): 9,
-}
-"""The data types that `load_converted` reads, and the number by which a kernel names each."""
-
-_SOURCE_SCALARS = (
-    types.float32, types.float64, types.uint8, types.int8, types.uint16, types.int16,
-    types.uint32, types.int32, types.uint64, types.int64,
-)  # fmt: skip
-
-
-def _convert(builder: Any, value: ir.Value, source: types.Type, target: ir.Type, dtype: Any) -> Any:
-    if isinstance(source, types.Integer):
-        return (builder.sitofp if source.signed else builder.uitofp)(value, target)
-    if source.bitwidth < dtype.bitwidth:
-        return builder.fpext(value, target)
-    if source.bitwidth > dtype.bitwidth:
-        return builder.fptrunc(value, target)
-    return value
-
-
-def _load_by_kind(builder: Any, address: Any, kind: Any, target: ir.Type, emit: Callable) -> Any:
-    """Emit a jump to the load and conversion for the data type that `kind` names at run time."""
-    finish = builder.append_basic_block("converted")
-    default = builder.append_basic_block("unknown_kind")
-    jump = builder.switch(kind, default)
-    incoming = []
-    for number, source in enumerate(_SOURCE_SCALARS):
-        block = builder.append_basic_block(f"kind_{number}")
-        jump.add_case(kind.type(number), block)
-        builder.position_at_end(block)
-        value = emit(source, address)
-        incoming.append((value, builder.block))
-        builder.branch(finish)
-    builder.position_at_end(default)
-    builder.unreachable()
-    builder.position_at_end(finish)
-    result = builder.phi(target)
-    for value, block in incoming:
-        result.add_incoming(value, block)
-    return result
-
-
-@intrinsic
-def load_converted(typingctx: Any, array: Any, address: Any, kind: Any, count: Any) -> Any:
-    """Return `count` numbers (the other lanes 0) of any source type from an address, as array's type."""
-    vector = vector_of(array.dtype)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, address, kind, count = args
-        target = llvm_vector(vector)
-        lanes = vector.lanes
-        numbers = ir.Constant(ir.VectorType(_INT32, lanes), list(range(lanes)))
-        limit = splat(builder, Vector(types.int32, lanes), builder.trunc(count, _INT32))
-        mask = builder.icmp_signed("<", numbers, limit)
-
-        def emit(source: types.Type, address: ir.Value) -> Any:
-            scalar = (
-                ir.IntType(source.bitwidth)
-                if isinstance(source, types.Integer)
-                else llvm_scalar(source)
-            )
-            kind_vector = ir.VectorType(scalar, lanes)
-            pointer = builder.inttoptr(address, kind_vector.as_pointer())
-            letter = "i" if isinstance(source, types.Integer) else "f"
-            load = declare(
-                builder,
-                f"llvm.masked.load.v{lanes}{letter}{source.bitwidth}.p0",
-                kind_vector,
-                [pointer.type, _INT32, mask.type, kind_vector],
-            )
-            zero = ir.Constant(kind_vector, [0] * lanes)
-            value = builder.call(load, [pointer, _INT32(1), mask, zero])
-            return _convert(builder, value, source, target, vector.dtype)
-
-        return _load_by_kind(builder, address, kind, target, emit)
-
-    return vector(array, types.intp, types.intp, types.intp), codegen
-
-
-@intrinsic
-def scalar_converted(typingctx: Any, array: Any, address: Any, kind: Any) -> Any:
-    """Return one number of any source type from an address, as array's type."""
-    dtype = array.dtype
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        target = llvm_scalar(dtype)
-
-        def emit(source: types.Type, address: ir.Value) -> Any:
-            scalar = (
-                ir.IntType(source.bitwidth)
-                if isinstance(source, types.Integer)
-                else llvm_scalar(source)
-            )
-            value = builder.load(builder.inttoptr(address, scalar.as_pointer()), align=1)
-            return _convert(builder, value, source, target, dtype)
-
-        return _load_by_kind(builder, args[1], args[2], target, emit)
-
-    return dtype(array, types.intp, types.intp), codegen
-
-
-@intrinsic
-def index_at(typingctx: Any, address: Any, is_wide: Any) -> Any:
-    """Return the int64 (or int32, if not `is_wide`) at an address."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        wide = context.cast(builder, args[1], sig.args[1], types.boolean)
-        integer = ir.IntType(64)
-        with builder.if_else(wide) as (then, otherwise):
-            with then:
-                long = builder.load(builder.inttoptr(args[0], integer.as_pointer()), align=1)
-                then_block = builder.block
-            with otherwise:
-                short = builder.load(builder.inttoptr(args[0], _INT32.as_pointer()), align=1)
-                short = builder.sext(short, integer)
-                else_block = builder.block
-        result = builder.phi(integer)
-        result.add_incoming(long, then_block)
-        result.add_incoming(short, else_block)
-        return result
-
-    return types.intp(types.intp, types.boolean), codegen
 
 
 # With the JIT disabled, the same names are NumPy functions.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 
 from fastmlp.tiles import TILE
@@ -127,30 +125,3 @@ def sum_lanes(x: np.ndarray) -> np.floating:
 def max_lanes(x: np.ndarray) -> np.floating:
     """Return the largest lane."""
     return x.max()
-
-
-_SOURCE_DTYPES = ["f4", "f8", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
-
-
-def _read(address: int, dtype: str, count: int) -> np.ndarray:
-    size = count * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype=dtype)
-
-
-def load_converted(array: np.ndarray, address: int, kind: int, count: int) -> np.ndarray:
-    """Return up to `count` numbers of any source type from an address, as array's type, 0 beyond."""
-    lanes = TILE.lanes(array.dtype)
-    result = np.zeros(lanes, dtype=array.dtype)
-    count = min(count, lanes)
-    result[:count] = _read(address, _SOURCE_DTYPES[kind], count)
-    return result
-
-
-def scalar_converted(array: np.ndarray, address: int, kind: int) -> np.floating:
-    """Return one number of any source type from an address, as array's type."""
-    return _read(address, _SOURCE_DTYPES[kind], 1).astype(array.dtype)[0]
-
-
-def index_at(address: int, is_wide: bool) -> int:
-    """Return the int64 (or int32, if not `is_wide`) at an address."""
-    return int(_read(address, "i8" if is_wide else "i4", 1)[0])

@@ -1,0 +1,179 @@
+"""Reading X where it lies: the data types that kernels convert on the way, through addresses and strides.
+
+The data type is a number at run time, and the conversion a jump to one of ten short pieces of code,
+so that the kernels do not multiply by the type of X.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastmlp._jit import JIT_DISABLED
+from fastmlp.vectors import Vector, declare, llvm_scalar, llvm_vector, splat, vector_of
+
+_INT32 = ir.IntType(32)
+
+SOURCE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "data",  # address of X[0, 0], or of the values of a CSR matrix
+            "kind",  # data type, see vectors.SOURCE_KINDS
+            "item_bytes",
+            "row_stride",  # in bytes
+            "column_stride",
+            "columns",
+            "is_sparse",
+            "row_starts",  # address of indptr
+            "column_numbers",  # address of indices
+            "row_starts_wide",  # whether they are int64 (else int32)
+            "column_numbers_wide",
+        )
+    ],
+    align=True,
+)
+"""How the gather kernel reads X."""
+
+SOURCE_KINDS = {
+    np.dtype(np.float32): 0,
+    np.dtype(np.float64): 1,
+    np.dtype(np.uint8): 2,
+    np.dtype(np.bool_): 2,
+    np.dtype(np.int8): 3,
+    np.dtype(np.uint16): 4,
+    np.dtype(np.int16): 5,
+    np.dtype(np.uint32): 6,
+    np.dtype(np.int32): 7,
+    np.dtype(np.uint64): 8,
+    np.dtype(np.int64): 9,
+}
+"""The data types that `load_converted` reads, and the number by which a kernel names each."""
+
+_SOURCE_SCALARS = (
+    types.float32, types.float64, types.uint8, types.int8, types.uint16, types.int16,
+    types.uint32, types.int32, types.uint64, types.int64,
+)  # fmt: skip
+
+
+def _convert(builder: Any, value: ir.Value, source: types.Type, target: ir.Type, dtype: Any) -> Any:
+    if isinstance(source, types.Integer):
+        return (builder.sitofp if source.signed else builder.uitofp)(value, target)
+    if source.bitwidth < dtype.bitwidth:
+        return builder.fpext(value, target)
+    if source.bitwidth > dtype.bitwidth:
+        return builder.fptrunc(value, target)
+    return value
+
+
+def _load_by_kind(builder: Any, address: Any, kind: Any, target: ir.Type, emit: Callable) -> Any:
+    """Emit a jump to the load and conversion for the data type that `kind` names at run time."""
+    finish = builder.append_basic_block("converted")
+    default = builder.append_basic_block("unknown_kind")
+    jump = builder.switch(kind, default)
+    incoming = []
+    for number, source in enumerate(_SOURCE_SCALARS):
+        block = builder.append_basic_block(f"kind_{number}")
+        jump.add_case(kind.type(number), block)
+        builder.position_at_end(block)
+        value = emit(source, address)
+        incoming.append((value, builder.block))
+        builder.branch(finish)
+    builder.position_at_end(default)
+    builder.unreachable()
+    builder.position_at_end(finish)
+    result = builder.phi(target)
+    for value, block in incoming:
+        result.add_incoming(value, block)
+    return result
+
+
+@intrinsic
+def load_converted(typingctx: Any, array: Any, address: Any, kind: Any, count: Any) -> Any:
+    """Return `count` numbers (the other lanes 0) of any source type from an address, as array's type."""
+    vector = vector_of(array.dtype)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, address, kind, count = args
+        target = llvm_vector(vector)
+        lanes = vector.lanes
+        numbers = ir.Constant(ir.VectorType(_INT32, lanes), list(range(lanes)))
+        limit = splat(builder, Vector(types.int32, lanes), builder.trunc(count, _INT32))
+        mask = builder.icmp_signed("<", numbers, limit)
+
+        def emit(source: types.Type, address: ir.Value) -> Any:
+            scalar = (
+                ir.IntType(source.bitwidth)
+                if isinstance(source, types.Integer)
+                else llvm_scalar(source)
+            )
+            kind_vector = ir.VectorType(scalar, lanes)
+            pointer = builder.inttoptr(address, kind_vector.as_pointer())
+            letter = "i" if isinstance(source, types.Integer) else "f"
+            load = declare(
+                builder,
+                f"llvm.masked.load.v{lanes}{letter}{source.bitwidth}.p0",
+                kind_vector,
+                [pointer.type, _INT32, mask.type, kind_vector],
+            )
+            zero = ir.Constant(kind_vector, [0] * lanes)
+            value = builder.call(load, [pointer, _INT32(1), mask, zero])
+            return _convert(builder, value, source, target, vector.dtype)
+
+        return _load_by_kind(builder, address, kind, target, emit)
+
+    return vector(array, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def scalar_converted(typingctx: Any, array: Any, address: Any, kind: Any) -> Any:
+    """Return one number of any source type from an address, as array's type."""
+    dtype = array.dtype
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        target = llvm_scalar(dtype)
+
+        def emit(source: types.Type, address: ir.Value) -> Any:
+            scalar = (
+                ir.IntType(source.bitwidth)
+                if isinstance(source, types.Integer)
+                else llvm_scalar(source)
+            )
+            value = builder.load(builder.inttoptr(address, scalar.as_pointer()), align=1)
+            return _convert(builder, value, source, target, dtype)
+
+        return _load_by_kind(builder, args[1], args[2], target, emit)
+
+    return dtype(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def index_at(typingctx: Any, address: Any, is_wide: Any) -> Any:
+    """Return the int64 (or int32, if not `is_wide`) at an address."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wide = context.cast(builder, args[1], sig.args[1], types.boolean)
+        integer = ir.IntType(64)
+        with builder.if_else(wide) as (then, otherwise):
+            with then:
+                long = builder.load(builder.inttoptr(args[0], integer.as_pointer()), align=1)
+                then_block = builder.block
+            with otherwise:
+                short = builder.load(builder.inttoptr(args[0], _INT32.as_pointer()), align=1)
+                short = builder.sext(short, integer)
+                else_block = builder.block
+        result = builder.phi(integer)
+        result.add_incoming(long, then_block)
+        result.add_incoming(short, else_block)
+        return result
+
+    return types.intp(types.intp, types.boolean), codegen
+
+
+if JIT_DISABLED:
+    pass
