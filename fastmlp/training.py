@@ -21,8 +21,7 @@ MAX_EPOCHS_A_CALL = 1024
 NEVER = 2**62
 
 NON_FINITE_PARAMETERS = (
-    "Solver produced non-finite parameter weights. The input data may"
-    " contain large values and need to be preprocessed."
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
 
 
@@ -142,9 +141,7 @@ def train_stochastic(
             optimizer.epochs_ended(model.t_)
 
             if model._no_improvement_count > model.n_iter_no_change:
-                if optimizer.trigger_stopping(
-                    _why_stop(model, validation is not None), model.verbose
-                ):
+                if optimizer.trigger_stopping(_why_stop(model, validation is not None), model.verbose):
                     _end_task(tasks, model, network, validation)
                     break
                 model._no_improvement_count = 0
@@ -153,13 +150,11 @@ def train_stochastic(
 
             if _end_task(tasks, model, network, validation) or incremental:
                 break
-            if validation is None and np.isnan(losses[-1]):
-                # NaN in the weights never leaves them again, so further epochs would be wasted. (A
-                # loss can be NaN while the weights are finite: Poisson with negative targets.)
+            if validation is None and not np.isfinite(losses[-1]):
+                # What is not finite never leaves the weights again: further epochs would be wasted.
+                # (The loss alone may be NaN: Poisson with negative targets.)
                 network.get_parameters(model.coefs_, model.intercepts_)
-                require_finite_parameters(
-                    model, f" They were first seen at epoch {model.n_iter_} of this fit, or before."
-                )
+                require_finite_parameters(model, _when_it_broke(model))
             if model.n_iter_ == model.max_iter:
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) "
@@ -200,15 +195,15 @@ def _count_no_improvement(model: Any) -> None:
 
 def _why_stop(model: Any, early_stopping: bool) -> str:
     what = "Validation score" if early_stopping else "Training loss"
-    return (
-        f"{what} did not improve more than tol={model.tol:f}"
-        f" for {model.n_iter_no_change} consecutive epochs."
-    )
+    return f"{what} did not improve more than tol={model.tol:f} for {model.n_iter_no_change} consecutive epochs."
 
 
-def _end_task(
-    tasks: FitTasks | None, model: Any, network: Any, validation: Validation | None
-) -> bool:
+def _when_it_broke(model: Any) -> str:
+    losses = np.asarray(model.loss_curve_[-model.n_iter_ :])
+    return f" The loss is not finite from epoch {np.argmin(np.isfinite(losses)) + 1} of this fit on."
+
+
+def _end_task(tasks: FitTasks | None, model: Any, network: Any, validation: Validation | None) -> bool:
     """Tell the callbacks, if there are any, that an epoch has ended; True means: stop here."""
     if tasks is None:
         return False
