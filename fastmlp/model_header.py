@@ -1,0 +1,239 @@
+"""The header of a model file: JSON fields that are checked as they are read."""
+
+import math
+
+import numpy as np
+
+# Integers beyond this are nowhere needed, and wouldn't fit into 64 bits.
+LARGEST_INTEGER = 2**62
+_INFINITIES = {"inf": math.inf, "-inf": -math.inf}
+
+
+def require(condition, reason):
+    """Raise ValueError with a reason unless the condition holds."""
+    if not condition:
+        raise ValueError(reason)
+
+
+def encode_number(value):
+    """Turn a number into what JSON has: infinities, which it lacks, become text.
+
+    Parameters
+    ----------
+    value : int, float, NumPy scalar, or None
+        The number.
+
+    Returns
+    -------
+    int, float, str or None
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError("The model can't be saved: one of its numbers is NaN.")
+    return value
+
+
+class Fields:
+    """A JSON object whose fields are checked as they are read.
+
+    Every method raises ValueError if a field is missing or isn't what it should be.
+
+    Parameters
+    ----------
+    content : object
+        What was read, of any type.
+    name : str
+        What to call it in the error.
+    """
+
+    def __init__(self, content, name):
+        require(isinstance(content, dict), f"its {name} is not an object")
+        self._content = content
+        self._name = name
+
+    def __iter__(self):
+        """Go through the names."""
+        return iter(self._content)
+
+    def __contains__(self, name):
+        """Tell whether there is a field of this name."""
+        return name in self._content
+
+    def __getitem__(self, name):
+        """Read a field of any type."""
+        require(name in self._content, f"its {self._name} has no field {name!r}")
+        return self._content[name]
+
+    def _require(self, condition, name):
+        require(condition, f"the field {name!r} of its {self._name} is wrong")
+
+    def fields(self, name):
+        """Read an object."""
+        return Fields(self[name], name)
+
+    def text(self, name, optional=False):
+        """Read a text, or None if it is optional."""
+        value = self[name]
+        self._require((optional and value is None) or _is_text(value), name)
+        return value
+
+    def texts(self, name, optional=False):
+        """Read a list of texts, or None if it is optional."""
+        values = self[name]
+        if optional and values is None:
+            return None
+        self._require(isinstance(values, list) and all(map(_is_text, values)), name)
+        return values
+
+    def choice(self, name, choices):
+        """Read a text that is one of the choices."""
+        value = self[name]
+        self._require(isinstance(value, str) and value in choices, name)
+        return value
+
+    def boolean(self, name):
+        """Read true or false."""
+        value = self[name]
+        self._require(isinstance(value, bool), name)
+        return value
+
+    def integer(self, name, lowest):
+        """Read an integer, no lower than this."""
+        value = self[name]
+        self._require(_is_integer(value) and value >= lowest, name)
+        return value
+
+    def integers(self, name, lowest):
+        """Read a list of integers, none lower than this."""
+        values = self[name]
+        self._require(isinstance(values, list) and all(_is_integer(v) and v >= lowest for v in values), name)
+        return values
+
+    def number(self, name, optional=False):
+        """Read a number, or None if it is optional."""
+        value = self[name]
+        if optional and value is None:
+            return None
+        return self._decode_number(value, name)
+
+    def numbers(self, name, optional=False):
+        """Read a list of numbers, or None if it is optional."""
+        values = self[name]
+        if optional and values is None:
+            return None
+        self._require(isinstance(values, list), name)
+        return [self._decode_number(value, name) for value in values]
+
+    def _decode_number(self, value, name):
+        if isinstance(value, str):
+            self._require(value in _INFINITIES, name)
+            return _INFINITIES[value]
+        self._require(_is_integer(value) or (isinstance(value, float) and math.isfinite(value)), name)
+        return value
+
+
+def _is_integer(value):
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
+
+
+def _is_text(value):
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()  # half a surrogate pair can be written in JSON, but never printed
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def encode_parameters(parameters):
+    """Turn constructor parameters into what JSON has.
+
+    Sequences become ``{"tuple": [...]}`` or ``{"list": [...]}``, a generator becomes
+    ``{"generator": ...}`` with its key apart.
+
+    Parameters
+    ----------
+    parameters : dict
+        What ``get_params`` returned.
+
+    Returns
+    -------
+    encoded : dict
+        For the header.
+    random_state_key : ndarray or None
+        The key of the generator, if there is one.
+    """
+    encoded, random_state_key = {}, None
+    for name, value in parameters.items():
+        if isinstance(value, np.ndarray | list | tuple):
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            encoded[name] = {kind: [encode_number(item) for item in value]}
+        elif isinstance(value, np.random.RandomState):
+            algorithm, key, position, has_gauss, cached_gaussian = value.get_state()
+            require(algorithm == "MT19937", "The model can't be saved: its generator is foreign.")
+            random_state_key = np.asarray(key, np.uint32)
+            encoded[name] = {"generator": [int(position), int(has_gauss), float(cached_gaussian)]}
+        elif value is None or isinstance(value, bool | int | float | str | np.generic):
+            encoded[name] = encode_number(value)
+        else:
+            raise ValueError(f"The model can't be saved: its parameter {name!r} is {type(value).__name__!r}.")
+    return encoded, random_state_key
+
+
+def decode_parameters(fields, allowed, arrays):
+    """Turn the header's parameters into those of a constructor; which are valid, it will say.
+
+    Parameters
+    ----------
+    fields : Fields
+        What was read.
+    allowed : set of str
+        Parameters that the constructor has.
+    arrays : dict of str to ndarray
+        Members of the file; that of the generator is taken out.
+
+    Returns
+    -------
+    dict
+    """
+    parameters = {}
+    for name in fields:
+        require(name in allowed, f"it has a foreign parameter {name!r}")
+        value = fields[name]
+        if isinstance(value, dict) and list(value) == ["generator"] and name == "random_state":
+            parameters[name] = _decode_generator(fields.fields(name), arrays)
+        elif isinstance(value, dict):
+            require(list(value) in (["tuple"], ["list"]), f"its parameter {name!r} is wrong")
+            kind = next(iter(value))
+            items = fields.fields(name).integers(kind, 0)
+            parameters[name] = tuple(items) if kind == "tuple" else items
+        elif isinstance(value, str) and value in _INFINITIES:
+            parameters[name] = _INFINITIES[value]
+        elif value is None or isinstance(value, bool | str):
+            parameters[name] = value
+        else:
+            parameters[name] = fields.number(name)
+    return parameters
+
+
+def _decode_generator(fields, arrays):
+    key = arrays.pop("random_state_key", None)
+    position, has_gauss, cached_gaussian = (*fields.numbers("generator"), None, None, None)[:3]
+    require(
+        key is not None
+        and key.shape == (624,)
+        and key.dtype == np.uint32
+        and isinstance(position, int)
+        and 0 <= position <= 624
+        and has_gauss in (0, 1)
+        and isinstance(cached_gaussian, float)
+        and math.isfinite(cached_gaussian),
+        "its generator is wrong",
+    )
+    generator = np.random.RandomState()
+    generator.set_state(("MT19937", key, position, has_gauss, cached_gaussian))
+    return generator

@@ -1,0 +1,465 @@
+"""Model files: what is saved comes back, and nothing else gets in."""
+
+import io
+import json
+import os
+import pickle
+import tracemalloc
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_iris, make_multilabel_classification
+from sklearn.preprocessing import StandardScaler
+
+from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.archive import read_archive, write_archive
+from fastmlp.model_header import LARGEST_INTEGER
+from fastmlp.persistence import SavedModel, load_model, save_model
+
+IRIS, SPECIES = load_iris(return_X_y=True)
+
+
+def fit(estimator, X=IRIS, y=SPECIES):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return estimator.set_params(max_iter=3).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return fit(MLPClassifier((5, 4), random_state=0))
+
+
+@pytest.fixture(scope="module")
+def model_bytes(classifier, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.npz"
+    scaler = StandardScaler().fit(IRIS)
+    save_model(path, classifier, scaler, columns=["a", "b", "c", "d"], target="species")
+    return path.read_bytes()
+
+
+def assert_same_attributes(ours, expected):
+    assert type(ours) is type(expected)
+    assert vars(ours).keys() == vars(expected).keys() - {"_best_coefs", "_best_intercepts"}
+    for name, value in vars(ours).items():
+        wanted = vars(expected)[name]
+        if name in ("_optimizer", "_label_binarizer"):
+            assert_same_attributes(value, wanted)
+        elif name in ("coefs_", "intercepts_", "ms", "vs", "velocities"):
+            for array, wanted_array in zip(value, wanted, strict=True):
+                assert array.dtype == wanted_array.dtype
+                np.testing.assert_array_equal(array, wanted_array)
+        elif isinstance(value, np.random.RandomState):
+            ours_state, wanted_state = value.get_state(), wanted.get_state()
+            np.testing.assert_array_equal(ours_state[1], wanted_state[1])
+            assert ours_state[2:] == wanted_state[2:]
+        elif isinstance(value, np.ndarray):
+            assert value.dtype == wanted.dtype
+            np.testing.assert_array_equal(value, wanted)
+        else:
+            assert value == wanted, name
+            assert type(value) is type(wanted) or isinstance(wanted, np.generic), name
+
+
+def multilabel():
+    return make_multilabel_classification(n_samples=40, n_features=4, n_classes=3, random_state=0)
+
+
+FITS = {
+    "adam": lambda: fit(MLPClassifier((5,), random_state=1)),
+    "sgd": lambda: fit(MLPClassifier((5,), solver="sgd", learning_rate="adaptive")),
+    "lbfgs": lambda: fit(MLPClassifier((5,), solver="lbfgs")),
+    "early stopping": lambda: fit(MLPClassifier(5, early_stopping=True, n_iter_no_change=2)),
+    "no hidden layer": lambda: fit(MLPClassifier([], n_iter_no_change=np.inf)),
+    "generator": lambda: fit(MLPClassifier(5, random_state=np.random.RandomState(3))),
+    "float32": lambda: fit(MLPClassifier(5), IRIS.astype(np.float32)),
+    "two classes": lambda: fit(MLPClassifier(5), IRIS[:100], SPECIES[:100] == 1),
+    "text labels": lambda: fit(MLPClassifier(5), y=np.array(["setosa", "virginica", "ü"])[SPECIES]),
+    "object labels": lambda: fit(MLPClassifier(5), y=np.array(["a", "b", "c"], object)[SPECIES]),
+    "float labels": lambda: fit(MLPClassifier(5), y=SPECIES.astype(np.float32)),
+    "multilabel": lambda: fit(MLPClassifier(5), *multilabel()),
+    "regression": lambda: fit(MLPRegressor(hidden_layer_sizes=(5,)), y=IRIS[:, :2]),
+    "poisson": lambda: fit(MLPRegressor("poisson", (5,)), y=IRIS[:, 0]),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_round_trip_keeps_everything(tmp_path, name):
+    estimator = FITS[name]()
+    X = multilabel()[0] if name == "multilabel" else IRIS
+    path = tmp_path / "model.npz"
+    save_model(path, estimator)
+    loaded = load_model(path)
+    assert loaded[1:] == (None, None, None)
+    vars(estimator).pop("_random_state", None)
+    assert_same_attributes(loaded.estimator, estimator)
+    np.testing.assert_array_equal(loaded.estimator.predict(X), estimator.predict(X))
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_loaded_model_goes_on_as_the_saved_one_would(tmp_path, solver):
+    estimator = fit(MLPClassifier((5, 4), solver=solver, random_state=0))
+    save_model(tmp_path / "model.npz", estimator)
+    loaded = load_model(tmp_path / "model.npz").estimator
+    for model in (estimator, loaded):
+        model.partial_fit(IRIS, SPECIES)
+    for ours, expected in zip(loaded.coefs_, estimator.coefs_, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_feature_names_scaler_columns_and_target_come_back(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(IRIS, columns=["a", "b", "c", "d"])
+    estimator = fit(MLPClassifier(5), frame)
+    scaler = StandardScaler().fit(IRIS)
+    save_model(tmp_path / "model", estimator, scaler, columns=list(frame), target="species")
+    loaded = load_model(tmp_path / "model")
+    assert isinstance(loaded, SavedModel)
+    assert loaded.columns == ["a", "b", "c", "d"]
+    assert loaded.target == "species"
+    np.testing.assert_array_equal(loaded.scaler.transform(IRIS), scaler.transform(IRIS))
+    assert loaded.estimator.feature_names_in_.tolist() == list(frame)
+    loaded.estimator.predict(frame)
+
+
+def test_numpy_reads_the_file_without_pickle(tmp_path, model_bytes):
+    (tmp_path / "model.npz").write_bytes(model_bytes)
+    with np.load(tmp_path / "model.npz") as archive:
+        assert archive["coefs_0"].shape == (4, 5)
+        header = json.loads(archive["header"].tobytes())
+    assert header["format"] == "fastmlp model"
+    assert header["estimator"] == "MLPClassifier"
+    assert header["layer_units"] == [4, 5, 4, 3]
+
+
+class TestSaving:
+    def test_unfitted_or_foreign_estimators_are_refused(self, tmp_path):
+        from sklearn.neural_network import MLPClassifier as TheirClassifier
+
+        path = tmp_path / "model.npz"
+        with pytest.raises(ValueError, match="has not been fitted"):
+            save_model(path, MLPClassifier())
+        with pytest.raises(ValueError, match="Only fastmlp's own"):
+            save_model(path, TheirClassifier())
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_the_format_has_no_place_for_is_refused(self, tmp_path):
+        path = tmp_path / "model.npz"
+        estimator = fit(MLPClassifier(5))
+        estimator.set_params(verbose=object())
+        with pytest.raises(ValueError, match="parameter 'verbose'"):
+            save_model(path, estimator)
+        estimator.set_params(verbose=False)
+        estimator.coefs_[0][1, 2] = np.nan
+        with pytest.raises(ValueError, match="coefs_0 are not all finite"):
+            save_model(path, estimator)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_failure_keeps_the_earlier_file(self, tmp_path, classifier, monkeypatch):
+        path = tmp_path / "model.npz"
+        path.write_text("earlier")
+        with monkeypatch.context() as patch:
+            patch.setattr("fastmlp.persistence.write_archive", lambda file, arrays: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                save_model(path, classifier)
+        assert path.read_text() == "earlier"
+        assert list(tmp_path.iterdir()) == [path]
+        save_model(path, classifier)
+        load_model(path)
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_folder_that_does_not_exist(self, tmp_path, classifier):
+        with pytest.raises(OSError, match="its folder doesn't exist"):
+            save_model(tmp_path / "nowhere" / "model.npz", classifier)
+        with pytest.raises(OSError, match="is a folder"):
+            save_model(tmp_path, classifier)
+
+    @pytest.mark.skipif(os.name == "nt", reason="needs symbolic links and modes")
+    def test_link_and_mode_of_an_earlier_file_are_kept(self, tmp_path, classifier):
+        path, link = tmp_path / "model.npz", tmp_path / "link"
+        path.write_text("earlier")
+        path.chmod(0o640)
+        link.symlink_to(path)
+        save_model(link, classifier)
+        assert link.is_symlink()
+        assert path.stat().st_mode & 0o777 == 0o640
+        load_model(path)
+
+
+# --- what strangers may send ---------------------------------------------------------------------
+
+
+def refuse(path, content, match=None):
+    """Load a file that must be refused, in one sentence, in memory of its own size."""
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=match) as caught:
+        load_model(path)
+    message = str(caught.value)
+    assert message.startswith(f"{str(path)!r} is not a model of fastmlp: ")
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+def archive_bytes(header, arrays):
+    file = io.BytesIO()
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    write_archive(file, {"header": text, **arrays})
+    return file.getvalue()
+
+
+@pytest.fixture
+def parts(tmp_path, model_bytes):
+    (tmp_path / "good").write_bytes(model_bytes)
+    arrays = read_archive(tmp_path / "good")
+    return json.loads(arrays.pop("header").tobytes()), arrays
+
+
+def test_missing_file_or_folder(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(OSError, match="not a file"):
+        load_model(tmp_path)
+
+
+def test_foreign_files(tmp_path):
+    path = tmp_path / "model.npz"
+    for content in [b"", b"PK", b"a,b\n1,2\n", b"\x89PNG", pickle.dumps([1, 2]), b"PK\x03\x04" * 9]:
+        refuse(path, content)
+    file = io.BytesIO()
+    np.savez(file, X=np.zeros(3))
+    refuse(path, file.getvalue(), "foreign name")
+    file = io.BytesIO()
+    np.savez(file, x=np.zeros(3))
+    refuse(path, file.getvalue(), "no header")
+    refuse(path, archive_bytes([1], {}), "not an object")
+    refuse(path, archive_bytes({"format": "other"}, {}), "another format")
+
+
+def test_pickles_are_never_opened(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "trapped"), "w"))
+
+    path = tmp_path / "model.npz"
+    refuse(path, pickle.dumps(Trap()))
+    file = io.BytesIO()
+    np.savez(file, header=np.array([Trap()], dtype=object))
+    refuse(path, file.getvalue(), "not a plain array")
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_every_truncation_is_refused(tmp_path, model_bytes):
+    for length in range(0, len(model_bytes), 23):
+        refuse(tmp_path / "model.npz", model_bytes[:length])
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_flipped_bits_are_refused_or_harmless(tmp_path_factory, model_bytes, data):
+    path = tmp_path_factory.mktemp("flipped") / "model.npz"
+    content = bytearray(model_bytes)
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(content) - 1))
+        content[position] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(bytes(content))
+    try:
+        loaded = load_model(path)
+    except ValueError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:  # the bit was one of those that a zip file has for nothing, such as the date
+        loaded.estimator.predict(IRIS)
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.sampled_from([LARGEST_INTEGER + 1, -(10**30), 1e308, -1.5, "inf", "nan", "", "\ud800", "x"]),
+    st.lists(st.integers(-1, 9), max_size=4),
+    st.dictionaries(st.text(max_size=3), st.none(), max_size=2),
+)
+
+
+def leaves(value, place=()):
+    """Every place in nested objects and lists."""
+    yield place
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from leaves(item, (*place, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from leaves(item, (*place, index))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_wrong_headers_are_refused_or_harmless(tmp_path, parts, data):
+    header, arrays = json.loads(json.dumps(parts[0])), parts[1]
+    place = data.draw(st.sampled_from(list(leaves(header))[1:]))
+    target = header
+    for step in place[:-1]:
+        target = target[step]
+    if data.draw(st.booleans()) and isinstance(target, dict):
+        del target[place[-1]]
+    else:
+        target[place[-1]] = data.draw(JUNK)
+    path = tmp_path / "model.npz"
+    path.write_bytes(archive_bytes(header, arrays))
+    try:
+        loaded = load_model(path)
+    except ValueError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:  # such as another loss, or another name of a column
+        assert np.isin(loaded.estimator.predict(IRIS), loaded.estimator.classes_).all()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_wrong_arrays_are_refused(tmp_path, parts, data):
+    header, arrays = parts[0], dict(parts[1])
+    name = data.draw(st.sampled_from(sorted(arrays)))
+    array = arrays[name]
+    change = data.draw(st.sampled_from(["missing", "shape", "longer", "dtype", "nan", "infinity", "extra"]))
+    if change == "missing":
+        del arrays[name]
+    elif change == "shape":
+        arrays[name] = array.reshape(1, *array.shape)
+    elif change == "longer":
+        arrays[name] = np.concatenate([array, array[:1]])
+    elif change == "dtype":
+        arrays[name] = array.astype(np.float16 if array.dtype.kind == "f" else np.float64)
+        if name == "classes":
+            return  # any numbers can be labels
+    elif change == "extra":
+        arrays["extra_0"] = array
+    elif array.dtype.kind == "f":
+        arrays[name] = array.copy()
+        arrays[name].flat[-1] = np.nan if change == "nan" else np.inf
+    else:
+        return
+    refuse(tmp_path / "model.npz", archive_bytes(header, arrays))
+
+
+def test_classes_must_be_distinct_and_one_an_output(tmp_path, parts):
+    header, arrays = parts
+    for classes in ([0, 1, 1], [0, 1], [0, 1, 2, 3]):
+        changed = {**arrays, "classes": np.array(classes)}
+        refuse(tmp_path / "model.npz", archive_bytes(header, changed), "class labels")
+
+
+def test_later_versions_and_deep_headers_are_refused(tmp_path, parts):
+    header, arrays = parts
+    path = tmp_path / "model.npz"
+    refuse(path, archive_bytes({**header, "format_version": 2}, arrays), "later version")
+    for text in (b"[" * 100_000, b'{"format": ', b"\xff\xfe", b'{"format":' + b"9" * 5000 + b"}"):
+        file = io.BytesIO()
+        write_archive(file, {"header": np.frombuffer(text, np.uint8)})
+        refuse(path, file.getvalue())
+
+
+class TestArchives:
+    """Hostile zip files, each refused in little more memory than the file has."""
+
+    @pytest.fixture(autouse=True)
+    def within_memory(self):
+        tracemalloc.start()
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8_000_000
+
+    def member(self, shape="(3,)", descriptor="<f8", content=b"\0" * 24, magic=b"\x93NUMPY\1\0"):
+        header = f"{{'descr': '{descriptor}', 'fortran_order': False, 'shape': {shape}, }}\n"
+        return magic + len(header).to_bytes(2, "little") + header.encode() + content
+
+    def zipped(self, members, compression=zipfile.ZIP_STORED):
+        file = io.BytesIO()
+        with warnings.catch_warnings(), zipfile.ZipFile(file, "w", compression) as archive:
+            warnings.simplefilter("ignore")  # of two members with one name
+            for name, content in members:
+                archive.writestr(name, content)
+        return file.getvalue()
+
+    def test_plain_member_is_read(self, tmp_path):
+        (tmp_path / "a").write_bytes(self.zipped([("x.npy", self.member())]))
+        np.testing.assert_array_equal(read_archive(tmp_path / "a")["x"], np.zeros(3))
+
+    @pytest.mark.parametrize(
+        "name",
+        ["../x.npy", "/x.npy", "a/x.npy", "..\\x.npy", "C:x.npy", "x.npy\n", "x", "X.npy", ".npy"],
+    )
+    def test_path_tricks(self, tmp_path, name):
+        refuse(tmp_path / "a", self.zipped([(name, self.member())]), "foreign name")
+
+    def test_bomb_by_compression(self, tmp_path):
+        for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            content = self.zipped([("header.npy", b"\0" * 4_000_000)], compression)
+            assert len(content) < 100_000
+            tracemalloc.reset_peak()
+            refuse(tmp_path / "a", content)
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+
+    def test_bomb_by_overlap(self, tmp_path):
+        content = self.zipped([("xa.npy", self.member(content=b"\0" * 24) + b"\0" * 10_000)])
+        start = content.index(b"PK\1\2")
+        entry, tail = content[start : content.index(b"PK\5\6")], content[content.index(b"PK\5\6") :]
+        directory = b"".join(entry.replace(b"xa.npy", f"x{chr(97 + i)}.npy".encode()) for i in range(20))
+        tail = bytearray(tail)
+        tail[8:12] = (20).to_bytes(2, "little") * 2
+        tail[12:16] = len(directory).to_bytes(4, "little")
+        refuse(tmp_path / "a", content[:start] + directory + bytes(tail), "larger than the file")
+
+    def test_lying_sizes(self, tmp_path):
+        content = bytearray(self.zipped([("x.npy", self.member())]))
+        start = content.index(b"PK\1\2")
+        for offset in (20, 24):  # compressed and uncompressed size
+            content[start + offset : start + offset + 4] = (2**31).to_bytes(4, "little")
+        refuse(tmp_path / "a", bytes(content), "larger than the file")
+
+    def test_two_members_of_one_name(self, tmp_path):
+        refuse(tmp_path / "a", self.zipped([("x.npy", self.member())] * 2), "two of one name")
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"shape": "(99999999999,)"},
+            {"shape": "(99999999999999999999999999,)"},
+            {"shape": "(0, 99999999999)"},
+            {"shape": "(-3,)"},
+            {"shape": "()"},
+            {"shape": "(3)"},
+            {"shape": "(2,)"},
+            {"shape": "(1,1,1,1,1,1,1,1,3)"},
+            {"shape": "(3,) + (1,)"},
+            {"descriptor": "|O"},
+            {"descriptor": ">f8"},
+            {"descriptor": "<f9"},
+            {"descriptor": "<c8"},
+            {"descriptor": "<U6"},
+            {"magic": b"\x93NUMPY\3\0"},
+            {"magic": b"\x93NUMPX\1\0"},
+            {"content": b"\0" * 23},
+            {"content": b"\0" * 25},
+            {"shape": "(24,)", "descriptor": "|b1", "content": b"\2" * 24},
+        ],
+        ids=str,
+    )
+    def test_members_that_are_no_plain_arrays(self, tmp_path, wrong):
+        content = self.zipped([("x.npy", self.member(**wrong))])
+        if wrong.get("shape") == "(0, 99999999999)":
+            content = self.zipped([("x.npy", self.member(**wrong, content=b"!"))])
+        refuse(tmp_path / "a", content, "not a plain array")
+
+    def test_writing_refuses_what_reading_would(self):
+        for name, array in [
+            ("../x", np.zeros(3)),
+            ("x", np.zeros(3, complex)),
+            ("x", np.array(3.0)),
+            ("x", np.array(["a"])),
+        ]:
+            with pytest.raises(ValueError, match="can't hold"):
+                write_archive(io.BytesIO(), {name: array})
