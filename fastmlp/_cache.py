@@ -45,7 +45,7 @@ def _warn_once(message: str, *arguments: object) -> None:
 
 
 def cache_root() -> Path:
-    """Return the folder above all versions: ``FASTMLP_CACHE_DIR``, ``NUMBA_CACHE_DIR``, else the user's cache folder."""
+    """Return the folder above all versions: ``FASTMLP_CACHE_DIR`` or ``NUMBA_CACHE_DIR``, else the user's."""
     for variable in ("FASTMLP_CACHE_DIR", "NUMBA_CACHE_DIR"):
         if os.environ.get(variable):
             return Path(os.environ[variable]) / "fastmlp"

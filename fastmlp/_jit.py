@@ -66,6 +66,15 @@ def twins(function: Callable) -> tuple[Any, Any]:
     return serial, parallel
 
 
+def emitted(naive: Callable) -> Callable[[Callable], Any]:
+    """Declare a function whose LLVM IR is emitted by hand; with the JIT disabled `naive`, its twin, stands in."""
+
+    def declare(function: Callable) -> Any:
+        return naive if JIT_DISABLED else intrinsic(function)
+
+    return declare
+
+
 def kernel_address(dispatcher: Any, signature: Any) -> Any:
     """Return the address of a kernel's machine code for one signature, compiled or loaded from the cache if need be.
 
@@ -78,7 +87,11 @@ def kernel_address(dispatcher: Any, signature: Any) -> Any:
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 
-@intrinsic
+def _call_function(function: Callable, arguments: tuple) -> None:
+    function(*arguments)
+
+
+@emitted(_call_function)
 def call_kernel(typingctx: Any, address: Any, arguments: Any) -> Any:
     """Call the kernel at an address; the arguments, a tuple, must be of the types it was compiled for."""
     argument_types = tuple(arguments.types)
@@ -87,18 +100,9 @@ def call_kernel(typingctx: Any, address: Any, arguments: Any) -> Any:
         values = cgutils.unpack_tuple(builder, args[1], len(argument_types))
         function_type = context.call_conv.get_function_type(types.none, argument_types)
         function = builder.inttoptr(args[0], function_type.as_pointer())
-        status, _ = context.call_conv.call_function(
-            builder, function, types.none, argument_types, values
-        )
+        status, _ = context.call_conv.call_function(builder, function, types.none, argument_types, values)
         with cgutils.if_unlikely(builder, status.is_error):
             context.call_conv.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
     return types.void(address, arguments), codegen
-
-
-if JIT_DISABLED:
-
-    def call_kernel(function: Callable, arguments: tuple) -> None:
-        """Call the function."""
-        function(*arguments)

@@ -53,7 +53,7 @@ _LN2_HIGH_DOUBLE, _LN2_LOW_DOUBLE = 0.6931471803691238, 1.9082149292705877e-10
 
 @inner
 def _reduce(x):
-    """Return n and r with ``x = n ln 2 + r``, n whole and \\|r\\| <= ln(2) / 2."""
+    """Return n and r with ``x = n ln 2 + r``, n whole and r within +- ln(2) / 2."""
     n = round_to_even(x * _LOG2_E)
     if is_single(x):
         return n, multiply_add(n, -_LN2_LOW_SINGLE, multiply_add(n, -_LN2_HIGH_SINGLE, x))
@@ -62,7 +62,7 @@ def _reduce(x):
 
 @inner
 def _exp_minus_one(r):
-    """Return ``exp(r) - 1`` for \\|r\\| <= ln(2) / 2: the Taylor series to r^8 (single) or r^14 (double)."""
+    """Return ``exp(r) - 1`` for r within +- ln(2) / 2: the Taylor series to r^8 (single) or r^14 (double)."""
     if is_single(r):
         q = r * (1 / 40320) + (1 / 5040)
     else:
@@ -148,12 +148,8 @@ def log(x):
     # 2 s = f - s f, and f is exact.
     tail = multiply_add(s, series * s2, -(s * f))
     if is_single(x):
-        return multiply_add(
-            exponent, _LN2_HIGH_SINGLE, multiply_add(exponent, _LN2_LOW_SINGLE, tail) + f
-        )
-    return multiply_add(
-        exponent, _LN2_HIGH_DOUBLE, multiply_add(exponent, _LN2_LOW_DOUBLE, tail) + f
-    )
+        return multiply_add(exponent, _LN2_HIGH_SINGLE, multiply_add(exponent, _LN2_LOW_SINGLE, tail) + f)
+    return multiply_add(exponent, _LN2_HIGH_DOUBLE, multiply_add(exponent, _LN2_LOW_DOUBLE, tail) + f)
 
 
 @inner

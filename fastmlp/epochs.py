@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,12 +92,13 @@ class Epochs:
         network = self._network
         run, shared = self._run[0], network.record[0]
         rates = np.require(learning_rates, np.float64, ["C", "W"])
-        state = self._begin_shuffle()
-        if state is None and self._random_state is not None:
+        generator = self._random_state
+        run.shuffle = generator is not None and self._load_generator(generator)
+        if generator is not None and not run.shuffle:
             # Not the generator that the kernels know: NumPy shuffles, an epoch a call.
             rates = rates[:1]
             if run.position == 0:
-                self._random_state.shuffle(self.order)
+                generator.shuffle(self.order)
         losses = np.empty(len(rates))
         shared.weighted = len(self._weights) > 0
         shared.update = 1
@@ -112,24 +113,18 @@ class Epochs:
         seconds_per_step = (time.perf_counter() - started) / max(run.steps, 1)
         self._steps_per_call = max(1, int(_SECONDS_PER_CALL / seconds_per_step))
         network.t = int(run.t)
-        if state is not None:
-            self._random_state.set_state(
-                (state[0], self._generator, int(run.generator_position), *state[3:])
-            )
+        if generator is not None and run.shuffle:
+            state: Any = generator.get_state(legacy=False)
+            state["state"] = {"key": self._generator, "pos": int(run.generator_position)}
+            generator.set_state(state)
         self.should_stop = bool(run.has_rule and run.no_improvement_count > run.n_iter_no_change)
         return losses[:ended]
 
-    def _begin_shuffle(self) -> tuple | None:
-        """Load the generator's state for the kernels; return it, or None if they do not shuffle."""
-        run = self._run[0]
-        run.shuffle = 0
-        if self._random_state is None:
-            return None
-        state = self._random_state.get_state(legacy=False)
+    def _load_generator(self, generator: np.random.RandomState) -> bool:
+        """Copy the generator's state to where the kernels draw from; return False if it is not one they know."""
+        state: Any = generator.get_state(legacy=False)
         if state["bit_generator"] != "MT19937":
-            return None
-        state = self._random_state.get_state()
-        self._generator[:] = state[1]
-        run.generator_position = state[2]
-        run.shuffle = 1
-        return state
+            return False
+        self._generator[:] = state["state"]["key"]
+        self._run[0].generator_position = state["state"]["pos"]
+        return True

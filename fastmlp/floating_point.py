@@ -11,9 +11,8 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from fastmlp._jit import JIT_DISABLED
+from fastmlp._jit import emitted
 from fastmlp.vectors import declare
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
@@ -28,9 +27,7 @@ def _emit_read(builder: Any) -> ir.Value:
     if _IS_X86:
         place = cgutils.alloca_once(builder, _INT32)
         pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
-        builder.call(
-            declare(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [pointer.type]), [pointer]
-        )
+        builder.call(declare(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [pointer.type]), [pointer])
         return builder.zext(builder.load(place), _INT64)
     if _IS_ARM:
         return builder.call(declare(builder, "llvm.aarch64.get.fpcr", _INT64, []), [])
@@ -42,14 +39,17 @@ def _emit_write(builder: Any, value: ir.Value) -> None:
         place = cgutils.alloca_once(builder, _INT32)
         builder.store(builder.trunc(value, _INT32), place)
         pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
-        builder.call(
-            declare(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [pointer.type]), [pointer]
-        )
+        builder.call(declare(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [pointer.type]), [pointer])
     elif _IS_ARM:
         builder.call(declare(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [_INT64]), [value])
 
 
-@intrinsic
+def _leave_alone(*former: int) -> int:
+    """Do nothing: NumPy's arithmetic is left as it is."""
+    return 0
+
+
+@emitted(_leave_alone)
 def flush_denormals(typingctx: Any) -> Any:
     """Flush denormals to zero in this thread and return the former setting."""
 
@@ -62,7 +62,7 @@ def flush_denormals(typingctx: Any) -> Any:
     return types.int64(), codegen
 
 
-@intrinsic
+@emitted(_leave_alone)
 def restore_denormals(typingctx: Any, former: Any) -> Any:
     """Restore the setting that `flush_denormals` returned."""
 
@@ -71,13 +71,3 @@ def restore_denormals(typingctx: Any, former: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
-
-
-if JIT_DISABLED:
-
-    def flush_denormals() -> int:
-        """Do nothing: NumPy's arithmetic is left alone."""
-        return 0
-
-    def restore_denormals(former: int) -> None:
-        """Do nothing."""

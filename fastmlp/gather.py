@@ -54,6 +54,7 @@ def as_rows(X: Any, dtype: np.dtype | type) -> Rows:
     source = np.zeros(1, dtype=SOURCE).view(np.recarray)
     record = source[0]
     record.columns = X.shape[1]
+    arrays: tuple[np.ndarray, ...]
     if isinstance(X, np.ndarray):
         values = _readable(X, dtype)
         arrays = (values,)
@@ -67,7 +68,7 @@ def as_rows(X: Any, dtype: np.dtype | type) -> Rows:
         record.column_numbers = X.indices.ctypes.data
         record.row_starts_wide = X.indptr.dtype.itemsize == 8
         record.column_numbers_wide = X.indices.dtype.itemsize == 8
-    record.data = values.ctypes.data
+    record.address = values.ctypes.data
     record.kind = SOURCE_KINDS[values.dtype]
     record.item_bytes = values.dtype.itemsize
     return Rows(X, arrays, source)
@@ -85,7 +86,7 @@ def gather_rows(workspace, inputs, source, order, start, begin, end, capacity):
         _gather_sparse(workspace, inputs, source, order, start, begin, end, capacity)
     elif source.column_stride == source.item_bytes:
         for row in range(begin, end):
-            address = source.data + order[start + row] * source.row_stride
+            address = source.address + order[start + row] * source.row_stride
             for first in range(0, source.columns, width):
                 place = inputs + (first // width * capacity + row) * width
                 columns = min(width, source.columns - first)
@@ -95,7 +96,7 @@ def gather_rows(workspace, inputs, source, order, start, begin, end, capacity):
                     store(workspace, place + column, values)
     else:
         for row in range(begin, end):
-            address = source.data + order[start + row] * source.row_stride
+            address = source.address + order[start + row] * source.row_stride
             for column in range(source.columns):
                 place = inputs + (column // width * capacity + row) * width
                 item = address + column * source.column_stride
@@ -121,6 +122,6 @@ def _gather_sparse(workspace, inputs, source, order, start, begin, end, capacity
             place = inputs + (column // width * capacity + row) * width
             # Added, not assigned: a CSR matrix may hold an entry in several parts.
             workspace[place + column % width] += scalar_converted(
-                workspace, source.data + item * source.item_bytes, source.kind
+                workspace, source.address + item * source.item_bytes, source.kind
             )
             item += 1

@@ -134,9 +134,7 @@ class Layout:
         self.capacity = capacity
         self.size = 0
         tile = 0
-        for layer, fan_in, fan_out in zip(
-            self.layers, layer_units[:-1], layer_units[1:], strict=True
-        ):
+        for layer, fan_in, fan_out in zip(self.layers, layer_units[:-1], layer_units[1:], strict=True):
             layer.fan_in, layer.fan_out = fan_in, fan_out
             layer.parameters = self._panels(fan_in + 1, fan_out)
             layer.first_tile = tile
@@ -175,27 +173,19 @@ class Layout:
         return self._numbers(self.n_panels(columns) * rows * self.panel_width)
 
 
-def pack(
-    matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int
-) -> None:
+def pack(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int) -> None:
     """Write a matrix into panels of `rows` rows (at least as many as it has); the other numbers stay."""
     n_rows, n_columns = matrix.shape
     for panel, first in enumerate(range(0, n_columns, panel_width)):
         start = place + panel * rows * panel_width
         view = workspace[start : start + rows * panel_width].reshape(rows, panel_width)
-        view[:n_rows, : min(panel_width, n_columns - first)] = matrix[
-            :, first : first + panel_width
-        ]
+        view[:n_rows, : min(panel_width, n_columns - first)] = matrix[:, first : first + panel_width]
 
 
-def unpack(
-    matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int
-) -> None:
+def unpack(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int) -> None:
     """Read a matrix from panels of `rows` rows."""
     n_rows, n_columns = matrix.shape
     for panel, first in enumerate(range(0, n_columns, panel_width)):
         start = place + panel * rows * panel_width
         view = workspace[start : start + rows * panel_width].reshape(rows, panel_width)
-        matrix[:, first : first + panel_width] = view[
-            :n_rows, : min(panel_width, n_columns - first)
-        ]
+        matrix[:, first : first + panel_width] = view[:n_rows, : min(panel_width, n_columns - first)]

@@ -78,9 +78,7 @@ def squared_error(workspace, layer, network, row):
     total = splat_of(workspace, 0.0)
     for column in range(0, layer.fan_out, lanes):
         place = _place(0, row, column, network.capacity, width)
-        difference = load(workspace, layer.outputs + place) - load(
-            workspace, network.targets + place
-        )
+        difference = load(workspace, layer.outputs + place) - load(workspace, network.targets + place)
         store(workspace, layer.deltas + place, difference)
         total = total + difference * difference
     return sum_lanes(total) * 0.5 / layer.fan_out

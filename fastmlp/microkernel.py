@@ -47,6 +47,7 @@ registers.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastmlp._jit import JIT_DISABLED, kernel
+from fastmlp import microkernel_naive
+from fastmlp._jit import JIT_DISABLED, emitted, kernel
 from fastmlp.tiles import TILE
 from fastmlp.vectors import (
     Vector,
@@ -122,15 +124,11 @@ class _TileFunction:
         return builder.gep(base, [offset])
 
     def _load_vector(self, builder: Any, base: ir.Value, offset: Any) -> ir.Value:
-        pointer = builder.bitcast(
-            self._address(builder, base, offset), self.vector_type.as_pointer()
-        )
+        pointer = builder.bitcast(self._address(builder, base, offset), self.vector_type.as_pointer())
         return builder.load(pointer, align=self.alignment)
 
     def _store_vector(self, builder: Any, value: ir.Value, base: ir.Value, offset: int) -> None:
-        pointer = builder.bitcast(
-            self._address(builder, base, offset), self.vector_type.as_pointer()
-        )
+        pointer = builder.bitcast(self._address(builder, base, offset), self.vector_type.as_pointer())
         builder.store(value, pointer, align=self.alignment)
 
     def _emit(self, function: ir.Function) -> None:
@@ -152,9 +150,7 @@ class _TileFunction:
         initial = []
         for row in range(self.rows):
             row_start = self._address(builder, start, builder.mul(start_stride, _INDEX(row)))
-            initial += [
-                self._load_vector(builder, row_start, v * lanes) for v in range(self.vectors)
-            ]
+            initial += [self._load_vector(builder, row_start, v * lanes) for v in range(self.vectors)]
         builder.cbranch(builder.icmp_signed(">", inner, _INDEX(0)), panel_loop, done)
 
         # One pass per panel of A; a weight gradient has one panel, as long as the minibatch.
@@ -276,9 +272,7 @@ def _write_addresses(typingctx: Any, example: Any, table: Any) -> Any:
                     function = _TileFunction(vector, rows, vectors, rows_are_lanes)
                     address = builder.ptrtoint(function.get(builder.module), _INDEX)
                     slot = _INDEX(_tile_slot(rows, vectors, rows_are_lanes))
-                    builder.store(
-                        address, element_pointer(context, builder, sig.args[1], args[1], slot)
-                    )
+                    builder.store(address, element_pointer(context, builder, sig.args[1], args[1], slot))
         return context.get_dummy_value()
 
     return types.void(example, table), codegen
@@ -303,7 +297,7 @@ def tile_table(dtype: np.dtype) -> np.ndarray:
     return table
 
 
-def _multiply(rows_are_lanes: bool) -> Any:
+def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
     """Return the intrinsic that calls the tile function for a run-time number of rows and vectors."""
 
     def multiply(
@@ -330,9 +324,7 @@ def _multiply(rows_are_lanes: bool) -> Any:
         )  # fmt: skip
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _, tiles, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = (
-                args
-            )
+            _, tiles, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
 
             def pointer(offset: ir.Value) -> ir.Value:
                 return element_pointer(context, builder, sig.args[0], args[0], offset)
@@ -340,9 +332,7 @@ def _multiply(rows_are_lanes: bool) -> Any:
             null = ir.Constant(scalar.as_pointer(), None)
             has_mask = builder.icmp_signed(">=", mask, mask.type(0))
             first_slot = _INDEX(_tile_slot(0, 0, rows_are_lanes))
-            slot = builder.add(
-                first_slot, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors)
-            )
+            slot = builder.add(first_slot, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
             address = builder.load(element_pointer(context, builder, sig.args[1], tiles, slot))
             function = builder.inttoptr(address, tile_function_type(scalar).as_pointer())
             builder.call(
@@ -356,18 +346,15 @@ def _multiply(rows_are_lanes: bool) -> Any:
 
         return signature, codegen
 
-    return intrinsic(multiply)
+    return emitted(naive)(multiply)
 
 
-multiply_rows = _multiply(rows_are_lanes=False)
+multiply_rows = _multiply(False, microkernel_naive.multiply_rows)
 """C = start + A B where the rows of the tile are rows of A's panels (forward, backward data).
 
 `tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `start`,
 `left` (A), `right` (B) and `activations` (negative: none).
 """
 
-multiply_lanes = _multiply(rows_are_lanes=True)
+multiply_lanes = _multiply(True, microkernel_naive.multiply_lanes)
 """C = start + A^T B where the rows of the tile are lanes of one panel of A (weight gradient)."""
-
-if JIT_DISABLED:
-    pass

@@ -57,9 +57,7 @@ def multiply_rows(
     k = np.arange(inner)
     columns = k // panel_width * panel_step + k % panel_width
     offsets = left + np.arange(rows)[:, None] * panel_width + columns
-    _multiply(
-        workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations
-    )
+    _multiply(workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations)
 
 
 def multiply_lanes(
@@ -80,6 +78,4 @@ def multiply_lanes(
     """Compute ``C = start + A^T B``; rows of the tile are lanes of one panel of A."""
     panel_width = TILE.columns(workspace.dtype)
     offsets = left + np.arange(rows)[:, None] + np.arange(inner) * panel_width
-    _multiply(
-        workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations
-    )
+    _multiply(workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations)

@@ -78,9 +78,7 @@ class Network:
         if solver == "lbfgs" or solver is None:
             batch_size = min(batch_size, _CHUNK)
         n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
-        layout = Layout(
-            self.layer_units, batch_size, self.dtype, n_copies, solver is not None, self.n_threads
-        )
+        layout = Layout(self.layer_units, batch_size, self.dtype, n_copies, solver is not None, self.n_threads)
         self._layout = layout
         self._n_copies = n_copies
         self._workspace = aligned_zeros(layout.size, self.dtype)
@@ -277,13 +275,9 @@ class Network:
 
     def predict(self, rows: Rows, out: np.ndarray, n_blocks: int | None = None) -> None:
         """Write the outputs, after the output activation, into `out` of shape (n_rows, n_outputs)."""
-        n_blocks = n_blocks or self.n_blocks(
-            min(rows.n_rows, self._layout.capacity), self._flops_per_sample / 3
-        )
+        n_blocks = n_blocks or self.n_blocks(min(rows.n_rows, self._layout.capacity), self._flops_per_sample / 3)
         order = np.arange(rows.n_rows)
-        self.run(
-            n_blocks, infer_all, rows.source, order, out, n_blocks, inference_phase(self.dtype)
-        )
+        self.run(n_blocks, infer_all, rows.source, order, out, n_blocks, inference_phase(self.dtype))
 
     def run(self, n_blocks: int, twins: tuple, *arguments: object) -> Any:
         """Call the serial twin of a driver for one block, the parallel twin for several."""

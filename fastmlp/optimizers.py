@@ -42,12 +42,8 @@ def update_row(workspace, network, gradient, weights, columns, alpha):
         squares = multiply_add(w, w, squares)
         g = multiply_add(w, alpha, load(workspace, gradient + column)) * network.scale
         if network.optimizer == ADAM:
-            m = load(workspace, first_moments + column) * network.beta_1 + g * (
-                1.0 - network.beta_1
-            )
-            v = load(workspace, second_moments + column) * network.beta_2 + g * g * (
-                1.0 - network.beta_2
-            )
+            m = load(workspace, first_moments + column) * network.beta_1 + g * (1.0 - network.beta_1)
+            v = load(workspace, second_moments + column) * network.beta_2 + g * g * (1.0 - network.beta_2)
             store(workspace, first_moments + column, m)
             store(workspace, second_moments + column, v)
             w = w - m * network.rate / (square_root(v) + network.epsilon)

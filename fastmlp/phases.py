@@ -35,18 +35,14 @@ from fastmlp.vectors import lane_count, load, panel_width, splat_of, store, sum_
 
 
 @kernel
-def propagate(
-    workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end
-):
+def propagate(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
     """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers."""
     former = flush_denormals()
     shared = network[0]
     capacity = shared.capacity
     n_layers = shared.n_layers
     if shared.gather:
-        gather_rows(
-            workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity
-        )
+        gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
         if shared.weighted:
             for row in range(begin, end):
                 workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
@@ -54,9 +50,7 @@ def propagate(
         dense_forward(workspace, tiles, layers[number], begin, end, capacity)
     output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, begin, end)
     for number in range(n_layers - 1, 0, -1):
-        dense_backward_data(
-            workspace, tiles, layers[number], layers[number - 1], begin, end, capacity, shared.zeros
-        )
+        dense_backward_data(workspace, tiles, layers[number], layers[number - 1], begin, end, capacity, shared.zeros)
     restore_denormals(former)
 
 
@@ -143,14 +137,12 @@ def _update_tile(workspace, tiles, layer, shared, tile, scratch):
     if shared.update:
         workspace[shared.squares + layer.first_tile + tile] = sum_lanes(squares)
         if layer.transposed:
-            _transpose_tile(
-                workspace, layer, weights + first_unit * width, first_unit, panel, last - first_unit
-            )
+            _transpose_tile(workspace, layer, weights + first_unit * width, first_unit, panel, last - first_unit)
 
 
 @kernel
 def update(workspace, tiles, layers, network, first_tile, last_tile, block):
-    """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the parameters' update."""
+    """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
     former = flush_denormals()
     shared = network[0]
     scratch = shared.scratch + block * MR * panel_width(workspace)
@@ -210,9 +202,7 @@ def _signatures(dtype: np.dtype) -> _Signatures:
 def training_phases(dtype: np.dtype) -> tuple[Any, Any]:
     """Return the addresses of `propagate` and `update`, compiled or loaded from the cache at the first call."""
     signatures = _signatures(dtype)
-    return kernel_address(propagate, signatures.propagate), kernel_address(
-        update, signatures.update
-    )
+    return kernel_address(propagate, signatures.propagate), kernel_address(update, signatures.update)
 
 
 @functools.cache

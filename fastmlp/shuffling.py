@@ -52,7 +52,7 @@ def shuffle_order(order, key, position):
         mask |= mask >> 4
         mask |= mask >> 8
         mask |= mask >> 16
-        chosen = last + 1
+        chosen = np.int64(last + 1)
         while chosen > last:
             if position == STATE_WORDS:
                 _regenerate(key)

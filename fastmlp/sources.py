@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
-from fastmlp._jit import JIT_DISABLED
+from fastmlp import sources_naive
+from fastmlp._jit import emitted
 from fastmlp.vectors import Vector, declare, llvm_scalar, llvm_vector, splat, vector_of
 
 _INT32 = ir.IntType(32)
@@ -23,7 +23,7 @@ SOURCE = np.dtype(
     [
         (name, np.int64)
         for name in (
-            "data",  # address of X[0, 0], or of the values of a CSR matrix
+            "address",  # of X[0, 0], or of the values of a CSR matrix
             "kind",  # data type, see vectors.SOURCE_KINDS
             "item_bytes",
             "row_stride",  # in bytes
@@ -93,7 +93,7 @@ def _load_by_kind(builder: Any, address: Any, kind: Any, target: ir.Type, emit: 
     return result
 
 
-@intrinsic
+@emitted(sources_naive.load_converted)
 def load_converted(typingctx: Any, array: Any, address: Any, kind: Any, count: Any) -> Any:
     """Return `count` numbers (the other lanes 0) of any source type from an address, as array's type."""
     vector = vector_of(array.dtype)
@@ -107,11 +107,7 @@ def load_converted(typingctx: Any, array: Any, address: Any, kind: Any, count: A
         mask = builder.icmp_signed("<", numbers, limit)
 
         def emit(source: types.Type, address: ir.Value) -> Any:
-            scalar = (
-                ir.IntType(source.bitwidth)
-                if isinstance(source, types.Integer)
-                else llvm_scalar(source)
-            )
+            scalar = ir.IntType(source.bitwidth) if isinstance(source, types.Integer) else llvm_scalar(source)
             kind_vector = ir.VectorType(scalar, lanes)
             pointer = builder.inttoptr(address, kind_vector.as_pointer())
             letter = "i" if isinstance(source, types.Integer) else "f"
@@ -130,7 +126,7 @@ def load_converted(typingctx: Any, array: Any, address: Any, kind: Any, count: A
     return vector(array, types.intp, types.intp, types.intp), codegen
 
 
-@intrinsic
+@emitted(sources_naive.scalar_converted)
 def scalar_converted(typingctx: Any, array: Any, address: Any, kind: Any) -> Any:
     """Return one number of any source type from an address, as array's type."""
     dtype = array.dtype
@@ -139,11 +135,7 @@ def scalar_converted(typingctx: Any, array: Any, address: Any, kind: Any) -> Any
         target = llvm_scalar(dtype)
 
         def emit(source: types.Type, address: ir.Value) -> Any:
-            scalar = (
-                ir.IntType(source.bitwidth)
-                if isinstance(source, types.Integer)
-                else llvm_scalar(source)
-            )
+            scalar = ir.IntType(source.bitwidth) if isinstance(source, types.Integer) else llvm_scalar(source)
             value = builder.load(builder.inttoptr(address, scalar.as_pointer()), align=1)
             return _convert(builder, value, source, target, dtype)
 
@@ -152,7 +144,7 @@ def scalar_converted(typingctx: Any, array: Any, address: Any, kind: Any) -> Any
     return dtype(array, types.intp, types.intp), codegen
 
 
-@intrinsic
+@emitted(sources_naive.index_at)
 def index_at(typingctx: Any, address: Any, is_wide: Any) -> Any:
     """Return the int64 (or int32, if not `is_wide`) at an address."""
 
@@ -173,7 +165,3 @@ def index_at(typingctx: Any, address: Any, is_wide: Any) -> Any:
         return result
 
     return types.intp(types.intp, types.boolean), codegen
-
-
-if JIT_DISABLED:
-    pass

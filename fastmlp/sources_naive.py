@@ -11,9 +11,10 @@ from fastmlp.tiles import TILE
 _SOURCE_DTYPES = ["f4", "f8", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
 
 
-def _read(address: int, dtype: str, count: int) -> np.ndarray:
-    size = count * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype=dtype)
+def _read(address: int, name: str, count: int) -> np.ndarray:
+    dtype: np.dtype = np.dtype(name)
+    size = count * dtype.itemsize
+    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address))).view(dtype)
 
 
 def load_converted(array: np.ndarray, address: int, kind: int, count: int) -> np.ndarray:

@@ -29,7 +29,7 @@ def _affinity() -> int:
 
 
 def resolve_n_threads(n_threads: int | None) -> int:
-    """Return the number of threads to use: `n_threads` if given, else the smallest of all limits, within Numba's pool."""
+    """Return the number of threads to use: `n_threads` or else the smallest limit, within Numba's pool."""
     pool = config.NUMBA_NUM_THREADS
     if n_threads is not None:
         return max(1, min(n_threads, pool))

@@ -84,9 +84,7 @@ def _choose() -> Tile:
     wanted = os.environ.get("FASTMLP_TILE")
     if wanted:
         if wanted not in TILES:
-            raise ValueError(
-                f"FASTMLP_TILE is {wanted!r}; it must be one of {', '.join(TILES)}, or unset."
-            )
+            raise ValueError(f"FASTMLP_TILE is {wanted!r}; it must be one of {', '.join(TILES)}, or unset.")
         return TILES[wanted]
     features = _features()
     if "avx512f" in features:

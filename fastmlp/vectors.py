@@ -21,7 +21,8 @@ from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, register_model
 
-from fastmlp._jit import JIT_DISABLED
+from fastmlp import vectors_naive
+from fastmlp._jit import JIT_DISABLED, emitted
 from fastmlp.tiles import TILE
 
 _INT32 = ir.IntType(32)
@@ -87,9 +88,7 @@ def vector_suffix(vector: Vector) -> str:
     return f"v{vector.lanes}{letter}{vector.dtype.bitwidth}"
 
 
-def element_pointer(
-    context: Any, builder: Any, array_type: Any, array: Any, index: Any
-) -> ir.Value:
+def element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> ir.Value:
     """Emit the address of ``array[index]``; the array has one dimension and is contiguous."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index])
@@ -99,9 +98,7 @@ def element_pointer(
 # ------------------------------------------------------------------------------------------------------
 
 
-def _emit_as_vector(
-    context: Any, builder: Any, vector: Vector, kind: types.Type, value: Any
-) -> Any:
+def _emit_as_vector(context: Any, builder: Any, vector: Vector, kind: types.Type, value: Any) -> Any:
     if isinstance(kind, Vector):
         return value
     return splat(builder, vector, context.cast(builder, value, kind, vector.dtype))
@@ -126,8 +123,7 @@ def _binary(function: Any, floating: Any, integer: Any, comparison: bool = False
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = next(a for a in sig.args if isinstance(a, Vector))
         left, right = (
-            _emit_as_vector(context, builder, vector, kind, value)
-            for kind, value in zip(sig.args, args, strict=True)
+            _emit_as_vector(context, builder, vector, kind, value) for kind, value in zip(sig.args, args, strict=True)
         )
         emit = integer if isinstance(vector.dtype, types.Integer | types.Boolean) else floating
         return emit(builder, left, right)
@@ -179,8 +175,9 @@ def _lower_negation(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 # -----------------------------------------------------------------------------------------------------
 
 
-@intrinsic
+@emitted(vectors_naive.load)
 def load(typingctx: Any, array: Any, offset: Any) -> Any:
+    """Return the register that starts at ``array[offset]``."""
     vector = vector_of(array.dtype)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -191,8 +188,9 @@ def load(typingctx: Any, array: Any, offset: Any) -> Any:
     return vector(array, types.intp), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.store)
 def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Write a register to ``array[offset]`` and on."""
     if not isinstance(value, Vector):
         return None
 
@@ -205,8 +203,9 @@ def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.broadcast)
 def broadcast(typingctx: Any, scalar: Any, like: Any) -> Any:
+    """Return the scalar in all lanes of a register like `like`."""
     if not isinstance(like, Vector):
         return None
 
@@ -216,8 +215,9 @@ def broadcast(typingctx: Any, scalar: Any, like: Any) -> Any:
     return like(scalar, like), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.splat_of)
 def splat_of(typingctx: Any, array: Any, scalar: Any) -> Any:
+    """Return the scalar in all lanes of a register for the numbers of `array`."""
     vector = vector_of(array.dtype)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -226,8 +226,9 @@ def splat_of(typingctx: Any, array: Any, scalar: Any) -> Any:
     return vector(array, scalar), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.select)
 def select(typingctx: Any, mask: Any, yes: Any, no: Any) -> Any:
+    """Return `yes` where the mask holds, else `no`."""
     vector = yes if isinstance(yes, Vector) else no
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -238,19 +239,14 @@ def select(typingctx: Any, mask: Any, yes: Any, no: Any) -> Any:
     return vector(mask, yes, no), codegen
 
 
-def _float_intrinsic(name: str, n_arguments: int) -> Any:
+def _float_intrinsic(name: str, n_arguments: int, naive: Callable) -> Any:
     """Return an intrinsic that maps `n_arguments` vectors to one through LLVM's own of that name."""
 
     def typer(vector: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = llvm_vector(vector)
-            target = declare(
-                builder, f"llvm.{name}.{vector_suffix(vector)}", kind, [kind] * n_arguments
-            )
-            values = [
-                _emit_as_vector(context, builder, vector, a, v)
-                for a, v in zip(sig.args, args, strict=True)
-            ]
+            target = declare(builder, f"llvm.{name}.{vector_suffix(vector)}", kind, [kind] * n_arguments)
+            values = [_emit_as_vector(context, builder, vector, a, v) for a, v in zip(sig.args, args, strict=True)]
             return builder.call(target, values)
 
         return codegen
@@ -260,25 +256,26 @@ def _float_intrinsic(name: str, n_arguments: int) -> Any:
         def one(typingctx: Any, x: Any) -> Any:
             return x(x), typer(x)
 
-        return intrinsic(one)
+        return emitted(naive)(one)
 
     def three(typingctx: Any, x: Any, y: Any, z: Any) -> Any:
         vector = next(a for a in (x, y, z) if isinstance(a, Vector))
         return vector(x, y, z), typer(vector)
 
-    return intrinsic(three)
+    return emitted(naive)(three)
 
 
-square_root = _float_intrinsic("sqrt", 1)
-round_to_even = _float_intrinsic("rint", 1)
-absolute = _float_intrinsic("fabs", 1)
+square_root = _float_intrinsic("sqrt", 1, vectors_naive.square_root)
+round_to_even = _float_intrinsic("rint", 1, vectors_naive.round_to_even)
+absolute = _float_intrinsic("fabs", 1, vectors_naive.absolute)
 # fmuladd is a fused multiply-add where the processor has one, and two roundings where it has not;
 # llvm.fma would be a call into the C library there.
-multiply_add = _float_intrinsic("fmuladd", 3)
+multiply_add = _float_intrinsic("fmuladd", 3, vectors_naive.multiply_add)
 
 
-@intrinsic
+@emitted(vectors_naive.truncate_to_bits)
 def truncate_to_bits(typingctx: Any, value: Any) -> Any:
+    """Return the values as integers of the same width."""
     bits = _bits_type(value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -287,8 +284,9 @@ def truncate_to_bits(typingctx: Any, value: Any) -> Any:
     return bits(value), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.bits_to_float)
 def bits_to_float(typingctx: Any, bits: Any) -> Any:
+    """Return integers as floating-point values of the same width."""
     dtype = types.float32 if bits.dtype == types.int32 else types.float64
     vector = Vector(dtype, bits.lanes)
 
@@ -298,8 +296,9 @@ def bits_to_float(typingctx: Any, bits: Any) -> Any:
     return vector(bits), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.as_bits)
 def as_bits(typingctx: Any, value: Any) -> Any:
+    """Return the bit patterns as integers."""
     bits = _bits_type(value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -308,8 +307,9 @@ def as_bits(typingctx: Any, value: Any) -> Any:
     return bits(value), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.from_bits)
 def from_bits(typingctx: Any, bits: Any) -> Any:
+    """Return the floating-point numbers of the bit patterns."""
     dtype = types.float32 if bits.dtype == types.int32 else types.float64
     vector = Vector(dtype, bits.lanes)
 
@@ -319,7 +319,7 @@ def from_bits(typingctx: Any, bits: Any) -> Any:
     return vector(bits), codegen
 
 
-def _shift(name: str) -> Any:
+def _shift(name: str, naive: Callable) -> Any:
     def shift(typingctx: Any, bits: Any, count: Any) -> Any:
         if not isinstance(count, types.IntegerLiteral):
             raise RequireLiteralValue("a shift's count must be a literal")
@@ -331,15 +331,16 @@ def _shift(name: str) -> Any:
 
         return bits(bits, count), codegen
 
-    return intrinsic(prefer_literal=True)(shift)
+    return naive if JIT_DISABLED else intrinsic(prefer_literal=True)(shift)
 
 
-shift_left = _shift("shl")
-shift_right = _shift("ashr")
+shift_left = _shift("shl", vectors_naive.shift_left)
+shift_right = _shift("ashr", vectors_naive.shift_right)
 
 
-@intrinsic
+@emitted(vectors_naive.is_single)
 def is_single(typingctx: Any, value: Any) -> Any:
+    """Return whether the numbers are float32, a constant to the compiler."""
     dtype = value.dtype
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -348,7 +349,7 @@ def is_single(typingctx: Any, value: Any) -> Any:
     return types.boolean(value), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.lane_count)
 def lane_count(typingctx: Any, array: Any) -> Any:
     """Return the numbers in a register, a constant to the compiler."""
     lanes = vector_of(array.dtype).lanes
@@ -359,7 +360,7 @@ def lane_count(typingctx: Any, array: Any) -> Any:
     return types.intp(array), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.panel_width)
 def panel_width(typingctx: Any, array: Any) -> Any:
     """Return NR, the columns of a panel, a constant to the compiler."""
     width = vector_of(array.dtype).lanes * TILE.vectors
@@ -370,8 +371,9 @@ def panel_width(typingctx: Any, array: Any) -> Any:
     return types.intp(array), codegen
 
 
-@intrinsic
+@emitted(vectors_naive.lane_numbers)
 def lane_numbers(typingctx: Any, array: Any) -> Any:
+    """Return 0, 1, 2, ... in the lanes of a register for the numbers of `array`."""
     vector = vector_of(array.dtype)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -380,7 +382,7 @@ def lane_numbers(typingctx: Any, array: Any) -> Any:
     return vector(array), codegen
 
 
-def _reduction(combine: Callable) -> Any:
+def _reduction(combine: Callable, naive: Callable) -> Any:
     """Return an intrinsic that folds the lanes in halves: the order is fixed, and the same on every processor."""
 
     def reduce(typingctx: Any, value: Any) -> Any:
@@ -393,9 +395,7 @@ def _reduction(combine: Callable) -> Any:
                     builder.shuffle_vector(
                         folded,
                         undefined,
-                        ir.Constant(
-                            ir.VectorType(_INT32, width), list(range(start, start + width))
-                        ),
+                        ir.Constant(ir.VectorType(_INT32, width), list(range(start, start + width))),
                     )
                     for start in (0, width)
                 ]
@@ -404,7 +404,7 @@ def _reduction(combine: Callable) -> Any:
 
         return value.dtype(value), codegen
 
-    return intrinsic(reduce)
+    return emitted(naive)(reduce)
 
 
 def _emit_maximum(builder: Any, x: ir.Value, y: ir.Value) -> ir.Value:
@@ -412,10 +412,5 @@ def _emit_maximum(builder: Any, x: ir.Value, y: ir.Value) -> ir.Value:
     return builder.select(builder.fcmp_ordered(">", x, y), x, y)
 
 
-sum_lanes = _reduction(lambda builder, x, y: builder.fadd(x, y))
-max_lanes = _reduction(_emit_maximum)
-
-
-# With the JIT disabled, the same names are NumPy functions.
-if JIT_DISABLED:
-    pass
+sum_lanes = _reduction(lambda builder, x, y: builder.fadd(x, y), vectors_naive.sum_lanes)
+max_lanes = _reduction(_emit_maximum, vectors_naive.max_lanes)
