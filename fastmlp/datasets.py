@@ -179,9 +179,7 @@ def load_mnist(data_home=None):
         if all(path is not None for path in paths):
             return TrainTest(*_read_mnist_files(paths))
         if any(path is not None for path in paths):
-            missing = ", ".join(
-                f"{part}-ubyte" for part, path in zip(MNIST_PARTS, paths, strict=True) if not path
-            )
+            missing = ", ".join(f"{part}-ubyte" for part, path in zip(MNIST_PARTS, paths, strict=True) if not path)
             raise FileNotFoundError(f"MNIST is incomplete in {str(folder)!r}: {missing} missing.")
     return _fetch_mnist(folder)
 
@@ -262,9 +260,7 @@ def _fetch_mnist(folder):
     from sklearn.datasets import fetch_openml
 
     try:
-        X, y = fetch_openml(
-            "mnist_784", version=1, return_X_y=True, as_frame=False, parser="liac-arff"
-        )
+        X, y = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False, parser="liac-arff")
     except Exception as error:  # many kinds: no network, a proxy's page, a full disk
         where = f"not in {str(folder)!r}" if folder is not None else f"{DATA_VARIABLE} is not set"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -335,9 +331,7 @@ def load_covertype(data_home=None):
 def _find_file(name, file_names, data_home):
     folder = find_data_folder(name, data_home)
     if folder is None:
-        raise FileNotFoundError(
-            f"{name} is read from the folder that {DATA_VARIABLE} names, and it is not set."
-        )
+        raise FileNotFoundError(f"{name} is read from the folder that {DATA_VARIABLE} names, and it is not set.")
     for file_name in file_names:
         if (folder / file_name).is_file():
             return folder / file_name
@@ -350,7 +344,5 @@ def _read_numbers(path, n_columns, skip_rows=0):
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}.") from error
     if table.shape[1] != n_columns:
-        raise ValueError(
-            f"{str(path)!r} is damaged: {table.shape[1]} columns where {n_columns} are expected."
-        )
+        raise ValueError(f"{str(path)!r} is damaged: {table.shape[1]} columns where {n_columns} are expected.")
     return table

@@ -38,8 +38,7 @@ def open_display() -> Display:
         import rich  # noqa: F401
     except ImportError:
         print(
-            "There is no progress bar, because rich is missing; "
-            "pip install 'fastmlp[demo]' brings it.",
+            "There is no progress bar, because rich is missing; pip install 'fastmlp[demo]' brings it.",
             file=sys.stderr,
         )
         return PlainDisplay()

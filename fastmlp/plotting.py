@@ -52,10 +52,7 @@ def check_figure_path(path):
     formats = matplotlib_figure.Figure().canvas.get_supported_filetypes()
     suffix = Path(path).suffix.removeprefix(".").lower()
     if suffix not in formats:
-        raise ValueError(
-            f"{str(path)!r} doesn't end in a format that figures can have: "
-            f"{', '.join(sorted(formats))}."
-        )
+        raise ValueError(f"{str(path)!r} doesn't end in a format that figures can have: {', '.join(sorted(formats))}.")
     check_writable(path)
 
 
@@ -147,9 +144,7 @@ def _draw_images(subfigure, problem, trained):
     for axes, index in zip(subfigure.axes, shown, strict=False):
         axes.imshow(problem.X_score[index].reshape(side, side), cmap="gray_r")
         is_wrong = predicted[index] != problem.y_score[index]
-        label = (
-            f"{predicted[index]}, not {problem.y_score[index]}" if is_wrong else predicted[index]
-        )
+        label = f"{predicted[index]}, not {problem.y_score[index]}" if is_wrong else predicted[index]
         axes.set_title(
             label,
             color=ORANGE if is_wrong else GREY,
@@ -164,9 +159,7 @@ def _draw_decision_regions(subfigure, problem, trained):
     """Show the training points over the regions that the network assigns to the classes."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    network = ReferenceNetwork(
-        problem.layer_units, activation=problem.activation, loss=problem.loss
-    )
+    network = ReferenceNetwork(problem.layer_units, activation=problem.activation, loss=problem.loss)
     network.coefs, network.intercepts = trained.coefs, trained.intercepts
     X = problem.X_score
     low, high = X.min() - 0.5, X.max() + 0.5

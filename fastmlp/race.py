@@ -79,9 +79,7 @@ def warm_up(problem, n_threads=None):
     return time.perf_counter() - start
 
 
-def train_compiled(
-    problem: Problem, n_threads: int | None = None, report: Report = _no_report
-) -> Trained:
+def train_compiled(problem: Problem, n_threads: int | None = None, report: Report = _no_report) -> Trained:
     """Train the compiled network; only the training itself is timed."""
     from fastmlp.gather import as_rows
 
@@ -104,9 +102,7 @@ def train_compiled(
     return Trained(coefs, intercepts, np.array(losses), seconds, outputs, score)
 
 
-def train_reference(
-    problem: Problem, n_threads: int | None = None, report: Report = _no_report
-) -> Trained:
+def train_reference(problem: Problem, n_threads: int | None = None, report: Report = _no_report) -> Trained:
     """Train the plain NumPy reference, its BLAS on as many threads as the compiled network."""
     from fastmlp.threads import resolve_n_threads
 

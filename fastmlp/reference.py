@@ -61,9 +61,7 @@ def identity(z):
 
 def logistic(z):
     """Squash z into (0, 1), in place: a = 1 / (1 + exp(-z))."""
-    with np.errstate(
-        over="ignore"
-    ):  # exp(-z) = inf is no accident: 1 / inf = 0 is the right answer
+    with np.errstate(over="ignore"):  # exp(-z) = inf is no accident: 1 / inf = 0 is the right answer
         np.negative(z, out=z)
         np.exp(z, out=z)
     z += 1
@@ -223,9 +221,7 @@ class ReferenceNetwork:
     >>> from fastmlp.reference import ReferenceNetwork
     >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> y = np.array([[0.0], [1.0], [1.0], [0.0]])  # exclusive or
-    >>> network = ReferenceNetwork(
-    ...     [2, 8, 1], activation="tanh", loss="binary_log_loss", solver="adam", alpha=0.0
-    ... )
+    >>> network = ReferenceNetwork([2, 8, 1], activation="tanh", loss="binary_log_loss", solver="adam", alpha=0.0)
     >>> network.initialize(np.random.RandomState(0))
     >>> for _ in range(200):
     ...     loss = network.step(X, y, learning_rate=0.1)

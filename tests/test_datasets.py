@@ -88,17 +88,13 @@ def test_linear_map_is_exact():
 @pytest.mark.parametrize("dotted", [False, True])
 @pytest.mark.parametrize("compressed", [(), datasets.MNIST_PARTS, datasets.MNIST_PARTS[1:3]])
 @pytest.mark.parametrize("given_as", ["its own folder", "the folder above", "environment"])
-def test_mnist_is_read_from_idx_files(
-    tmp_path, monkeypatch, no_download, given_as, compressed, dotted
-):
+def test_mnist_is_read_from_idx_files(tmp_path, monkeypatch, no_download, given_as, compressed, dotted):
     written = write_mnist(tmp_path / "mnist", compressed=compressed, dotted=dotted)
     if given_as == "environment":
         monkeypatch.setenv(datasets.DATA_VARIABLE, str(tmp_path))
         mnist = datasets.load_mnist()
     else:
-        mnist = datasets.load_mnist(
-            tmp_path / "mnist" if given_as == "its own folder" else tmp_path
-        )
+        mnist = datasets.load_mnist(tmp_path / "mnist" if given_as == "its own folder" else tmp_path)
     for ours, expected in zip(mnist, written, strict=True):
         np.testing.assert_array_equal(ours, expected.reshape(len(expected), -1).squeeze())
     assert mnist.X_train.dtype == np.uint8

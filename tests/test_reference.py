@@ -72,9 +72,7 @@ def test_trajectory_is_that_of_scikit_learn(problem, solver, weighted, dtype, to
     kind, extra = PROBLEMS[problem]
     settings = SOLVERS[solver]
 
-    estimator_class = (
-        neural_network.MLPRegressor if kind == "regressor" else neural_network.MLPClassifier
-    )
+    estimator_class = neural_network.MLPRegressor if kind == "regressor" else neural_network.MLPClassifier
     theirs = estimator_class(
         hidden_layer_sizes=(8, 6),
         activation="tanh",
@@ -114,9 +112,7 @@ def test_trajectory_is_that_of_scikit_learn(problem, solver, weighted, dtype, to
     ):
         assert our_parameter.dtype == dtype
         scale = np.abs(their_parameter).max()
-        np.testing.assert_allclose(
-            our_parameter, their_parameter, rtol=tolerance, atol=tolerance * scale
-        )
+        np.testing.assert_allclose(our_parameter, their_parameter, rtol=tolerance, atol=tolerance * scale)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
@@ -147,10 +143,7 @@ def test_gradient_is_the_derivative_of_the_loss(activation, problem, depth, weig
 
     _, coef_grads, intercept_grads = network.gradient(X, targets, sample_weight)
     named = [
-        *(
-            (f"coefs[{i}]", W, dW)
-            for i, (W, dW) in enumerate(zip(network.coefs, coef_grads, strict=True))
-        ),
+        *((f"coefs[{i}]", W, dW) for i, (W, dW) in enumerate(zip(network.coefs, coef_grads, strict=True))),
         *(
             (f"intercepts[{i}]", b, db)
             for i, (b, db) in enumerate(zip(network.intercepts, intercept_grads, strict=True))
@@ -278,7 +271,5 @@ runpy.run_path({fastmlp.reference.__file__!r})
 heavy = {{"numba", "scipy", "sklearn", "llvmlite"}} & (set(sys.modules) - before)
 sys.exit(", ".join(sorted(heavy)) or 0)
 """
-    finished = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert finished.returncode == 0, finished.stderr
