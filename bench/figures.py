@@ -38,9 +38,7 @@ def draw_speed_ups(baseline: dict[str, Any], dtype: str, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     n_threads = max(row["n_threads"] for row in baseline["rows"])
-    rows = [
-        row for row in baseline["rows"] if row["dtype"] == dtype and row["n_threads"] == n_threads
-    ]
+    rows = [row for row in baseline["rows"] if row["dtype"] == dtype and row["n_threads"] == n_threads]
     rivals = [name for name in TITLES if any(name in row["speed_ups"] for row in rows)]
     figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")
     width = 0.8 / max(1, len(rivals))
@@ -53,9 +51,7 @@ def draw_speed_ups(baseline: dict[str, Any], dtype: str, path: Path) -> None:
             axes.bar(x, median, width, color=COLOURS[rival], label=TITLES[rival])
             axes.errorbar(x, median, [[median - low], [high - median]], color="black", lw=0.8)
             text = f"{median:.0f}" if median >= 10 else f"{median:.1f}"
-            axes.annotate(
-                text, (x, high), (0, 2), textcoords="offset points", ha="center", fontsize=8
-            )
+            axes.annotate(text, (x, high), (0, 2), textcoords="offset points", ha="center", fontsize=8)
     axes.axhline(1, color="black", lw=0.8)
     axes.set_yscale("log")
     axes.set_xticks(range(len(rows)), [label(row) for row in rows], fontsize=8)
@@ -74,9 +70,7 @@ def label(row: dict[str, Any]) -> str:
     return row["workload"] + "\n" + "-".join(str(units) for units in row["layer_units"])
 
 
-def draw_roofline(
-    baseline: dict[str, Any], results: dict[str, Any], dtype: str, path: Path
-) -> None:
+def draw_roofline(baseline: dict[str, Any], results: dict[str, Any], dtype: str, path: Path) -> None:
     """Lines: share of the multiply-add peak against the work of a step."""
     from matplotlib import pyplot as plt
 

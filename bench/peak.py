@@ -59,9 +59,7 @@ def fma_chains(typingctx: Any, iterations: Any, start: Any) -> Any:
         addend = ir.Constant(vector, [1.0] * lanes)
         seed = ir.Constant(vector, ir.Undefined)
         for lane in range(lanes):
-            seed = builder.insert_element(
-                seed, arguments[1], ir.Constant(ir.IntType(32), lane), name="seed"
-            )
+            seed = builder.insert_element(seed, arguments[1], ir.Constant(ir.IntType(32), lane), name="seed")
         accumulators = []
         for chain in range(N_CHAINS):
             accumulator = cgutils.alloca_once(builder, vector, name=f"chain_{chain}")
@@ -151,9 +149,7 @@ def memory_bandwidth(n_threads: int, mebibytes: int = 128, repeats: int = 5) -> 
     n = mebibytes * 2**20 // 8 // n_threads
     arrays = [[np.ones(n) for _ in range(3)] for _ in range(n_threads)]
     triad(*arrays[0], 3.0)
-    seconds = min(
-        in_threads(n_threads, lambda index: triad(*arrays[index], 3.0)) for _ in range(repeats)
-    )
+    seconds = min(in_threads(n_threads, lambda index: triad(*arrays[index], 3.0)) for _ in range(repeats))
     if arrays[0][0][0] != 4.0:
         raise AssertionError("the triad computes something else")
     return 3 * 8 * n * n_threads / seconds / 1e9

@@ -48,11 +48,7 @@ def three(values: list[float]) -> list[float]:
 
 def summarise_cell(cell: dict[str, Any]) -> dict[str, Any] | None:
     """Reduce one cell to fastmlp's time, its share of peak and the ratios, round by round."""
-    contenders = {
-        name: record["microseconds"]
-        for name, record in cell["contenders"].items()
-        if "error" not in record
-    }
+    contenders = {name: record["microseconds"] for name, record in cell["contenders"].items() if "error" not in record}
     if "fastmlp" not in contenders:
         return None
     own, peaks = contenders.pop("fastmlp"), cell["peak_gflops"]
@@ -60,8 +56,7 @@ def summarise_cell(cell: dict[str, Any]) -> dict[str, Any] | None:
     # Paired within a round, so that the machine's drift cancels.
     rounds = zip(gflops, peaks, strict=True)
     summary: dict[str, Any] = {
-        key: cell[key]
-        for key in ("workload", "dtype", "n_threads", "layer_units", "batch_size", "solver")
+        key: cell[key] for key in ("workload", "dtype", "n_threads", "layer_units", "batch_size", "solver")
     }
     return summary | {
         "flops_per_step": cell["flops_per_step"],
@@ -165,8 +160,7 @@ def machine_text(baseline: dict[str, Any]) -> str:
     """Say in a sentence what the figures were measured on."""
     machine = baseline["machine"]
     peaks = ", ".join(
-        f"{value:g} GFLOP/s ({key.replace('/', ', threads: ')})"
-        for key, value in baseline["peak_gflops"].items()
+        f"{value:g} GFLOP/s ({key.replace('/', ', threads: ')})" for key, value in baseline["peak_gflops"].items()
     )
     versions = ", ".join(f"{name} {version}" for name, version in baseline["versions"].items())
     return (
@@ -234,10 +228,7 @@ def full_report(baseline: dict[str, Any]) -> str:
                 " – ".join(time_text(row["microseconds"][i]) for i in (0, 2)),
                 f"{row['gflops'][1]:g}",
                 f"{100 * row['share_of_peak'][1]:.1f} %",
-                *[
-                    spread_text(row["speed_ups"][rival]) if rival in row["speed_ups"] else "–"
-                    for rival in RIVALS
-                ],
+                *[spread_text(row["speed_ups"][rival]) if rival in row["speed_ups"] else "–" for rival in RIVALS],
             ]
             for row in rows
         ]

@@ -109,9 +109,7 @@ def measure_cell(
     contenders: dict[str, dict[str, Any]] = {}
     for name in arguments.contenders:
         try:
-            contenders[name] = workers[name].ask(
-                "prepare", workload=workload_name, target_seconds=arguments.seconds
-            )
+            contenders[name] = workers[name].ask("prepare", workload=workload_name, target_seconds=arguments.seconds)
             contenders[name]["microseconds"] = []
         except WorkerError as error:
             contenders[name] = {"error": str(error)}
@@ -206,15 +204,11 @@ def is_done(cell: dict[str, Any] | None, names: list[str], current: str) -> bool
     return all("error" not in cell["contenders"].get(name, {"error": ""}) for name in names)
 
 
-def measure_group(
-    dtype: str, n_threads: int, results: dict[str, Any], arguments: argparse.Namespace
-) -> None:
+def measure_group(dtype: str, n_threads: int, results: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Measure what is missing at one precision and number of threads."""
     keys = {name: cell_key(name, dtype, n_threads) for name in arguments.workloads}
     missing = [
-        name
-        for name, key in keys.items()
-        if not is_done(results["cells"].get(key), arguments.contenders, commit())
+        name for name, key in keys.items() if not is_done(results["cells"].get(key), arguments.contenders, commit())
     ]
     if not missing:
         return

@@ -64,9 +64,7 @@ def run_once(name: str, n_threads: int, seed: int) -> dict[str, Any]:
         contender = "fastmlp" if name == FIRST else name
         command = [sys.executable, "-m", "bench.time_to_accuracy", contender, str(n_threads)]
         start = time.perf_counter()
-        result = subprocess.run(
-            [*command, str(seed)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-        )
+        result = subprocess.run([*command, str(seed)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         seconds = time.perf_counter() - start
     if result.returncode != 0:
         return {"error": f"its process ended with status {result.returncode}"}

@@ -9,9 +9,7 @@ DATA_VARIABLE = "FASTMLP_DATA"
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--full-grid", action="store_true", help="also run the whole grid of parity (many minutes)"
-    )
+    parser.addoption("--full-grid", action="store_true", help="also run the whole grid of parity (many minutes)")
     parser.addoption("--soak", action="store_true", help="also run the ten-minute soak test")
 
 

@@ -60,7 +60,7 @@ class Estimator(Contender):
         model = self.estimator(1, shuffle=True, random_state=np.random.RandomState(self.seed))
         classes = np.unique(self.y)
         while True:
-            model.partial_fit(self.X, self.y, classes)
+            model.partial_fit(self.X, self.y, classes=classes)
             yield model.predict
 
 

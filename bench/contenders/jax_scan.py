@@ -81,9 +81,7 @@ class JAX(Contender):
         state = tree.map(lambda v, g: mu * v - rate * g, state, gradients)
         if not workload.nesterovs_momentum:
             return tree.map(lambda p, v: p + v, parameters, state), state
-        return tree.map(
-            lambda p, v, g: p + (mu * v - rate * g), parameters, state, gradients
-        ), state
+        return tree.map(lambda p, v, g: p + (mu * v - rate * g), parameters, state, gradients), state
 
     def adam(self, parameters: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
         """Return new parameters and state after one step of Adam."""
@@ -94,9 +92,7 @@ class JAX(Contender):
         m = tree.map(lambda m, g: b1 * m + (1 - b1) * g, m, gradients)
         v = tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, v, gradients)
         rate = workload.learning_rate * jnp.sqrt(1 - b2**t) / (1 - b1**t)
-        parameters = tree.map(
-            lambda p, m, v: p - rate * m / (jnp.sqrt(v) + workload.epsilon), parameters, m, v
-        )
+        parameters = tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + workload.epsilon), parameters, m, v)
         return parameters, (t, m, v)
 
     def step(self, carry: Any, X: Any, targets: Any) -> tuple[Any, Any]:
@@ -146,9 +142,7 @@ class JAX(Contender):
         parameters = [(jax.device_put(W), jax.device_put(b)) for W, b in pairs]
         if self.workload.solver == "sgd":
             has_velocity = self.workload.momentum != 0
-            return parameters, jax.tree.map(
-                jax.numpy.zeros_like, parameters
-            ) if has_velocity else ()
+            return parameters, jax.tree.map(jax.numpy.zeros_like, parameters) if has_velocity else ()
         moments = [jax.tree.map(jax.numpy.zeros_like, parameters) for _ in range(2)]
         return parameters, (jax.numpy.zeros((), self.dtype), *moments)
 
@@ -171,9 +165,7 @@ class JAX(Contender):
     def run(self, carry: Any, orders: Any, epochs: int, shuffle: bool) -> tuple[Any, Any]:
         """Run a compiled fit; return the carry and the losses when they are there."""
         compiled = self.compiled[epochs, shuffle, self.unroll]
-        return self.jax.block_until_ready(
-            compiled(carry, self.X_device, self.target_device, orders)
-        )
+        return self.jax.block_until_ready(compiled(carry, self.X_device, self.target_device, orders))
 
     def fit(self, epochs: int, shuffle: bool) -> Parameters:
         """Train, and return the parameters and, as every contender does, the loss curve."""

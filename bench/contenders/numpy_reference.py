@@ -44,9 +44,7 @@ class NumPyReference(Contender):
     def train_epoch(self, network: Any, order: Array | None) -> None:
         """Train one epoch."""
         workload = self.workload
-        network.train_epoch(
-            self.X, self.targets, order, workload.batch_size, workload.learning_rate
-        )
+        network.train_epoch(self.X, self.targets, order, workload.batch_size, workload.learning_rate)
 
     def fit(self, epochs: int, shuffle: bool) -> Parameters:
         """Train epoch by epoch."""

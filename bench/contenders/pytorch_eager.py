@@ -98,9 +98,7 @@ class PyTorch(Contender):
         order = self.torch.randperm(len(X), generator=generator)
         return ((X[rows], targets[rows]) for rows in order.split(batch_size))
 
-    def train_epoch(
-        self, model: Any, optimizer: Any, loss_function: Any, minibatches: Any
-    ) -> list[Any]:
+    def train_epoch(self, model: Any, optimizer: Any, loss_function: Any, minibatches: Any) -> list[Any]:
         """Train one epoch; return the losses as tensors, so that nothing waits for them."""
         losses = []
         for X, targets in minibatches:

@@ -1,0 +1,71 @@
+"""What the pytest-benchmark suites share: parameters, and what is written beside a time."""
+
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+import sklearn
+
+import fastmlp
+from bench.machine import available_cores
+from bench.peak import fma_peak
+from fastmlp.tiles import TILE
+
+VERSIONS = {
+    "fastmlp": fastmlp.__version__,
+    "numba": numba.__version__,
+    "numpy": np.__version__,
+    "scikit-learn": sklearn.__version__,
+    "python": platform.python_version(),
+}
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> str:
+    """Precision."""
+    return str(request.param)
+
+
+@pytest.fixture(params=sorted({1, available_cores()}), ids=lambda n: f"threads{n}")
+def n_threads(request: pytest.FixtureRequest) -> int:
+    """One thread, and all."""
+    return int(request.param)
+
+
+@pytest.fixture
+def note(benchmark: Any) -> Callable[..., None]:
+    """Return a function that writes work, share of peak and versions beside the time."""
+
+    def write(dtype: str, n_threads: int, flops: float | None = None, **more: Any) -> None:
+        benchmark.extra_info.update(dtype=dtype, n_threads=n_threads, tile=TILE.name, versions=VERSIONS, **more)
+        if flops is not None and benchmark.stats is not None:  # None with --benchmark-disable
+            gflops = flops / benchmark.stats.stats.median / 1e9
+            peak = float(np.median([fma_peak(dtype, n_threads) for _ in range(5)]))
+            benchmark.extra_info.update(
+                gflops=round(gflops, 2),
+                peak_gflops=round(peak, 1),
+                percent_of_peak=round(100 * gflops / peak, 1),
+            )
+
+    return write
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print time, GFLOP/s, share of peak and ratio to plain NumPy, a line for each benchmark."""
+    session = getattr(config, "_benchmarksession", None)
+    benchmarks = [b for b in getattr(session, "benchmarks", []) if "dtype" in b.extra_info]
+    if not benchmarks:
+        return
+    baselines = {b.group: b.stats.median for b in benchmarks if b.extra_info.get("engine") == "reference"}
+    terminalreporter.section("shares of peak, and ratios to plain NumPy")
+    for b in benchmarks:
+        median, info = b.stats.median, b.extra_info
+        line = f"{b.name:62} {1e6 * median / info.get('steps', 1):12,.1f} us"
+        if "gflops" in info:
+            line += f" {info['gflops']:8.1f} GFLOP/s {info['percent_of_peak']:6.1f} %"
+        if b.group in baselines:
+            line += f" {baselines[b.group] / median:7.2f} x NumPy's speed"
+        terminalreporter.write_line(line)

@@ -1,0 +1,127 @@
+"""A training step, and an epoch through ``fit``: fastmlp and plain NumPy on every workload."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from bench.contenders import FastMLP, NumPyReference
+from bench.contenders.base import Contender, Parameters
+from bench.workloads import STEP_WORKLOADS, WORKLOADS, Workload
+from fastmlp.gather import as_rows
+from fastmlp.network import Network
+
+# Minibatches that are trained on, few enough for `wide`; a timed call passes over them so often
+# that calling costs nothing.
+MINIBATCHES = 8
+STEPS = 200
+LARGE_FLOPS = 50e6
+
+
+@pytest.fixture(params=STEP_WORKLOADS)
+def workload(request: pytest.FixtureRequest) -> Workload:
+    """Every workload."""
+    return WORKLOADS[request.param]
+
+
+class StepRun:
+    """A network of each kind on the first few minibatches of a workload, in their own order."""
+
+    def __init__(self, workload: Workload, dtype: str, n_threads: int) -> None:
+        self.workload = workload
+        minibatches = min(MINIBATCHES, workload.steps_per_epoch)
+        large = workload.flops_per_step() > LARGE_FLOPS
+        self.passes = 1 if large else STEPS // minibatches
+        self.steps = self.passes * minibatches
+        self.order = np.arange(minibatches * workload.batch_size)
+        self.X = np.ascontiguousarray(workload.data().X[self.order], dtype)
+        self.targets = workload.targets(dtype)[self.order]
+        self.network = Network(
+            workload.layer_units,
+            activation=workload.activation,
+            loss=workload.loss,
+            dtype=np.dtype(dtype),
+            solver=workload.solver,
+            batch_size=workload.batch_size,
+            alpha=workload.alpha,
+            momentum=workload.momentum,
+            nesterovs_momentum=workload.nesterovs_momentum,
+            n_threads=n_threads,
+        )
+        self.network.set_parameters(*workload.initial_parameters(dtype))
+        self.epochs = self.network.epochs(
+            as_rows(self.X, np.dtype(dtype)), self.targets, batch_size=workload.batch_size
+        )
+        self.reference = NumPyReference(workload, dtype, n_threads).network()
+
+    def train_compiled(self, passes: int) -> None:
+        """Pass over the minibatches, compiled."""
+        rates = np.full(passes, self.workload.learning_rate)
+        while len(rates):
+            rates = rates[len(self.epochs.advance(rates)) :]
+
+    def train_reference(self, passes: int) -> None:
+        """Pass over the minibatches in NumPy."""
+        batch_size, rate = self.workload.batch_size, self.workload.learning_rate
+        for _ in range(passes):
+            self.reference.train_epoch(self.X, self.targets, None, batch_size, rate)
+
+    def parameters(self) -> Parameters:
+        """Return the compiled network's parameters."""
+        dtype = self.network.dtype
+        coefs = [np.empty(shape, dtype) for shape in self.workload.layers()]
+        intercepts = [np.empty(fan_out, dtype) for _, fan_out in self.workload.layers()]
+        self.network.get_parameters(coefs, intercepts)
+        return coefs, intercepts
+
+
+@pytest.mark.parametrize("engine", ["fastmlp", "reference"])
+def test_step(
+    benchmark: Any,
+    note: Callable[..., None],
+    workload: Workload,
+    dtype: str,
+    n_threads: int,
+    engine: str,
+) -> None:
+    """One step, from the gather to the update, called from Python a few steps at a time."""
+    run = StepRun(workload, dtype, n_threads)
+    with threadpool_limits(n_threads, "blas"):
+        run.train_compiled(1)
+        run.train_reference(1)
+        tolerance = 1e-3 if dtype == "float32" else 1e-9
+        for W, expected in zip(run.parameters()[0], run.reference.coefs, strict=True):
+            np.testing.assert_allclose(W, expected, atol=tolerance * np.abs(expected).max())
+        benchmark.group = f"step {workload.name} {dtype} {n_threads}"
+        work = run.train_compiled if engine == "fastmlp" else run.train_reference
+        benchmark.pedantic(work, (run.passes,), rounds=workload.rounds * 3, warmup_rounds=2)
+    flops = run.steps * workload.flops_per_step()
+    note(dtype, n_threads, flops, engine=engine, steps=run.steps, workload=workload.name)
+
+
+@pytest.mark.parametrize("contender", [FastMLP, NumPyReference], ids=lambda c: c.name)
+def test_epoch(
+    benchmark: Any,
+    note: Callable[..., None],
+    workload: Workload,
+    dtype: str,
+    n_threads: int,
+    contender: type[Contender],
+) -> None:
+    """An epoch with its shuffle, through ``fit``: small networks get many, as fits do."""
+    with threadpool_limits(n_threads, "blas"):
+        run = contender(workload, dtype, n_threads)
+        parameters = run.fit(workload.check_epochs, shuffle=False)
+        expected = NumPyReference(workload, dtype, n_threads).fit(workload.check_epochs, False)
+        loss, expected_loss = workload.data_loss(*parameters), workload.data_loss(*expected)
+        assert loss == pytest.approx(expected_loss, rel=run.tolerance[dtype])
+        epochs = max(1, workload.epochs // 50)
+        benchmark.group = f"epoch {workload.name} {dtype} {n_threads}"
+        benchmark.pedantic(run.fit, (epochs, not run.is_full_batch), rounds=workload.rounds, warmup_rounds=1)
+    steps = epochs * run.n_steps
+    note(
+        dtype, n_threads, steps * workload.flops_per_step(), engine=contender.name, steps=steps,
+        workload=workload.name,
+    )  # fmt: skip
