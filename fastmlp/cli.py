@@ -15,9 +15,10 @@ from fastmlp import __version__
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 MOST_EPOCHS = 10_000_000
+FEATURES_OF_INTEREST = {"sse2", "avx", "avx2", "fma", "avx512f", "avx512bf16", "amx-bf16", "neon", "sve"}
 
 
-class BadInput(Exception):  # noqa: N818 - it is no error of the program
+class BadInput(Exception):
     """The user's input is at fault; the message is the sentence to say so."""
 
 
@@ -146,6 +147,11 @@ def build_parser():
         metavar="X",
         help="share of the rows held out for the score (default: 0.2)",
     )
+    train.add_argument(
+        "--early-stopping",
+        action="store_true",
+        help="hold out a tenth more, and stop when its score no longer improves",
+    )
     _add_common(train)
     train.set_defaults(run=run_train)
 
@@ -216,14 +222,15 @@ def run_train(arguments):
             alpha=arguments.alpha,
             batch_size=arguments.batch_size or "auto",
             max_iter=arguments.epochs or 200,
+            early_stopping=arguments.early_stopping,
             dtype=arguments.dtype or "float32",
             n_threads=arguments.threads,
         )
     units = "-".join(str(units) for units in [len(trained.columns), *arguments.hidden, trained.estimator.n_outputs_])
     print(f"{arguments.file}: {table.n_rows:,} rows, {len(trained.columns)} feature columns")
     print(f"target {trained.target!r} holds {trained.reason}: {trained.task}")
-    for warning in trained.warnings:
-        print(f"note: {' '.join(warning.split())}")
+    for note in trained.notes:
+        print(f"note: {note}")
     print(
         f"trained {units} on {trained.n_train:,} rows: {trained.estimator.n_iter_} epochs, "
         f"{trained.seconds:.2f} s, loss {trained.estimator.loss_:.6g}"
@@ -270,21 +277,20 @@ def run_info(arguments):
     from fastmlp._cache import cache_directory
 
     tile = tiles.TILE
-    features = sorted(tiles._features() & {"avx", "avx2", "avx512f", "fma", "neon", "sse2", "sve", "amx-bf16"})
+    shapes = [f"{tile.rows} x {tile.columns(dtype)} in {np.dtype(dtype)}" for dtype in (np.float32, np.float64)]
+    threads.resolve_n_threads(None)  # starts the threading layer, which has no name before
+    limits = threads.describe()
     lines = {
         "fastmlp": __version__,
         "Python": f"{platform.python_version()} on {platform.platform()}",
         "Numba": f"{numba.__version__}, llvmlite {llvmlite.__version__}",
         "NumPy": f"{np.__version__}, SciPy {scipy.__version__}, scikit-learn {sklearn.__version__}",
         "processor": llvmlite.binding.get_host_cpu_name(),
-        "features in use": " ".join(features) or "none beyond the baseline",
-        "tile": ", ".join(
-            [
-                tile.name,
-                *(f"{tile.rows} x {tile.columns(dtype)} in {np.dtype(dtype)}" for dtype in (np.float32, np.float64)),
-            ]
-        ),
-        **{name.replace("_", " "): value for name, value in threads.describe().items()},
+        "features in use": " ".join(sorted(tiles._features() & FEATURES_OF_INTEREST)) or "none of note",
+        "tile": f"{tile.name}, {', '.join(shapes)}",
+        "threads": limits.pop("n_threads"),
+        "threading layer": limits.pop("threading_layer"),
+        "limits": ", ".join(f"{name} {'unset' if value is None else value}" for name, value in limits.items()),
         "cache folder": cache_directory(),
     }
     width = max(map(len, lines))
@@ -294,13 +300,15 @@ def run_info(arguments):
 
 def run_warmup(arguments):
     """Run ``fastmlp warmup``."""
+    import numpy as np
+
     from fastmlp._cache import cache_directory
     from fastmlp.network import warmup
 
-    for dtype in ("float32", "float64"):
+    for dtype in (np.float32, np.float64):
         start = time.perf_counter()
         warmup(dtype, parallel=True)
-        print(f"{dtype}: ready after {time.perf_counter() - start:.1f} s", flush=True)
+        print(f"{np.dtype(dtype)}: ready after {time.perf_counter() - start:.1f} s", flush=True)
     print(f"cached in {cache_directory()}")
 
 

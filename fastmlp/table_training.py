@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 
 from fastmlp.files import replaced_file
 from fastmlp.tables import read_features, read_target, require_columns
@@ -38,7 +41,7 @@ class TrainedTable:
     seconds: float
     score: float
     baseline: float
-    warnings: list[str]
+    notes: list[str]
 
     @property
     def score_name(self):
@@ -77,8 +80,6 @@ def train_on_table(table, target, *, task=None, test_fraction=0.2, seed=0, **par
     ValueError
         If the table can't be trained on: one sentence.
     """
-    from sklearn.preprocessing import StandardScaler
-
     from fastmlp import MLPClassifier, MLPRegressor
 
     require_columns(table, [target])
@@ -126,8 +127,14 @@ def train_on_table(table, target, *, task=None, test_fraction=0.2, seed=0, **par
         seconds=seconds,
         score=float(estimator.score(X_test, y_test)),
         baseline=baseline,
-        warnings=[str(warning.message) for warning in caught],
+        notes=[_note(warning) for warning in caught],
     )
+
+
+def _note(warning):
+    if issubclass(warning.category, ConvergenceWarning):
+        return "training ended before the loss had settled; --epochs gives it more"
+    return " ".join(str(warning.message).split())
 
 
 def _require_enough(found, target):
@@ -139,8 +146,6 @@ def _require_enough(found, target):
 
 def _split(found, test_fraction, seed):
     """Split the rows; classes keep their proportions where there are enough of each."""
-    from sklearn.model_selection import train_test_split
-
     rows = np.arange(len(found.y))
     n_test = min(max(2, round(test_fraction * len(rows))), len(rows) - 2)
     strata = None

@@ -68,7 +68,9 @@ def read_table(path):
     """
     path = Path(path)
     readers = {".csv": _read_with_frames, ".parquet": _read_with_frames, ".npz": _read_npz}
-    if path.is_dir() or not path.exists():
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder, not a table.")
+    if not path.exists():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     if path.suffix.lower() not in readers:
         raise ValueError(f"{str(path)!r} is not a table: its name should end in {', '.join(readers)}.")
