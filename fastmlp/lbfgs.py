@@ -12,6 +12,7 @@ import scipy
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.blas import one_blas_thread
 from fastmlp.callbacks import FitTasks
 from fastmlp.training import TrainingData
 
@@ -100,9 +101,7 @@ class _Objective:
         return self._tasks.end(*self.unpacked())
 
 
-def train_lbfgs(
-    model: Any, network: Any, data: TrainingData, *, tasks: FitTasks | None = None
-) -> None:
+def train_lbfgs(model: Any, network: Any, data: TrainingData, *, tasks: FitTasks | None = None) -> None:
     """Minimise a model's loss over all the samples at once.
 
     Parameters
@@ -122,19 +121,20 @@ def train_lbfgs(
     start = np.concatenate([array.ravel() for array in arrays]).astype(np.float64, copy=False)
     objective = _Objective(network, data, start, [array.shape for array in arrays], tasks)
     try:
-        result = scipy.optimize.minimize(
-            objective,
-            start,
-            method="L-BFGS-B",
-            jac=True,
-            callback=objective.iteration_ended,
-            options={
-                "maxfun": model.max_fun,
-                "maxiter": model.max_iter,
-                "gtol": model.tol,
-                **_printing_options(model.verbose),
-            },
-        )
+        with one_blas_thread():
+            result = scipy.optimize.minimize(
+                objective,
+                start,
+                method="L-BFGS-B",
+                jac=True,
+                callback=objective.iteration_ended,
+                options={
+                    "maxfun": model.max_fun,
+                    "maxiter": model.max_iter,
+                    "gtol": model.tol,
+                    **_printing_options(model.verbose),
+                },
+            )
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
         model.n_iter_ = objective.n_iterations
@@ -154,13 +154,8 @@ def train_lbfgs(
     objective.close()
     n_layers = len(coefs)
     with np.errstate(over="ignore"):  # what overflows is infinite, and will be found by the caller
-        model.coefs_ = [
-            np.array(array, dtype) for array, dtype in zip(coefs, dtypes[:n_layers], strict=True)
-        ]
-        model.intercepts_ = [
-            np.array(array, dtype)
-            for array, dtype in zip(intercepts, dtypes[n_layers:], strict=True)
-        ]
+        model.coefs_ = [np.array(array, dtype) for array, dtype in zip(coefs, dtypes[:n_layers], strict=True)]
+        model.intercepts_ = [np.array(array, dtype) for array, dtype in zip(intercepts, dtypes[n_layers:], strict=True)]
 
 
 def _reported_loss(model: Any, data: TrainingData, loss: float, coefs: list[np.ndarray]) -> float:
@@ -186,15 +181,9 @@ def _printing_options(verbose: Any) -> dict[str, int]:
 def _warn_if_not_converged(result: Any, n_iter: int, max_iter: int) -> None:
     if result.status == 0:
         return
-    message = (
-        f"lbfgs failed to converge after {n_iter} iteration(s) "
-        f"(status={result.status}):\n"
-        f"{result.message}\n"
-    )
+    message = f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}):\n{result.message}\n"
     if n_iter == max_iter:
-        message += (
-            f"\nIncrease the number of iterations to improve the convergence (max_iter={max_iter})."
-        )
+        message += f"\nIncrease the number of iterations to improve the convergence (max_iter={max_iter})."
     message += (
         "\nYou might also want to scale the data as shown in:\n"
         "    https://scikit-learn.org/stable/modules/preprocessing.html"
