@@ -311,8 +311,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
                     )
             elif len(np.setdiff1d(present, self.classes_, assume_unique=True)):
                 raise ValueError(
-                    "`y` has classes not in `self.classes_`. "
-                    f"`self.classes_` has {self.classes_}. 'y' has {present}."
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {present}."
                 )
         return X, class_targets(self._label_binarizer, y)
 

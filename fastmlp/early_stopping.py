@@ -41,10 +41,7 @@ def split_indices(
         stratify=stratify,
     )
     if len(validation) < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' "
-            "or the size of your dataset."
-        )
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     return train, validation
 
 
@@ -63,9 +60,7 @@ class Validation:
         Which samples are held out.
     """
 
-    def __init__(
-        self, X: Any, truth: np.ndarray, sample_weight: np.ndarray | None, rows: np.ndarray
-    ):
+    def __init__(self, X: Any, truth: np.ndarray, sample_weight: np.ndarray | None, rows: np.ndarray):
         self._X = X.tocsr() if sparse.issparse(X) else X
         self._rows = rows
         self._truth = truth[rows]
@@ -81,9 +76,7 @@ class Validation:
         network : fastmlp.network.Network
             In the midst of training.
         """
-        score = model._score_outputs(
-            self._truth, self._outputs(model, network), self._sample_weight
-        )
+        score = model._score_outputs(self._truth, self._outputs(model, network), self._sample_weight)
         model.validation_scores_.append(score)
         if model.verbose:
             print(f"Validation score: {score:f}")

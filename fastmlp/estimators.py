@@ -283,9 +283,7 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
         data = self._convert(X, targets, sample_weight, dtype, order)
         batch_size = choose_batch_size(self.batch_size, data.n_samples)
         return {
-            "network": self._make_network(
-                dtype, batch_size=batch_size, **self._optimizer.network_options()
-            ),
+            "network": self._make_network(dtype, batch_size=batch_size, **self._optimizer.network_options()),
             "data": data,
             "batch_size": batch_size,
             "validation": validation,
@@ -307,9 +305,7 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
                 self.power_t,
             )
         else:
-            self._optimizer = AdamOptimizer(
-                parameters, self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon
-            )
+            self._optimizer = AdamOptimizer(parameters, self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
 
     def _convert(self, X, targets, sample_weight, dtype, order=None):
         """Bring the data into the form that the core takes."""
@@ -348,8 +344,7 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
     def _check_solver(self):
         if self.solver not in STOCHASTIC_SOLVERS:
             raise AttributeError(
-                "partial_fit is only available for stochastic"
-                f" optimizers. {self.solver} is not stochastic."
+                f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
             )
         return True
 
@@ -362,11 +357,6 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
 
 def _trainable(array: Any, dtype: np.dtype) -> np.ndarray:
     """Return the array itself if training can write into it, else a copy that it can."""
-    if (
-        isinstance(array, np.ndarray)
-        and array.dtype.kind == "f"
-        and array.dtype.isnative
-        and array.flags.writeable
-    ):
+    if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.dtype.isnative and array.flags.writeable:
         return array
     return np.array(array, dtype)

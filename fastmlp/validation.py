@@ -88,9 +88,7 @@ def require_range(array: Any, dtype: Any, name: str) -> None:
         return
     limit = np.finfo(dtype).max
     if values.size and (values.max() > limit or values.min() < -limit):
-        raise ValueError(
-            f"Input {name} contains infinity or a value too large for {np.dtype(dtype)!r}."
-        )
+        raise ValueError(f"Input {name} contains infinity or a value too large for {np.dtype(dtype)!r}.")
 
 
 def regression_targets(y: Any) -> np.ndarray:
