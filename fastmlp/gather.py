@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.sources import SOURCE, SOURCE_KINDS, index_at, load_converted, scalar_converted
-from fastmlp.vectors import lane_count, panel_width, store
+from fastmlp.sources import SOURCE, SOURCE_KINDS, copy_row, index_at, scalar_converted
+from fastmlp.vectors import panel_width
 
 
 class Rows:
@@ -61,13 +61,14 @@ def as_rows(X: Any, dtype: np.dtype | type) -> Rows:
         record.row_stride, record.column_stride = values.strides
     else:
         X = X.tocsr()
-        values = _readable(X.data, dtype)
-        arrays = (values, X.indptr, X.indices)
+        # SciPy lets these be strided views; the kernels read them one number after the other.
+        values, row_starts, column_numbers = map(np.ascontiguousarray, (_readable(X.data, dtype), X.indptr, X.indices))
+        arrays = (values, row_starts, column_numbers)
         record.is_sparse = 1
-        record.row_starts = X.indptr.ctypes.data
-        record.column_numbers = X.indices.ctypes.data
-        record.row_starts_wide = X.indptr.dtype.itemsize == 8
-        record.column_numbers_wide = X.indices.dtype.itemsize == 8
+        record.row_starts = row_starts.ctypes.data
+        record.column_numbers = column_numbers.ctypes.data
+        record.row_starts_wide = row_starts.dtype.itemsize == 8
+        record.column_numbers_wide = column_numbers.dtype.itemsize == 8
     record.address = values.ctypes.data
     record.kind = SOURCE_KINDS[values.dtype]
     record.item_bytes = values.dtype.itemsize
@@ -81,19 +82,16 @@ def gather_rows(workspace, inputs, source, order, start, begin, end, capacity):
     workspace[inputs...] : panels of `capacity` rows. Overwritten.
     """
     width = panel_width(workspace)
-    lanes = lane_count(workspace)
     if source.is_sparse:
         _gather_sparse(workspace, inputs, source, order, start, begin, end, capacity)
     elif source.column_stride == source.item_bytes:
         for row in range(begin, end):
             address = source.address + order[start + row] * source.row_stride
+            place = inputs + row * width
             for first in range(0, source.columns, width):
-                place = inputs + (first // width * capacity + row) * width
                 columns = min(width, source.columns - first)
-                for column in range(0, columns, lanes):
-                    item = address + (first + column) * source.item_bytes
-                    values = load_converted(workspace, item, source.kind, columns - column)
-                    store(workspace, place + column, values)
+                copy_row(workspace, place, address + first * source.item_bytes, source.kind, columns)
+                place += capacity * width
     else:
         for row in range(begin, end):
             address = source.address + order[start + row] * source.row_stride

@@ -66,8 +66,14 @@ def _clip_probability(p):
 
 
 @inner
-def _place(base, row, column, capacity, width):
-    return base + (column // width * capacity + row) * width + column % width
+def _columns(fan_out, panel, width):
+    """Return how many columns a panel holds."""
+    return min(width, fan_out - panel * width)
+
+
+@inner
+def _n_panels(fan_out, width):
+    return (fan_out + width - 1) // width
 
 
 @inner
@@ -76,95 +82,98 @@ def squared_error(workspace, layer, network, row):
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     total = splat_of(workspace, 0.0)
-    for column in range(0, layer.fan_out, lanes):
-        place = _place(0, row, column, network.capacity, width)
-        difference = load(workspace, layer.outputs + place) - load(workspace, network.targets + place)
-        store(workspace, layer.deltas + place, difference)
-        total = total + difference * difference
+    for panel in range(_n_panels(layer.fan_out, width)):
+        first = (panel * network.capacity + row) * width
+        for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
+            difference = load(workspace, layer.outputs + place) - load(workspace, network.targets + place)
+            store(workspace, layer.deltas + place, difference)
+            total = total + difference * difference
     return sum_lanes(total) * 0.5 / layer.fan_out
 
 
 @inner
-def poisson(workspace, layer, network, row):
-    """Write the outputs and deltas of one sample and return its loss."""
+def _poisson_terms(z, y):
+    """Return the output and the loss, for pre-activation z and target y."""
+    mean = exp(z)
+    positive = y > 0.0
+    # y log(y / mean), and mean is exp(z); 0 where y is 0.
+    return mean, select(positive, y * (log(select(positive, y, 1.0)) - z), 0.0) - y + mean
+
+
+@inner
+def _binary_log_loss_terms(z, y):
+    """Return the output and the loss, for pre-activation z and target y."""
+    p = logistic(z)
+    clipped = _clip_probability(p)
+    return p, -(y * log(clipped) + (1.0 - y) * log(1.0 - clipped))
+
+
+@inner
+def elementwise_loss(workspace, layer, network, row):
+    """Write the outputs and deltas of one sample and return its loss: Poisson deviance or binary log-loss."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    total = splat_of(workspace, 0.0)
     numbers = lane_numbers(workspace)
-    for column in range(0, layer.fan_out, lanes):
-        place = _place(0, row, column, network.capacity, width)
-        valid = numbers < (layer.fan_out - column)
-        z = load(workspace, layer.outputs + place)
-        y = load(workspace, network.targets + place)
-        mean = exp(z)
-        # y log(y / mean) with mean = exp(z); 0 where y is 0.
-        positive = y > 0.0
-        term = select(positive, y * (log(select(positive, y, 1.0)) - z), 0.0) - y + mean
-        total = total + select(valid, term, 0.0)
-        store(workspace, layer.outputs + place, select(valid, mean, 0.0))
-        store(workspace, layer.deltas + place, select(valid, mean - y, 0.0))
+    total = splat_of(workspace, 0.0)
+    for panel in range(_n_panels(layer.fan_out, width)):
+        first = (panel * network.capacity + row) * width
+        columns = _columns(layer.fan_out, panel, width)
+        for column in range(0, columns, lanes):
+            place = first + column
+            valid = numbers < (columns - column)
+            z = load(workspace, layer.outputs + place)
+            y = load(workspace, network.targets + place)
+            if network.loss == POISSON:
+                output, loss = _poisson_terms(z, y)
+            else:
+                output, loss = _binary_log_loss_terms(z, y)
+            total = total + select(valid, loss, 0.0)
+            store(workspace, layer.outputs + place, select(valid, output, 0.0))
+            store(workspace, layer.deltas + place, select(valid, output - y, 0.0))
     return sum_lanes(total)
 
 
 @inner
-def binary_log_loss(workspace, layer, network, row):
-    """Write the outputs and deltas of one sample and return its loss."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    total = splat_of(workspace, 0.0)
-    numbers = lane_numbers(workspace)
-    for column in range(0, layer.fan_out, lanes):
-        place = _place(0, row, column, network.capacity, width)
-        valid = numbers < (layer.fan_out - column)
-        p = logistic(load(workspace, layer.outputs + place))
-        y = load(workspace, network.targets + place)
-        clipped = _clip_probability(p)
-        term = y * log(clipped) + (1.0 - y) * log(1.0 - clipped)
-        total = total - select(valid, term, 0.0)
-        store(workspace, layer.outputs + place, select(valid, p, 0.0))
-        store(workspace, layer.deltas + place, select(valid, p - y, 0.0))
-    return sum_lanes(total)
-
-
-@inner
-def softmax(workspace, layer, network, row):
-    """Turn the outputs of one sample into probabilities."""
+def softmax(workspace, layer, network, row, out):
+    """Turn the outputs of one sample into probabilities, and write them to the panels at `out`."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     numbers = lane_numbers(workspace)
     lowest = splat_of(workspace, -float("inf"))
+    n_panels = _n_panels(layer.fan_out, width)
     largest = lowest
-    for column in range(0, layer.fan_out, lanes):
-        z = load(workspace, _place(layer.outputs, row, column, network.capacity, width))
-        z = select(numbers < (layer.fan_out - column), z, lowest)
-        # A NaN stays the largest.
-        largest = select(largest > z, largest, z)
+    for panel in range(n_panels):
+        first = layer.outputs + (panel * network.capacity + row) * width
+        columns = _columns(layer.fan_out, panel, width)
+        for column in range(0, columns, lanes):
+            z = select(numbers < (columns - column), load(workspace, first + column), lowest)
+            # A NaN stays the largest.
+            largest = select(largest > z, largest, z)
     top = max_lanes(largest)
     total = splat_of(workspace, 0.0)
-    for column in range(0, layer.fan_out, lanes):
-        place = _place(layer.outputs, row, column, network.capacity, width)
-        z = select(numbers < (layer.fan_out - column), load(workspace, place) - top, lowest)
-        e = exp(z)
-        total = total + e
-        store(workspace, place, e)
-    scale = 1.0 / sum_lanes(total)
-    for column in range(0, layer.fan_out, lanes):
-        place = _place(layer.outputs, row, column, network.capacity, width)
-        store(workspace, place, load(workspace, place) * scale)
+    for panel in range(n_panels):
+        first = (panel * network.capacity + row) * width
+        columns = _columns(layer.fan_out, panel, width)
+        for column in range(0, columns, lanes):
+            z = load(workspace, layer.outputs + first + column)
+            e = exp(select(numbers < (columns - column), z - top, lowest))
+            total = total + e
+            store(workspace, out + first + column, e)
+    scale = splat_of(workspace, 1.0 / sum_lanes(total))
+    for panel in range(n_panels):
+        first = out + (panel * network.capacity + row) * width
+        for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
+            store(workspace, place, load(workspace, place) * scale)
 
 
 @inner
 def log_loss(workspace, layer, network, row, label):
-    """Write the outputs and deltas of one sample, and its class's probability where its loss will stand."""
+    """Write the deltas of one sample, and its class's probability where its loss will stand."""
     width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    softmax(workspace, layer, network, row)
-    for column in range(0, layer.fan_out, lanes):
-        place = _place(0, row, column, network.capacity, width)
-        store(workspace, layer.deltas + place, load(workspace, layer.outputs + place))
-    place = _place(0, row, label, network.capacity, width)
-    probability = workspace[layer.outputs + place]
-    workspace[layer.deltas + place] = probability - workspace.dtype.type(1)
+    softmax(workspace, layer, network, row, layer.deltas)
+    place = layer.deltas + (label // width * network.capacity + row) * width + label % width
+    probability = workspace[place]
+    workspace[place] = probability - workspace.dtype.type(1)
     workspace[network.losses + row] = probability
 
 
@@ -172,13 +181,15 @@ def log_loss(workspace, layer, network, row, label):
 def activate_outputs(workspace, layer, network, row):
     """Apply the output activation to one sample, without a target."""
     if network.loss == LOG_LOSS:
-        softmax(workspace, layer, network, row)
+        softmax(workspace, layer, network, row, layer.outputs)
     elif network.loss != SQUARED_ERROR:
         width = panel_width(workspace)
-        for column in range(0, layer.fan_out, lane_count(workspace)):
-            place = _place(layer.outputs, row, column, network.capacity, width)
-            z = load(workspace, place)
-            store(workspace, place, exp(z) if network.loss == POISSON else logistic(z))
+        lanes = lane_count(workspace)
+        for panel in range(_n_panels(layer.fan_out, width)):
+            first = layer.outputs + (panel * network.capacity + row) * width
+            for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
+                z = load(workspace, place)
+                store(workspace, place, exp(z) if network.loss == POISSON else logistic(z))
 
 
 @inner
@@ -202,36 +213,48 @@ def sum_losses(workspace, network):
 
 
 @inner
-def output_and_loss(workspace, layer, network, targets, labels, order, begin, end):
-    """Finish the outputs of samples `begin` to `end`; write their losses and deltas, weighted.
+def _gather_targets(workspace, layer, network, targets, order, begin, end):
+    """Copy the targets of samples `begin` to `end` into their panels."""
+    width = panel_width(workspace)
+    for row in range(begin, end):
+        sample = order[network.start + row]
+        for panel in range(_n_panels(layer.fan_out, width)):
+            first = network.targets + (panel * network.capacity + row) * width
+            for column in range(_columns(layer.fan_out, panel, width)):
+                workspace[first + column] = targets[sample, panel * width + column]
 
-    layer.outputs: pre-activations, overwritten by the outputs. layer.deltas, losses: overwritten.
-    targets (n_rows, n_outputs), or labels (n_rows,) for softmax; the unused one has no rows.
-    """
+
+@inner
+def _weight_deltas(workspace, layer, network, begin, end):
+    """Multiply the deltas of samples `begin` to `end` by the samples' weights."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
+    for row in range(begin, end):
+        weight = splat_of(workspace, workspace[network.weights + row])
+        for panel in range(_n_panels(layer.fan_out, width)):
+            first = layer.deltas + (panel * network.capacity + row) * width
+            for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
+                store(workspace, place, load(workspace, place) * weight)
+
+
+@inner
+def output_and_loss(workspace, layer, network, targets, labels, order, begin, end):
+    """Write the losses and deltas of samples `begin` to `end`, the latter weighted.
+
+    layer.outputs: pre-activations; destroyed. layer.deltas, losses: overwritten. targets (n_rows, n_outputs), or labels
+    (n_rows,) for softmax; the unused one has no rows.
+    """
     if network.loss == LOG_LOSS:
         for row in range(begin, end):
             log_loss(workspace, layer, network, row, labels[order[network.start + row]])
     else:
         if network.gather:
-            for row in range(begin, end):
-                sample = order[network.start + row]
-                for column in range(layer.fan_out):
-                    place = _place(network.targets, row, column, network.capacity, width)
-                    workspace[place] = targets[sample, column]
+            _gather_targets(workspace, layer, network, targets, order, begin, end)
         if network.loss == SQUARED_ERROR:
             for row in range(begin, end):
                 workspace[network.losses + row] = squared_error(workspace, layer, network, row)
-        elif network.loss == POISSON:
-            for row in range(begin, end):
-                workspace[network.losses + row] = poisson(workspace, layer, network, row)
         else:
             for row in range(begin, end):
-                workspace[network.losses + row] = binary_log_loss(workspace, layer, network, row)
+                workspace[network.losses + row] = elementwise_loss(workspace, layer, network, row)
     if network.weighted:
-        for row in range(begin, end):
-            weight = workspace[network.weights + row]
-            for column in range(0, layer.fan_out, lanes):
-                place = _place(layer.deltas, row, column, network.capacity, width)
-                store(workspace, place, load(workspace, place) * weight)
+        _weight_deltas(workspace, layer, network, begin, end)

@@ -11,7 +11,7 @@ branch in ``update_row``.
 from __future__ import annotations
 
 from fastmlp._jit import inner
-from fastmlp.vectors import lane_count, load, multiply_add, splat_of, square_root, store
+from fastmlp.vectors import lane_count, load, multiply_add, panel_width, prefetch, splat_of, square_root, store
 
 NONE, SGD, MOMENTUM, ADAM = range(4)
 N_MOMENTS = {NONE: 0, SGD: 0, MOMENTUM: 1, ADAM: 2}
@@ -27,34 +27,68 @@ def optimizer_of(solver: str | None, momentum: float) -> int:
 
 
 @inner
-def update_row(workspace, network, gradient, weights, columns, alpha):
-    """Update one row of a tile of parameters; return the sum of squares of its lanes before that.
+def prefetch_row(workspace, network, weights, columns):
+    """Ask for a row of parameters and its moments while the gradient is still being computed."""
+    lanes = lane_count(workspace)
+    for column in range(0, columns, lanes):
+        prefetch(workspace, weights + column)
+        if network.optimizer >= MOMENTUM:
+            prefetch(workspace, weights + network.n_parameters + column)
+        if network.optimizer == ADAM:
+            prefetch(workspace, weights + 2 * network.n_parameters + column)
 
-    workspace[weights...] and its moments (columns,): overwritten. workspace[gradient...]: the sum
-    over samples of the loss's derivative, without L2 term and not yet divided.
+
+@inner
+def update_tile(workspace, network, gradient, weights, rows, columns, alpha):
+    """Update a tile of parameters; return, lane by lane, the sum of their squares before that.
+
+    workspace[weights...] and its moments (rows, columns), rows NR apart: overwritten. workspace[gradient...], likewise:
+    the sum over samples of the loss's derivative, without L2 term and not yet divided.
     """
     lanes = lane_count(workspace)
+    width = panel_width(workspace)
     first_moments = weights + network.n_parameters
     second_moments = first_moments + network.n_parameters
+    # Held in registers: the compiler cannot know that the stores below leave the record alone.
     squares = splat_of(workspace, 0.0)
-    for column in range(0, columns, lanes):
-        w = load(workspace, weights + column)
-        squares = multiply_add(w, w, squares)
-        g = multiply_add(w, alpha, load(workspace, gradient + column)) * network.scale
-        if network.optimizer == ADAM:
-            m = load(workspace, first_moments + column) * network.beta_1 + g * (1.0 - network.beta_1)
-            v = load(workspace, second_moments + column) * network.beta_2 + g * g * (1.0 - network.beta_2)
-            store(workspace, first_moments + column, m)
-            store(workspace, second_moments + column, v)
-            w = w - m * network.rate / (square_root(v) + network.epsilon)
-        elif network.optimizer == MOMENTUM:
-            step = g * network.rate
-            velocity = load(workspace, first_moments + column) * network.momentum - step
-            store(workspace, first_moments + column, velocity)
-            if network.nesterovs_momentum:
-                velocity = velocity * network.momentum - step
-            w = w + velocity
-        else:
-            w = w - g * network.rate
-        store(workspace, weights + column, w)
+    scale = splat_of(workspace, network.scale)
+    alpha = splat_of(workspace, alpha)
+    rate = splat_of(workspace, network.rate)
+    if network.optimizer == ADAM:
+        beta_1 = splat_of(workspace, network.beta_1)
+        beta_2 = splat_of(workspace, network.beta_2)
+        new_1 = splat_of(workspace, 1.0 - network.beta_1)
+        new_2 = splat_of(workspace, 1.0 - network.beta_2)
+        epsilon = splat_of(workspace, network.epsilon)
+        for row in range(rows):
+            for place in range(row * width, row * width + columns, lanes):
+                w = load(workspace, weights + place)
+                squares = multiply_add(w, w, squares)
+                g = multiply_add(w, alpha, load(workspace, gradient + place)) * scale
+                m = load(workspace, first_moments + place) * beta_1 + g * new_1
+                v = load(workspace, second_moments + place) * beta_2 + g * g * new_2
+                store(workspace, first_moments + place, m)
+                store(workspace, second_moments + place, v)
+                store(workspace, weights + place, w - m * rate / (square_root(v) + epsilon))
+    elif network.optimizer == MOMENTUM:
+        momentum = splat_of(workspace, network.momentum)
+        nesterovs_momentum = network.nesterovs_momentum
+        for row in range(rows):
+            for place in range(row * width, row * width + columns, lanes):
+                w = load(workspace, weights + place)
+                squares = multiply_add(w, w, squares)
+                g = multiply_add(w, alpha, load(workspace, gradient + place)) * scale
+                step = g * rate
+                velocity = load(workspace, first_moments + place) * momentum - step
+                store(workspace, first_moments + place, velocity)
+                if nesterovs_momentum:
+                    velocity = velocity * momentum - step
+                store(workspace, weights + place, w + velocity)
+    else:
+        for row in range(rows):
+            for place in range(row * width, row * width + columns, lanes):
+                w = load(workspace, weights + place)
+                squares = multiply_add(w, w, squares)
+                g = multiply_add(w, alpha, load(workspace, gradient + place)) * scale
+                store(workspace, weights + place, w - g * rate)
     return squares

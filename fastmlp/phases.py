@@ -29,9 +29,9 @@ from fastmlp.gather import gather_rows
 from fastmlp.layout import LAYER, NETWORK
 from fastmlp.losses import activate_outputs, output_and_loss
 from fastmlp.microkernel import MR
-from fastmlp.optimizers import update_row
+from fastmlp.optimizers import prefetch_row, update_tile
 from fastmlp.sources import SOURCE
-from fastmlp.vectors import lane_count, load, panel_width, splat_of, store, sum_lanes
+from fastmlp.vectors import lane_count, load, panel_width, splat_of, store, sum_lanes, transpose_tile
 
 
 @kernel
@@ -81,63 +81,69 @@ def _bias_gradient(workspace, layer, out, panel, samples, vectors, capacity):
 
 
 @inner
-def _transpose_tile(workspace, layer, weights, unit, panel, rows):
-    """Copy a tile of W to its place in W transposed."""
+def _transpose(workspace, layer, weights, unit, panel, rows, vectors):
+    """Copy a tile of W, from row `unit` on, to its place in W transposed."""
     width = panel_width(workspace)
     first = panel * width
     place = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width
-    for column in range(min(width, layer.fan_out - first)):
+    columns = min(width, layer.fan_out - first)
+    whole = 0
+    if rows == MR:
+        # By vectors, but for the columns that would reach beyond the matrix.
+        lanes = lane_count(workspace)
+        whole = columns // lanes * lanes
+        transpose_tile(workspace, weights, place, columns // lanes)
+    for column in range(whole, columns):
         for row in range(rows):
             workspace[place + column * width + row] = workspace[weights + row * width + column]
 
 
 @inner
-def _update_tile(workspace, tiles, layer, shared, tile, scratch):
-    """Gradient and update of one weight tile: up to MR rows of W by one panel, or the panel's biases."""
+def _update_bias(workspace, layer, shared, panel, vectors, scratch):
+    """Gradient and update of the biases of one panel."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    panel = tile // layer.row_tiles
-    unit = tile % layer.row_tiles * MR
-    vectors = tile_vectors(layer.fan_out, panel * width, lanes)
-    weights = layer.parameters + panel * (layer.fan_in + 1) * width
-    gradients = weights + shared.n_parameters
-    if tile % layer.row_tiles == layer.row_tiles - 1:
-        place = weights + layer.fan_in * width
-        _bias_gradient(workspace, layer, scratch, panel, shared.rows, vectors, shared.capacity)
-        if shared.update:
-            update_row(workspace, shared, scratch, place, vectors * lanes, 0.0)
-        else:
-            place += shared.n_parameters
-            for column in range(place, place + vectors * lanes, lanes):
-                total = load(workspace, column) + load(workspace, scratch + column - place)
-                store(workspace, column, total)
-        return
-    last = min(unit + MR, layer.fan_in)
-    first_unit = unit
-    squares = splat_of(workspace, 0.0)
-    while unit < last:
-        rows = tile_rows(last - unit)
-        if shared.update:
-            weight_gradient_tile(
-                workspace, tiles, layer, scratch, shared.zeros, 0, unit, panel, shared.rows, rows,
-                vectors, shared.capacity,
-            )  # fmt: skip
-            for row in range(rows):
-                place = weights + (unit + row) * width
-                squares = squares + update_row(
-                    workspace, shared, scratch + row * width, place, vectors * lanes, shared.alpha
-                )
-        else:
-            place = gradients + unit * width
-            weight_gradient_tile(
-                workspace, tiles, layer, place, place, width, unit, panel, shared.rows, rows,
-                vectors, shared.capacity,
-            )  # fmt: skip
-        unit += rows
+    place = layer.parameters + (panel * (layer.fan_in + 1) + layer.fan_in) * width
+    _bias_gradient(workspace, layer, scratch, panel, shared.rows, vectors, shared.capacity)
     if shared.update:
-        workspace[shared.squares + layer.first_tile + tile] = sum_lanes(squares)
-        if layer.transposed:
-            _transpose_tile(workspace, layer, weights + first_unit * width, first_unit, panel, last - first_unit)
+        update_tile(workspace, shared, scratch, place, 1, vectors * lanes, 0.0)
+    else:
+        place += shared.n_parameters
+        for column in range(0, vectors * lanes, lanes):
+            total = load(workspace, place + column) + load(workspace, scratch + column)
+            store(workspace, place + column, total)
+
+
+@inner
+def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch):
+    """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that."""
+    width = panel_width(workspace)
+    columns = vectors * lane_count(workspace)
+    place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
+    height = min(MR, layer.fan_in - unit)
+    if not shared.update:
+        place += shared.n_parameters
+    # Where the gradient goes: scratch for the update, or the gradient block, onto what is there.
+    out = scratch if shared.update else place
+    start = shared.zeros if shared.update else place
+    stride = 0 if shared.update else width
+    if shared.update:
+        for row in range(height):
+            prefetch_row(workspace, shared, place + row * width, columns)
+    done = 0
+    while done < height:
+        rows = tile_rows(height - done)
+        weight_gradient_tile(
+            workspace, tiles, layer, out + done * width, start + done * stride, stride, unit + done, panel,
+            shared.rows, rows, vectors, shared.capacity,
+        )  # fmt: skip
+        done += rows
+    if not shared.update:
+        return workspace.dtype.type(0)
+    squares = update_tile(workspace, shared, scratch, place, height, columns, shared.alpha)
+    if layer.transposed:
+        _transpose(workspace, layer, place, unit, panel, height, vectors)
+    return sum_lanes(squares)
 
 
 @kernel
@@ -145,15 +151,22 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
     former = flush_denormals()
     shared = network[0]
-    scratch = shared.scratch + block * MR * panel_width(workspace)
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    scratch = shared.scratch + block * MR * width
     for number in range(shared.n_layers):
         layer = layers[number]
-        width = panel_width(workspace)
         n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
-        begin = max(first_tile - layer.first_tile, 0)
-        end = min(last_tile - layer.first_tile, n_tiles)
-        for tile in range(begin, end):
-            _update_tile(workspace, tiles, layer, shared, tile, scratch)
+        for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
+            panel = tile // layer.row_tiles
+            row_tile = tile % layer.row_tiles
+            vectors = tile_vectors(layer.fan_out, panel * width, lanes)
+            if row_tile == layer.row_tiles - 1:
+                _update_bias(workspace, layer, shared, panel, vectors, scratch)
+            else:
+                workspace[shared.squares + layer.first_tile + tile] = _update_weights(
+                    workspace, tiles, layer, shared, row_tile * MR, panel, vectors, scratch
+                )
     restore_denormals(former)
 
 

@@ -15,7 +15,8 @@ from numba.core import types
 
 from fastmlp import sources_naive
 from fastmlp._jit import emitted
-from fastmlp.vectors import Vector, declare, llvm_scalar, llvm_vector, splat, vector_of
+from fastmlp.tiles import TILE
+from fastmlp.vectors import Vector, declare, element_pointer, llvm_scalar, llvm_vector, splat, vector_of
 
 _INT32 = ir.IntType(32)
 
@@ -53,7 +54,7 @@ SOURCE_KINDS = {
     np.dtype(np.uint64): 8,
     np.dtype(np.int64): 9,
 }
-"""The data types that `load_converted` reads, and the number by which a kernel names each."""
+"""The data types that the gather reads, and the number by which a kernel names each."""
 
 _SOURCE_SCALARS = (
     types.float32, types.float64, types.uint8, types.int8, types.uint16, types.int16,
@@ -71,59 +72,63 @@ def _convert(builder: Any, value: ir.Value, source: types.Type, target: ir.Type,
     return value
 
 
-def _load_by_kind(builder: Any, address: Any, kind: Any, target: ir.Type, emit: Callable) -> Any:
-    """Emit a jump to the load and conversion for the data type that `kind` names at run time."""
+def _switch_on_kind(builder: Any, address: Any, kind: Any, emit: Callable) -> list:
+    """Emit a jump to the code for the data type that `kind` names; return what each emits, and its block."""
     finish = builder.append_basic_block("converted")
     default = builder.append_basic_block("unknown_kind")
     jump = builder.switch(kind, default)
-    incoming = []
+    emitted_values = []
     for number, source in enumerate(_SOURCE_SCALARS):
         block = builder.append_basic_block(f"kind_{number}")
         jump.add_case(kind.type(number), block)
         builder.position_at_end(block)
         value = emit(source, address)
-        incoming.append((value, builder.block))
+        emitted_values.append((value, builder.block))
         builder.branch(finish)
     builder.position_at_end(default)
     builder.unreachable()
     builder.position_at_end(finish)
-    result = builder.phi(target)
-    for value, block in incoming:
-        result.add_incoming(value, block)
-    return result
+    return emitted_values
 
 
-@emitted(sources_naive.load_converted)
-def load_converted(typingctx: Any, array: Any, address: Any, kind: Any, count: Any) -> Any:
-    """Return `count` numbers (the other lanes 0) of any source type from an address, as array's type."""
+@emitted(sources_naive.copy_row)
+def copy_row(typingctx: Any, array: Any, place: Any, address: Any, kind: Any, count: Any) -> Any:
+    """Copy up to NR numbers of any source type from an address to ``array[place]``, and zeros up to NR."""
     vector = vector_of(array.dtype)
+    lanes = vector.lanes
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, address, kind, count = args
+        _, place, address, kind, count = args
         target = llvm_vector(vector)
-        lanes = vector.lanes
-        numbers = ir.Constant(ir.VectorType(_INT32, lanes), list(range(lanes)))
         limit = splat(builder, Vector(types.int32, lanes), builder.trunc(count, _INT32))
-        mask = builder.icmp_signed("<", numbers, limit)
 
-        def emit(source: types.Type, address: ir.Value) -> Any:
+        def emit(source: types.Type, address: ir.Value) -> None:
             scalar = ir.IntType(source.bitwidth) if isinstance(source, types.Integer) else llvm_scalar(source)
             kind_vector = ir.VectorType(scalar, lanes)
-            pointer = builder.inttoptr(address, kind_vector.as_pointer())
             letter = "i" if isinstance(source, types.Integer) else "f"
-            load = declare(
-                builder,
-                f"llvm.masked.load.v{lanes}{letter}{source.bitwidth}.p0",
-                kind_vector,
-                [pointer.type, _INT32, mask.type, kind_vector],
-            )
-            zero = ir.Constant(kind_vector, [0] * lanes)
-            value = builder.call(load, [pointer, _INT32(1), mask, zero])
-            return _convert(builder, value, source, target, vector.dtype)
+            for number in range(TILE.vectors):
+                lane_numbers = [number * lanes + lane for lane in range(lanes)]
+                mask = builder.icmp_signed("<", ir.Constant(ir.VectorType(_INT32, lanes), lane_numbers), limit)
+                offset = address.type(number * lanes * source.bitwidth // 8)
+                pointer = builder.inttoptr(builder.add(address, offset), kind_vector.as_pointer())
+                load = declare(
+                    builder,
+                    f"llvm.masked.load.v{lanes}{letter}{source.bitwidth}.p0",
+                    kind_vector,
+                    [pointer.type, _INT32, mask.type, kind_vector],
+                )
+                zero = ir.Constant(kind_vector, [0] * lanes)
+                value = builder.call(load, [pointer, _INT32(1), mask, zero])
+                value = _convert(builder, value, source, target, vector.dtype)
+                out = element_pointer(
+                    context, builder, sig.args[0], args[0], builder.add(place, place.type(number * lanes))
+                )
+                builder.store(value, builder.bitcast(out, target.as_pointer()), align=array.dtype.bitwidth // 8)
 
-        return _load_by_kind(builder, address, kind, target, emit)
+        _switch_on_kind(builder, address, kind, emit)
+        return context.get_dummy_value()
 
-    return vector(array, types.intp, types.intp, types.intp), codegen
+    return types.void(array, types.intp, types.intp, types.intp, types.intp), codegen
 
 
 @emitted(sources_naive.scalar_converted)
@@ -139,7 +144,11 @@ def scalar_converted(typingctx: Any, array: Any, address: Any, kind: Any) -> Any
             value = builder.load(builder.inttoptr(address, scalar.as_pointer()), align=1)
             return _convert(builder, value, source, target, dtype)
 
-        return _load_by_kind(builder, args[1], args[2], target, emit)
+        values = _switch_on_kind(builder, args[1], args[2], emit)
+        result = builder.phi(target)
+        for value, block in values:
+            result.add_incoming(value, block)
+        return result
 
     return dtype(array, types.intp, types.intp), codegen
 

@@ -17,13 +17,11 @@ def _read(address: int, name: str, count: int) -> np.ndarray:
     return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address))).view(dtype)
 
 
-def load_converted(array: np.ndarray, address: int, kind: int, count: int) -> np.ndarray:
-    """Return up to `count` numbers of any source type from an address, as array's type, 0 beyond."""
-    lanes = TILE.lanes(array.dtype)
-    result = np.zeros(lanes, dtype=array.dtype)
-    count = min(count, lanes)
-    result[:count] = _read(address, _SOURCE_DTYPES[kind], count)
-    return result
+def copy_row(array: np.ndarray, place: int, address: int, kind: int, count: int) -> None:
+    """Copy up to NR numbers of any source type from an address to ``array[place]``, and zeros up to NR."""
+    width = TILE.columns(array.dtype)
+    array[place : place + width] = 0
+    array[place : place + count] = _read(address, _SOURCE_DTYPES[kind], count)
 
 
 def scalar_converted(array: np.ndarray, address: int, kind: int) -> np.floating:

@@ -10,7 +10,7 @@ tile       registers       lanes      accumulators + right operand + broadcast
 =========  ==============  =========  ================================================
 avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28
 avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
-neon       32 of 128 bit   4 / 2      6 * 3 + 3 + 1 = 22
+neon       32 of 128 bit   4 / 2      4 * 4 + 4 + 1 = 21
 generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
 =========  ==============  =========  ================================================
 """
@@ -63,7 +63,7 @@ TILES = {
     for tile in (
         Tile("avx512", vector_bytes=64, rows=8, vectors=3),
         Tile("avx2", vector_bytes=32, rows=4, vectors=3),
-        Tile("neon", vector_bytes=16, rows=6, vectors=3),
+        Tile("neon", vector_bytes=16, rows=4, vectors=4),
         Tile("generic", vector_bytes=16, rows=4, vectors=2),
     )
 }

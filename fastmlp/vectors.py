@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.core.errors import RequireLiteralValue
 from numba.core.typing import signature
@@ -380,6 +380,69 @@ def lane_numbers(typingctx: Any, array: Any) -> Any:
         return ir.Constant(llvm_vector(vector), [float(i) for i in range(vector.lanes)])
 
     return vector(array), codegen
+
+
+@emitted(vectors_naive.prefetch)
+def prefetch(typingctx: Any, array: Any, offset: Any) -> Any:
+    """Ask for the cache line of ``array[offset]``, to be written to."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = element_pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        arguments = [pointer, _INT32(1), _INT32(3), _INT32(1)]
+        target = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [a.type for a in arguments])
+        builder.call(target, arguments)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+def _interleave(builder: Any, rows: list[ir.Value]) -> ir.Value:
+    """Emit one long vector with lane 0 of all rows, then lane 1 of all rows, and so on."""
+    if len(rows) == 1:
+        return rows[0]
+    # Even rows among themselves and odd rows among themselves, then one number of each in turn.
+    evens, odds = _interleave(builder, rows[::2]), _interleave(builder, rows[1::2])
+    count = evens.type.count
+    order = [lane // 2 + (lane % 2) * count for lane in range(2 * count)]
+    return builder.shuffle_vector(evens, odds, ir.Constant(ir.VectorType(_INT32, 2 * count), order))
+
+
+@emitted(vectors_naive.transpose_tile)
+def transpose_tile(typingctx: Any, array: Any, source: Any, target: Any, vectors: Any) -> Any:
+    """Copy a tile of MR rows by `vectors` vectors at `source` to `target`, where its rows become lanes.
+
+    Rows of the source and of the target are NR apart.
+    """
+    vector = vector_of(array.dtype)
+    lanes, width = vector.lanes, vector.lanes * TILE.vectors
+    alignment = array.dtype.bitwidth // 8
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        column_type = ir.VectorType(llvm_scalar(vector.dtype), TILE.rows)
+
+        def pointer(offset: ir.Value, kind: ir.Type) -> ir.Value:
+            place = element_pointer(context, builder, sig.args[0], args[0], offset)
+            return builder.bitcast(place, kind.as_pointer())
+
+        index = args[1].type
+        with cgutils.for_range(builder, args[3]) as loop:
+            first = builder.add(args[1], builder.mul(loop.index, index(lanes)))
+            rows = [
+                builder.load(pointer(builder.add(first, index(row * width)), llvm_vector(vector)), align=alignment)
+                for row in range(TILE.rows)
+            ]
+            long = _interleave(builder, rows)
+            first = builder.add(args[2], builder.mul(loop.index, index(lanes * width)))
+            for lane in range(lanes):
+                numbers = list(range(lane * TILE.rows, (lane + 1) * TILE.rows))
+                mask = ir.Constant(ir.VectorType(_INT32, TILE.rows), numbers)
+                column = builder.shuffle_vector(long, ir.Constant(long.type, ir.Undefined), mask)
+                place = pointer(builder.add(first, index(lane * width)), column_type)
+                builder.store(column, place, align=alignment)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, types.intp), codegen
 
 
 def _reduction(combine: Callable, naive: Callable) -> Any:

@@ -94,6 +94,18 @@ def shift_right(bits: np.ndarray, count: int) -> np.ndarray:
     return bits >> bits.dtype.type(count)
 
 
+def prefetch(array: np.ndarray, offset: int) -> None:
+    """Do nothing."""
+
+
+def transpose_tile(array: np.ndarray, source: int, target: int, vectors: int) -> None:
+    """Copy a tile of MR rows by `vectors` vectors at `source` to `target`, where its rows become lanes."""
+    width = TILE.columns(array.dtype)
+    for column in range(vectors * TILE.lanes(array.dtype)):
+        for row in range(TILE.rows):
+            array[target + column * width + row] = array[source + row * width + column]
+
+
 def is_single(x: np.ndarray) -> bool:
     """Return whether the numbers are float32."""
     return x.dtype == np.float32
