@@ -1,0 +1,109 @@
+"""A network's memory with guard bands around every buffer, and the way to find a matrix in it.
+
+Together with ``Network``'s own methods this is all that the tests know of the layout in column
+panels.
+"""
+
+import contextlib
+from unittest import mock
+
+import numpy as np
+
+from fastmlp.layout import Layout
+from fastmlp.network import Network
+
+# A NaN that no arithmetic yields: a guard that is read spoils the result, one that is written no longer matches.
+SENTINELS = {
+    4: np.array([0x7FC5A5A5], np.uint32).view(np.float32)[0],
+    8: np.array([0x7FF8A5A5A5A5A5A5], np.uint64).view(np.float64)[0],
+}
+# Panel rows of a guard: more than a micro-tile is high.
+_GUARD_ROWS = 9
+
+_built = []
+
+
+class GuardedLayout(Layout):
+    """A layout with a band of unused numbers after every buffer."""
+
+    def __init__(self, layer_units, capacity, dtype, n_moments, *arguments):
+        self._guards = []
+        super().__init__(layer_units, capacity, dtype, n_moments, *arguments)
+        # The parameter block has copies: its guards too.
+        inside = [place for place in self._guards if place < self.n_parameters]
+        self._guards += [place + copy * self.n_parameters for copy in range(1, n_moments + 1) for place in inside]
+
+    def _numbers(self, count):
+        place = super()._numbers(count)
+        self._guards.append(super()._numbers(_GUARD_ROWS * self.panel_width))
+        return place
+
+    @property
+    def guards(self):
+        """Offsets of all numbers in guards."""
+        size = _GUARD_ROWS * self.panel_width
+        return np.concatenate([np.arange(place, place + size) for place in self._guards])
+
+
+class GuardedNetwork(Network):
+    """A network whose workspace is full of sentinels wherever nothing may be written or read."""
+
+    def __init__(self, *arguments, **options):
+        with mock.patch("fastmlp.network.Layout", GuardedLayout):
+            super().__init__(*arguments, **options)
+        self._workspace[self._layout.guards] = SENTINELS[self.dtype.itemsize]
+        _built.append(self)
+
+    def assert_guards_untouched(self):
+        guards = self._workspace[self._layout.guards]
+        bits = np.dtype(f"u{self.dtype.itemsize}")
+        assert (guards.view(bits) == SENTINELS[self.dtype.itemsize].view(bits)).all()
+
+    @property
+    def workspace(self):
+        return self._workspace
+
+    def offsets(self, place, panel_rows, rows, columns):
+        """Return where the numbers of a matrix of (rows, columns) lie, in panels of so many rows."""
+        width = self._layout.panel_width
+        row, column = np.ogrid[:rows, :columns]
+        return place + (column // width * panel_rows + row) * width + column % width
+
+    def padded(self, columns):
+        """Return the columns of all the panels that hold so many."""
+        return -(-columns // self._layout.panel_width) * self._layout.panel_width
+
+    def samples_matrix(self, name, number, columns=None):
+        """Return where a layer's inputs, outputs or deltas, or the network's targets, lie: (capacity, units)."""
+        layer = self.layers[number]
+        capacity = self.record[0].capacity
+        if columns is None:
+            columns = layer.fan_in if name == "inputs" else layer.fan_out
+        place = self.record[0].targets if name == "targets" else layer[name]
+        return self.offsets(place, capacity, capacity, columns)
+
+    def parameter_matrix(self, number, copy=0, columns=None):
+        """Return where the weights and, in a last row, the biases of a layer lie, or their moments."""
+        layer = self.layers[number]
+        place = layer.parameters + copy * self.record[0].n_parameters
+        return self.offsets(place, layer.fan_in + 1, layer.fan_in + 1, layer.fan_out if columns is None else columns)
+
+    def transposed_matrix(self, number, columns=None):
+        """Return where the transposed weights of a layer lie."""
+        layer = self.layers[number]
+        return self.offsets(
+            layer.transposed, layer.fan_out, layer.fan_out, layer.fan_in if columns is None else columns
+        )
+
+    def read(self, offsets):
+        return self._workspace[offsets]
+
+
+@contextlib.contextmanager
+def guards_checked():
+    """Check the guards of every network that was built inside."""
+    _built.clear()
+    yield
+    for network in _built:
+        network.assert_guards_untouched()
+    _built.clear()

@@ -1,0 +1,156 @@
+"""The micro-kernel against its naive twin, for every height and width of a tile."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fastmlp import microkernel_naive
+from fastmlp._jit import JIT_DISABLED, inner
+from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_rows, row_counts, tile_table
+from fastmlp.tiles import TILE
+from tests.problems import DTYPES
+
+NO_FLOOR = -np.inf
+
+
+@inner
+def call_rows(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
+    multiply_rows(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
+
+
+@inner
+def call_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
+    multiply_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
+
+
+TWINS = {
+    "rows": (call_rows, microkernel_naive.multiply_rows),
+    "lanes": (call_lanes, microkernel_naive.multiply_lanes),
+}
+
+
+def inner_sizes(dtype):
+    width = TILE.columns(dtype)
+    return [0, 1, width - 1, width, width + 1, 2 * width + 3]
+
+
+class Products:
+    """A workspace with every operand of a product somewhere in it, and NaN around them."""
+
+    def __init__(self, dtype, seed=0):
+        generator = np.random.RandomState(seed)
+        self.dtype = dtype
+        self.width = width = TILE.columns(dtype)
+        longest = max(inner_sizes(dtype))
+        n_panels = -(-longest // width)
+        place = 5  # alignment is not asked for
+        places = {}
+        for name, rows in {
+            "out": MR,
+            "start": MR,
+            "left_rows": n_panels * MR,
+            "left_lanes": longest,
+            "right": n_panels * width,
+            "activations": MR,
+        }.items():
+            places[name] = place
+            place += rows * width + 7
+        self.workspace = np.full(place, np.nan, dtype)
+        for name in ("start", "left_rows", "left_lanes", "right", "activations"):
+            following = [other for other in places.values() if other > places[name]]
+            end = min([*following, place]) - 7
+            self.workspace[places[name] : end] = generator.standard_normal(end - places[name])
+        # Some units are off, as those of a relu layer are.
+        activations = self.workspace[places["activations"] : places["activations"] + MR * width]
+        activations[generator.uniform(size=MR * width) < 0.5] = 0
+        self.places = places
+
+    def arguments(self, kind, rows, vectors, inner_size, stride, floor, masked):
+        places = self.places
+        return (
+            tile_table(np.dtype(self.dtype)), places["out"], places["start"], stride, places[f"left_{kind}"],
+            MR * self.width if kind == "rows" else 0, places["right"], inner_size, rows, vectors, self.dtype(floor),
+            places["activations"] if masked else -1,
+        )  # fmt: skip
+
+    def multiply(self, kind, *arguments):
+        """Return the workspaces after the micro-kernel and after its twin."""
+        compiled, naive = self.workspace.copy(), self.workspace.copy()
+        TWINS[kind][0](compiled, *self.arguments(kind, *arguments))
+        TWINS[kind][1](naive, *self.arguments(kind, *arguments))
+        return compiled, naive
+
+
+# What is done to the tile on its way out of the registers: stride of the start, floor, whether masked.
+FINISHES = {"identity": ("row", NO_FLOOR, False), "relu": (0, 0.0, False), "masked": (0, NO_FLOOR, True)}
+
+
+@pytest.mark.parametrize("finish", FINISHES)
+@pytest.mark.parametrize("kind", TWINS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_tile_is_that_of_the_naive_twin(dtype, kind, finish):
+    products = Products(dtype)
+    stride, floor, masked = FINISHES[finish]
+    stride = products.width if stride == "row" else stride
+    tolerance = 50 * np.finfo(dtype).eps
+    for rows, vectors, inner_size in itertools.product(row_counts(MR), range(1, VECTORS + 1), inner_sizes(dtype)):
+        compiled, naive = products.multiply(kind, rows, vectors, inner_size, stride, floor, masked)
+        # NaN all around: what lies outside the tile is neither read nor written.
+        np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
+        changed = (compiled != products.workspace) & ~(np.isnan(compiled) & np.isnan(products.workspace))
+        row, column = np.ogrid[:rows, : vectors * TILE.lanes(dtype)]
+        inside = products.places["out"] + row * products.width + column
+        assert changed[inside].all()
+        assert changed.sum() == inside.size
+
+
+@pytest.mark.parametrize("kind", TWINS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_tile_does_not_show_in_the_bits(dtype, kind):
+    products = Products(dtype, seed=1)
+    width, lanes = products.width, TILE.lanes(dtype)
+    inner_size = width + 3
+    whole = products.workspace.copy()
+    TWINS[kind][0](whole, *products.arguments(kind, MR, VECTORS, inner_size, width, NO_FLOOR, False))
+    parts = products.workspace.copy()
+    places = products.places
+    for row, vector in itertools.product(range(MR), range(VECTORS)):
+        tiles, out, start, stride, left, *rest = products.arguments(kind, 1, 1, inner_size, width, NO_FLOOR, False)
+        place, column = row * width + vector * lanes, vector * lanes
+        left += row * width if kind == "rows" else row
+        rest[1] = places["right"] + column
+        TWINS[kind][0](parts, tiles, out + place, start + place, stride, left, *rest)
+    np.testing.assert_array_equal(parts, whole)
+
+
+@pytest.mark.parametrize("finish", FINISHES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_and_infinity_pass_through(dtype, finish):
+    products = Products(dtype, seed=2)
+    place = products.places["left_rows"]
+    products.workspace[place] = np.nan
+    products.workspace[place + products.width] = np.inf
+    products.workspace[products.places["activations"]] = np.nan
+    stride, floor, masked = FINISHES[finish]
+    stride = products.width if stride == "row" else stride
+    compiled, naive = products.multiply("rows", row_counts(MR)[0], VECTORS, 4, stride, floor, masked)
+    np.testing.assert_allclose(compiled, naive, rtol=1e-4)
+    assert np.isnan(compiled[products.places["out"]])
+
+
+def test_the_heights_of_tiles_cover_every_number_of_rows():
+    heights = row_counts(MR)
+    assert heights[0] == MR
+    assert heights[-1] == 1
+    assert heights == sorted(heights, reverse=True)
+    assert row_counts(6) == [6, 4, 2, 1]
+    assert row_counts(8) == [8, 4, 2, 1]
+
+
+@pytest.mark.needs_jit
+def test_the_table_holds_an_address_for_each_tile():
+    assert not JIT_DISABLED
+    for dtype in DTYPES:
+        table = tile_table(np.dtype(dtype))
+        assert len(set(table[table != 0])) == 2 * len(row_counts(MR)) * VECTORS
