@@ -14,6 +14,11 @@ import numpy as np
 SMALLEST_ADAPTIVE_RATE = 1e-6
 
 
+def _writable(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the arrays, those copied that are read-only: joblib maps a model into memory so."""
+    return [array if array.flags.writeable else array.copy() for array in arrays]
+
+
 def _shapes(arrays: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
     return [np.shape(array) for array in arrays]
 
@@ -110,6 +115,7 @@ class SGDOptimizer(StochasticOptimizer):
 
     def load_into(self, network: Any) -> None:
         """Hand the velocities to the network that is about to train."""
+        self.velocities = _writable(self.velocities)
         network.set_moments(self.velocities, None)
 
     def save_from(self, network: Any) -> None:
@@ -209,6 +215,7 @@ class AdamOptimizer(StochasticOptimizer):
 
     def load_into(self, network: Any) -> None:
         """Hand moments and step to the network that is about to train."""
+        self.ms, self.vs = _writable(self.ms), _writable(self.vs)
         network.set_moments(self.ms, self.vs)
         network.t = self.t
 
