@@ -103,7 +103,7 @@ class Epochs:
         shared.weighted = len(self._weights) > 0
         shared.update = 1
         run.t = network.t
-        addresses = training_phases(network.dtype)
+        addresses = training_phases(network.dtype, network.narrow)
         started = time.perf_counter()
         ended = network.run(
             self._n_blocks, train, self._rows.source, self._targets, self._labels, self._weights,

@@ -51,6 +51,8 @@ NETWORK = np.dtype(
             "capacity",  # rows of the activation panels: the largest minibatch
             "n_parameters",  # numbers in the parameter block, its padding included
             "n_tiles",
+            "narrow",  # whether samples fill the lanes
+            "grain",  # a block of samples starts at a multiple of this
             "loss",
             "optimizer",
             "targets",  # panels like the outputs
@@ -110,6 +112,8 @@ class Layout:
         Whether there is anything to train; a network that only predicts has no deltas.
     n_blocks : int
         Most blocks into which phase 2 is cut.
+    narrow : bool
+        Whether samples fill the lanes (see ``narrow``); such a network has deltas.
 
     Attributes
     ----------
@@ -127,6 +131,7 @@ class Layout:
         n_moments: int,
         with_deltas: bool,
         n_blocks: int,
+        narrow: bool = False,
     ) -> None:
         self.panel_width = TILE.columns(dtype)
         self.lanes = TILE.lanes(dtype)
@@ -144,15 +149,23 @@ class Layout:
         self.n_tiles = tile
         self.n_parameters = self.size
         self.size += n_moments * self.n_parameters
-        inputs = self._panels(capacity, layer_units[0])
+        # Units by samples or samples by units; transposed activations have a row of ones.
+        inputs = self._panels(layer_units[0] + 1, capacity) if narrow else self._panels(capacity, layer_units[0])
         for number, layer in enumerate(self.layers):
             layer.inputs = inputs
+            if narrow:
+                layer.outputs = inputs = self._panels(layer.fan_out + 1, capacity)
+                layer.deltas = self._panels(layer.fan_out, capacity)
+                continue
             layer.outputs = inputs = self._panels(capacity, layer.fan_out)
             if with_deltas:
                 layer.deltas = self._panels(capacity, layer.fan_out)
                 if number > 0:
                     layer.transposed = self._panels(layer.fan_out, layer.fan_in)
-        self.targets = self._panels(capacity, layer_units[-1]) if with_deltas else 0
+        self.targets = 0
+        if with_deltas:
+            shape = (layer_units[-1], capacity) if narrow else (capacity, layer_units[-1])
+            self.targets = self._panels(*shape)
         self.losses = self._numbers(capacity)
         self.weights = self._numbers(capacity)
         self.squares = self._numbers(self.n_tiles)

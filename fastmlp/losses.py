@@ -92,7 +92,7 @@ def squared_error(workspace, layer, network, row):
 
 
 @inner
-def _poisson_terms(z, y):
+def poisson_terms(z, y):
     """Return the output and the loss, for pre-activation z and target y."""
     mean = exp(z)
     positive = y > 0.0
@@ -101,11 +101,11 @@ def _poisson_terms(z, y):
 
 
 @inner
-def _binary_log_loss_terms(z, y):
-    """Return the output and the loss, for pre-activation z and target y."""
+def binary_log_loss_terms(z, y):
+    """Return the output and the loss, for pre-activation z and target y, which is 0 or 1."""
     p = logistic(z)
     clipped = _clip_probability(p)
-    return p, -(y * log(clipped) + (1.0 - y) * log(1.0 - clipped))
+    return p, -log(select(y > 0.5, clipped, 1.0 - clipped))
 
 
 @inner
@@ -124,9 +124,9 @@ def elementwise_loss(workspace, layer, network, row):
             z = load(workspace, layer.outputs + place)
             y = load(workspace, network.targets + place)
             if network.loss == POISSON:
-                output, loss = _poisson_terms(z, y)
+                output, loss = poisson_terms(z, y)
             else:
-                output, loss = _binary_log_loss_terms(z, y)
+                output, loss = binary_log_loss_terms(z, y)
             total = total + select(valid, loss, 0.0)
             store(workspace, layer.outputs + place, select(valid, output, 0.0))
             store(workspace, layer.deltas + place, select(valid, output - y, 0.0))

@@ -46,17 +46,14 @@ registers.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
 from fastmlp import microkernel_naive
-from fastmlp._jit import JIT_DISABLED, emitted, kernel
+from fastmlp._jit import emitted
 from fastmlp.tiles import TILE
 from fastmlp.vectors import (
     Vector,
@@ -65,7 +62,6 @@ from fastmlp.vectors import (
     llvm_scalar,
     llvm_vector,
     splat,
-    vector_of,
     vector_suffix,
 )
 
@@ -82,12 +78,12 @@ def row_counts(rows: int) -> list[int]:
 
 
 def tile_function_type(scalar: ir.Type) -> ir.FunctionType:
-    """Return the type of a tile function; see `_TileFunction` for the arguments."""
+    """Return the type of a tile function; see `TileFunction` for the arguments."""
     pointer = scalar.as_pointer()
     return ir.FunctionType(ir.VoidType(), [*[pointer] * 4, _INDEX, _INDEX, _INDEX, scalar, pointer])
 
 
-class _TileFunction:
+class TileFunction:
     """One function of the generator: ``C = start + A B`` for a fixed number of rows and vectors.
 
     The LLVM function's arguments are pointers to C, to the tile of starting values, to A and to B,
@@ -256,45 +252,18 @@ def _tile_slot(rows: int, vectors: int, rows_are_lanes: bool) -> int:
     return (int(rows_are_lanes) * (MR + 1) + rows) * (VECTORS + 1) + vectors
 
 
-TABLE_SIZE = _tile_slot(MR, VECTORS, True) + 1
-"""Length of the table of tile functions; see `tile_slot`."""
+TILE_SLOTS = _tile_slot(MR, VECTORS, True) + 1
+"""Places that the tile functions take in the table of functions."""
 
 
-@intrinsic
-def _write_addresses(typingctx: Any, example: Any, table: Any) -> Any:
-    """Emit all tile functions for the data type of `example`, and code that writes their addresses into `table`."""
-    vector = vector_of(example.dtype)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        for rows_are_lanes in (False, True):
-            for rows in row_counts(MR):
-                for vectors in range(1, VECTORS + 1):
-                    function = _TileFunction(vector, rows, vectors, rows_are_lanes)
-                    address = builder.ptrtoint(function.get(builder.module), _INDEX)
-                    slot = _INDEX(_tile_slot(rows, vectors, rows_are_lanes))
-                    builder.store(address, element_pointer(context, builder, sig.args[1], args[1], slot))
-        return context.get_dummy_value()
-
-    return types.void(example, table), codegen
-
-
-@kernel
-def write_tile_addresses(example, table):
-    """Write the addresses of all tile functions for the data type of `example` into `table` (TABLE_SIZE,)."""
-    _write_addresses(example, table)
-
-
-@functools.cache
-def tile_table(dtype: np.dtype) -> np.ndarray:
-    """Return the addresses of the tile functions, compiled or loaded from the cache at the first call.
-
-    They are compiled apart from the kernels that call them, so that each exists once however many
-    kernels there are.
-    """
-    table = np.zeros(TABLE_SIZE, dtype=np.int64)
-    if not JIT_DISABLED:
-        write_tile_addresses(np.empty(0, dtype), table)
-    return table
+def tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
+    """Return all tile functions and their places in the table."""
+    return [
+        (_tile_slot(rows, vectors, rows_are_lanes), TileFunction(vector, rows, vectors, rows_are_lanes))
+        for rows_are_lanes in (False, True)
+        for rows in row_counts(MR)
+        for vectors in range(1, VECTORS + 1)
+    ]
 
 
 def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:

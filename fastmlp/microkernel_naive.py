@@ -79,3 +79,26 @@ def multiply_lanes(
     panel_width = TILE.columns(workspace.dtype)
     offsets = left + np.arange(rows)[:, None] + np.arange(inner) * panel_width
     _multiply(workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations)
+
+
+def multiply_samples(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    a: int,
+    a_step: int,
+    b: int,
+    b_step: int,
+    n_vectors: int,
+    rows: int,
+    columns: int,
+) -> None:
+    """Write ``out[i, j] = sum over samples of a[i] b[j]`` for a tile of the second micro-kernel."""
+    panel_width = TILE.columns(workspace.dtype)
+    samples = np.arange(n_vectors * TILE.lanes(workspace.dtype))
+    panels, lanes = samples // panel_width, samples % panel_width
+    for row in range(rows):
+        for column in range(columns):
+            left = workspace[a + row * panel_width + panels * a_step + lanes]
+            right = workspace[b + column * panel_width + panels * b_step + lanes]
+            workspace[out + row * panel_width + column] = left @ right

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 
 from fastmlp.activations import ACTIVATIONS
 from fastmlp.epochs import Epochs
+from fastmlp.function_table import function_table
 from fastmlp.gather import Rows, as_rows
 from fastmlp.layout import NETWORK, Layout, aligned_zeros, pack, unpack
 from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
-from fastmlp.microkernel import tile_table
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.phases import inference_phase, training_phases
 from fastmlp.step import evaluate, infer_all
@@ -21,6 +22,22 @@ from fastmlp.tiles import TILE
 
 # Samples of one chunk of a prediction or of an L-BFGS evaluation.
 _CHUNK = 1024
+
+
+# A block of samples starts at a multiple of this, so that most of its tiles have rows enough.
+_ROW_GRAIN = 4
+
+
+def is_narrow(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
+    """Return whether samples should fill the lanes, not units: the one place that chooses the orientation.
+
+    Counted are the vectors that a forward pass multiplies in either orientation. The inner products of the narrow one
+    are dearer, so it must save a good part.
+    """
+    pairs = list(itertools.pairwise(layer_units))
+    along_units = sum(batch_size * -(-fan_out // lanes) * fan_in for fan_in, fan_out in pairs)
+    along_samples = sum(-(-batch_size // lanes) * fan_out * (fan_in + 1) for fan_in, fan_out in pairs)
+    return along_samples < 0.65 * along_units
 
 
 class Network:
@@ -73,12 +90,16 @@ class Network:
         self.layer_units = [int(units) for units in layer_units]
         self.dtype = np.dtype(dtype)
         self.t = 0
+        self._activation, self._loss = activation, loss
         self.n_threads = resolve_n_threads(n_threads)
         optimizer = optimizer_of(solver, momentum)
         if solver == "lbfgs" or solver is None:
             batch_size = min(batch_size, _CHUNK)
         n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
-        layout = Layout(self.layer_units, batch_size, self.dtype, n_copies, solver is not None, self.n_threads)
+        self.narrow = optimizer != NONE and is_narrow(self.layer_units, batch_size, TILE.lanes(self.dtype))
+        layout = Layout(
+            self.layer_units, batch_size, self.dtype, n_copies, solver is not None, self.n_threads, self.narrow
+        )
         self._layout = layout
         self._n_copies = n_copies
         self._workspace = aligned_zeros(layout.size, self.dtype)
@@ -88,6 +109,8 @@ class Network:
         self.record = np.zeros(1, dtype=NETWORK).view(np.recarray)
         record = self.record[0]
         record.n_layers = len(self.layers)
+        record.narrow = self.narrow
+        record.grain = layout.panel_width if self.narrow else _ROW_GRAIN
         record.loss = LOSSES[loss]
         record.optimizer = optimizer
         record.nesterovs_momentum = nesterovs_momentum
@@ -250,7 +273,7 @@ class Network:
             shared.rows = min(self._layout.capacity, rows.n_rows - start)
             total += self.run(
                 n_blocks, evaluate, *arguments, order, self.tile_bounds(n_blocks),
-                *training_phases(self.dtype),
+                *training_phases(self.dtype, self.narrow),
             )  # fmt: skip
         if self.out_activation == "identity":
             total *= self.layer_units[-1]
@@ -275,14 +298,29 @@ class Network:
 
     def predict(self, rows: Rows, out: np.ndarray, n_blocks: int | None = None) -> None:
         """Write the outputs, after the output activation, into `out` of shape (n_rows, n_outputs)."""
+        if self.narrow:
+            self._predictor().predict(rows, out, n_blocks)
+            return
         n_blocks = n_blocks or self.n_blocks(min(rows.n_rows, self._layout.capacity), self._flops_per_sample / 3)
         order = np.arange(rows.n_rows)
         self.run(n_blocks, infer_all, rows.source, order, out, n_blocks, inference_phase(self.dtype))
 
+    def _predictor(self) -> Network:
+        """Return a network with the same parameters in the orientation that predictions use."""
+        network = Network(
+            self.layer_units, activation=self._activation, loss=self._loss, dtype=self.dtype, solver=None,
+            batch_size=_CHUNK, n_threads=self.n_threads,
+        )  # fmt: skip
+        coefs = [np.empty((layer.fan_in, layer.fan_out), self.dtype) for layer in self.layers]
+        intercepts = [np.empty(layer.fan_out, self.dtype) for layer in self.layers]
+        self.get_parameters(coefs, intercepts)
+        network.set_parameters(coefs, intercepts)
+        return network
+
     def run(self, n_blocks: int, twins: tuple, *arguments: object) -> Any:
         """Call the serial twin of a driver for one block, the parallel twin for several."""
         serial, parallel = twins
-        records = (self._workspace, tile_table(self.dtype), self.layers, self.record)
+        records = (self._workspace, function_table(self.dtype, self.narrow), self.layers, self.record)
         if n_blocks == 1:
             return serial(*records, *arguments)
         with numba_threads(n_blocks):
@@ -302,8 +340,9 @@ def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:
     X = np.zeros((8, 2), dtype=dtype)
     y = np.zeros((8, 1), dtype=dtype)
     rows = as_rows(X, dtype)
-    for n_blocks in (1, 2)[: 1 + parallel]:
-        network = Network([2, 2, 1], loss="squared_error", dtype=dtype, batch_size=8)
-        epochs = network.epochs(rows, y, n_blocks=n_blocks)
-        epochs.advance(np.array([0.001]))
-        network.predict(rows, np.empty_like(y), n_blocks=n_blocks)
+    # Eight samples fill the lanes, one does not: both orientations.
+    for batch_size in (8, 1):
+        for n_blocks in (1, 2)[: 1 + parallel]:
+            network = Network([2, 2, 1], loss="squared_error", dtype=dtype, batch_size=batch_size)
+            network.epochs(rows, y, batch_size=batch_size, n_blocks=n_blocks).advance(np.array([0.001]))
+            network.predict(rows, np.empty_like(y), n_blocks=n_blocks)

@@ -29,6 +29,14 @@ from fastmlp.gather import gather_rows
 from fastmlp.layout import LAYER, NETWORK
 from fastmlp.losses import activate_outputs, output_and_loss
 from fastmlp.microkernel import MR
+from fastmlp.narrow import (
+    narrow_backward_data,
+    narrow_forward,
+    narrow_gather,
+    narrow_gather_targets,
+    narrow_gradient,
+    narrow_loss,
+)
 from fastmlp.optimizers import prefetch_row, update_tile
 from fastmlp.sources import SOURCE
 from fastmlp.vectors import lane_count, load, panel_width, splat_of, store, sum_lanes, transpose_tile
@@ -51,6 +59,31 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
     output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, begin, end)
     for number in range(n_layers - 1, 0, -1):
         dense_backward_data(workspace, tiles, layers[number], layers[number - 1], begin, end, capacity, shared.zeros)
+    restore_denormals(former)
+
+
+@kernel
+def propagate_narrow(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
+    """Phase 1 of a narrow network for samples `begin` to `end`, a panel at a time; `begin` starts a panel."""
+    former = flush_denormals()
+    shared = network[0]
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    last = layers[shared.n_layers - 1]
+    for first in range(begin, end, width):
+        panel = first // width
+        samples = min(width, end - first)
+        vectors = tile_vectors(end, first, lanes)
+        if shared.gather:
+            narrow_gather(workspace, layers[0], source[0], order, shared.start, first, first + samples)
+            narrow_gather_targets(
+                workspace, last, shared, targets, labels, sample_weight, order, first, first + samples
+            )
+        for number in range(shared.n_layers):
+            narrow_forward(workspace, tiles, layers[number], panel, vectors, shared.zeros)
+        narrow_loss(workspace, last, shared, panel, samples, vectors)
+        for number in range(shared.n_layers - 1, 0, -1):
+            narrow_backward_data(workspace, tiles, layers[number], layers[number - 1], panel, vectors, shared.zeros)
     restore_denormals(former)
 
 
@@ -99,12 +132,15 @@ def _transpose(workspace, layer, weights, unit, panel, rows, vectors):
 
 
 @inner
-def _update_bias(workspace, layer, shared, panel, vectors, scratch):
+def _update_bias(workspace, tiles, layer, shared, panel, vectors, scratch):
     """Gradient and update of the biases of one panel."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     place = layer.parameters + (panel * (layer.fan_in + 1) + layer.fan_in) * width
-    _bias_gradient(workspace, layer, scratch, panel, shared.rows, vectors, shared.capacity)
+    if shared.narrow:
+        narrow_gradient(workspace, tiles, layer, scratch, layer.fan_in, 1, panel, shared.rows)
+    else:
+        _bias_gradient(workspace, layer, scratch, panel, shared.rows, vectors, shared.capacity)
     if shared.update:
         update_tile(workspace, shared, scratch, place, 1, vectors * lanes, 0.0)
     else:
@@ -127,17 +163,20 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     out = scratch if shared.update else place
     start = shared.zeros if shared.update else place
     stride = 0 if shared.update else width
-    if shared.update:
-        for row in range(height):
-            prefetch_row(workspace, shared, place + row * width, columns)
-    done = 0
-    while done < height:
-        rows = tile_rows(height - done)
-        weight_gradient_tile(
-            workspace, tiles, layer, out + done * width, start + done * stride, stride, unit + done, panel,
-            shared.rows, rows, vectors, shared.capacity,
-        )  # fmt: skip
-        done += rows
+    if shared.narrow:
+        narrow_gradient(workspace, tiles, layer, scratch, unit, height, panel, shared.rows)
+    else:
+        if shared.update:
+            for row in range(height):
+                prefetch_row(workspace, shared, place + row * width, columns)
+        done = 0
+        while done < height:
+            rows = tile_rows(height - done)
+            weight_gradient_tile(
+                workspace, tiles, layer, out + done * width, start + done * stride, stride, unit + done, panel,
+                shared.rows, rows, vectors, shared.capacity,
+            )  # fmt: skip
+            done += rows
     if not shared.update:
         return workspace.dtype.type(0)
     squares = update_tile(workspace, shared, scratch, place, height, columns, shared.alpha)
@@ -162,7 +201,7 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
             row_tile = tile % layer.row_tiles
             vectors = tile_vectors(layer.fan_out, panel * width, lanes)
             if row_tile == layer.row_tiles - 1:
-                _update_bias(workspace, layer, shared, panel, vectors, scratch)
+                _update_bias(workspace, tiles, layer, shared, panel, vectors, scratch)
             else:
                 workspace[shared.squares + layer.first_tile + tile] = _update_weights(
                     workspace, tiles, layer, shared, row_tile * MR, panel, vectors, scratch
@@ -212,10 +251,11 @@ def _signatures(dtype: np.dtype) -> _Signatures:
 
 
 @functools.cache
-def training_phases(dtype: np.dtype) -> tuple[Any, Any]:
-    """Return the addresses of `propagate` and `update`, compiled or loaded from the cache at the first call."""
+def training_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
+    """Return the addresses of phases 1 and 2, compiled or loaded from the cache at the first call."""
     signatures = _signatures(dtype)
-    return kernel_address(propagate, signatures.propagate), kernel_address(update, signatures.update)
+    phase_1 = propagate_narrow if narrow else propagate
+    return kernel_address(phase_1, signatures.propagate), kernel_address(update, signatures.update)
 
 
 @functools.cache

@@ -42,15 +42,12 @@ RUN = np.dtype(
 )
 """Where a run over epochs stands; the driver changes it."""
 
-# A block of samples starts at a multiple of this.
-_ROW_GRAIN = 4
-
 
 @inner
-def _cut(rows, block, n_blocks):
+def _cut(rows, block, n_blocks, grain):
     """Return where a block of samples begins."""
-    grains = (rows + _ROW_GRAIN - 1) // _ROW_GRAIN
-    return min(rows, grains * block // n_blocks * _ROW_GRAIN)
+    grains = (rows + grain - 1) // grain
+    return min(rows, grains * block // n_blocks * grain)
 
 
 @inner
@@ -103,6 +100,7 @@ def _train(
     shared = network[0]
     run = run_record[0]
     n_blocks = len(tile_bounds) - 1
+    grain = shared.grain
     n_samples = len(order)
     epochs = 0
     steps = 0
@@ -134,7 +132,7 @@ def _train(
                     propagate_address,
                     (
                         workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
-                        _cut(rows, number, n_blocks), _cut(rows, number + 1, n_blocks),
+                        _cut(rows, number, n_blocks, grain), _cut(rows, number + 1, n_blocks, grain),
                     ),
                 )  # fmt: skip
             loss = sum_losses(workspace, shared)
@@ -186,14 +184,16 @@ def _evaluate(
     """
     shared = network[0]
     shared.gather = 1
+    rows = shared.rows
     n_blocks = len(tile_bounds) - 1
+    grain = shared.grain
     for block in numba.prange(n_blocks):
         number = np.intp(block)
         call_kernel(
             propagate_address,
             (
                 workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
-                _cut(shared.rows, number, n_blocks), _cut(shared.rows, number + 1, n_blocks),
+                _cut(rows, number, n_blocks, grain), _cut(rows, number + 1, n_blocks, grain),
             ),
         )  # fmt: skip
     loss = sum_losses(workspace, shared)
@@ -214,6 +214,7 @@ evaluate = twins(_evaluate)
 def _infer_all(workspace, tiles, layers, network, source, order, out, n_blocks, infer_address):
     """Write the outputs of all rows into `out` (n_rows, n_outputs), a chunk of `capacity` rows at a time."""
     shared = network[0]
+    grain = shared.grain
     for start in range(0, len(order), shared.capacity):
         rows = min(shared.capacity, len(order) - start)
         shared.start = start
@@ -223,7 +224,7 @@ def _infer_all(workspace, tiles, layers, network, source, order, out, n_blocks, 
                 infer_address,
                 (
                     workspace, tiles, layers, network, source, order, out,
-                    _cut(rows, number, n_blocks), _cut(rows, number + 1, n_blocks),
+                    _cut(rows, number, n_blocks, grain), _cut(rows, number + 1, n_blocks, grain),
                 ),
             )  # fmt: skip
 

@@ -42,12 +42,16 @@ class Tile:
         MR, rows of the micro-tile.
     vectors : int
         Vectors in one row of the micro-tile.
+    dot_rows, dot_columns : int
+        Inner products that the second micro-kernel keeps in registers, one vector each (see ``dotkernel``).
     """
 
     name: str
     vector_bytes: int
     rows: int
     vectors: int
+    dot_rows: int
+    dot_columns: int
 
     def lanes(self, dtype: type[np.floating] | np.dtype) -> int:
         """Return how many numbers of `dtype` one register holds."""
@@ -61,10 +65,10 @@ class Tile:
 TILES = {
     tile.name: tile
     for tile in (
-        Tile("avx512", vector_bytes=64, rows=8, vectors=3),
-        Tile("avx2", vector_bytes=32, rows=4, vectors=3),
-        Tile("neon", vector_bytes=16, rows=4, vectors=4),
-        Tile("generic", vector_bytes=16, rows=4, vectors=2),
+        Tile("avx512", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4),
+        Tile("avx2", vector_bytes=32, rows=4, vectors=3, dot_rows=2, dot_columns=4),
+        Tile("neon", vector_bytes=16, rows=4, vectors=4, dot_rows=4, dot_columns=4),
+        Tile("generic", vector_bytes=16, rows=4, vectors=2, dot_rows=2, dot_columns=4),
     )
 }
 

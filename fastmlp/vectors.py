@@ -154,6 +154,7 @@ for _function, _symbol in (
     (operator.gt, ">"),
     (operator.ge, ">="),
     (operator.eq, "=="),
+    (operator.ne, "!="),
 ):
     _binary(_function, _ordered(_symbol), _signed(_symbol), comparison=True)
 

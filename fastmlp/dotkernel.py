@@ -1,0 +1,211 @@
+"""The second micro-kernel: inner products over samples, for networks so narrow that samples fill the lanes.
+
+In the second orientation (see ``narrow``) A^T and delta^T are kept, samples along the vectors. A weight gradient is
+then a
+table of inner products of their rows. One call computes a tile of them, one vector of partial sums for each::
+
+                    delta^T, row j       row j+1
+                    |s0 s1 ... s15|      |s0 s1 ... s15|
+     A^T
+     row i    |s0 s1 ... s15|    [sum of i j  ]   [sum of i j+1  ]    rows x columns accumulators,
+     row i+1  |s0 s1 ... s15|    [sum of i+1 j]   [sum of i+1 j+1]    each a vector, over all samples
+
+At the end the vectors are folded in halves, two at a time: each step halves the numbers in a sum and doubles the sums
+in a vector, so that sixteen vectors of sixteen lanes become one vector of sixteen sums in fifteen steps. The order of
+additions depends on nothing but the number of samples.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
+from fastmlp import microkernel_naive
+from fastmlp._jit import emitted
+from fastmlp.microkernel import TILE_SLOTS, row_counts
+from fastmlp.tiles import TILE
+from fastmlp.vectors import Vector, declare, element_pointer, llvm_scalar, llvm_vector, vector_suffix
+
+_INDEX, _INT32 = ir.IntType(64), ir.IntType(32)
+
+DOT_ROWS, DOT_COLUMNS = TILE.dot_rows, TILE.dot_columns
+
+# The dot functions stand behind the tile functions in the table.
+_FIRST_SLOT = TILE_SLOTS
+
+DOT_SLOTS = (DOT_ROWS + 1) * (DOT_COLUMNS + 1)
+"""Places that the dot functions take in the table of functions."""
+
+
+def dot_function_type(scalar: ir.Type) -> ir.FunctionType:
+    """Return the type of a dot function; see `DotFunction` for the arguments."""
+    pointer = scalar.as_pointer()
+    return ir.FunctionType(ir.VoidType(), [pointer, pointer, pointer, _INDEX, _INDEX, _INDEX])
+
+
+class DotFunction:
+    """One function of the generator: ``out[i, j] = sum over s of a[i, s] b[j, s]``.
+
+    The LLVM function's arguments are pointers to the output (rows NR apart), to row 0 of a and of b (rows NR apart
+    within a panel of samples), the steps from one panel of a and of b to the next, and the number of vectors of
+    samples.
+    """
+
+    def __init__(self, vector: Vector, rows: int, columns: int) -> None:
+        self.vector = vector
+        self.rows = rows
+        self.columns = columns
+        self.vector_type = llvm_vector(vector)
+        self.scalar_type = llvm_scalar(vector.dtype)
+        self.alignment = vector.dtype.bitwidth // 8
+
+    def get(self, module: ir.Module) -> ir.Function:
+        """Return the function in `module`, emitted at the first request."""
+        name = f"fastmlp.dot.{vector_suffix(self.vector)}.{self.rows}x{self.columns}"
+        if name in module.globals:
+            return module.globals[name]
+        function = ir.Function(module, dot_function_type(self.scalar_type), name)
+        function.linkage = "internal"
+        function.attributes.add("nounwind")
+        self._emit(function)
+        return function
+
+    def _load(self, builder: Any, base: ir.Value, offset: int) -> ir.Value:
+        pointer = builder.bitcast(builder.gep(base, [_INDEX(offset)]), self.vector_type.as_pointer())
+        return builder.load(pointer, align=self.alignment)
+
+    def _emit(self, function: ir.Function) -> None:
+        out, a, b, a_step, b_step, n_vectors = function.args
+        lanes = self.vector.lanes
+        width = lanes * TILE.vectors
+        entry = function.append_basic_block("entry")
+        panel_loop = function.append_basic_block("panel")
+        vector_loop = function.append_basic_block("vector")
+        panel_end = function.append_basic_block("panel_end")
+        done = function.append_basic_block("done")
+        builder = ir.IRBuilder(entry)
+        fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
+        zero = ir.Constant(self.vector_type, [0.0] * lanes)
+        builder.branch(panel_loop)
+
+        builder.position_at_end(panel_loop)
+        panel_a, panel_b = builder.phi(a.type), builder.phi(b.type)
+        remaining = builder.phi(_INDEX)
+        n_sums = self.rows * self.columns
+        panel_sums = [builder.phi(self.vector_type) for _ in range(n_sums)]
+        is_last = builder.icmp_signed("<", remaining, _INDEX(TILE.vectors))
+        steps = builder.select(is_last, remaining, _INDEX(TILE.vectors))
+        builder.branch(vector_loop)
+
+        builder.position_at_end(vector_loop)
+        a_s, b_s, left = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
+        sums = [builder.phi(self.vector_type) for _ in range(n_sums)]
+        a_rows = [self._load(builder, a_s, row * width) for row in range(self.rows)]
+        b_rows = [self._load(builder, b_s, column * width) for column in range(self.columns)]
+        results = [
+            builder.call(fused, [a_row, b_row, sums[row * self.columns + column]])
+            for row, a_row in enumerate(a_rows)
+            for column, b_row in enumerate(b_rows)
+        ]
+        next_a, next_b = builder.gep(a_s, [_INDEX(lanes)]), builder.gep(b_s, [_INDEX(lanes)])
+        next_left = builder.sub(left, _INDEX(1))
+        builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), vector_loop, panel_end)
+
+        builder.position_at_end(panel_end)
+        next_panel_a, next_panel_b = builder.gep(panel_a, [a_step]), builder.gep(panel_b, [b_step])
+        next_remaining = builder.sub(remaining, steps)
+        builder.cbranch(builder.icmp_signed(">", next_remaining, _INDEX(0)), panel_loop, done)
+
+        for phi, first, again in (
+            (panel_a, a, next_panel_a),
+            (panel_b, b, next_panel_b),
+            (remaining, n_vectors, next_remaining),
+            *((phi, zero, result) for phi, result in zip(panel_sums, results, strict=True)),
+        ):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(again, panel_end)
+        for phi, first, again in (
+            (a_s, panel_a, next_a),
+            (b_s, panel_b, next_b),
+            (left, steps, next_left),
+            *zip(sums, panel_sums, results, strict=True),
+        ):
+            phi.add_incoming(first, panel_loop)
+            phi.add_incoming(again, vector_loop)
+
+        builder.position_at_end(done)
+        for vector_number, totals in enumerate(self._fold(builder, results)):
+            count = totals.type.count
+            for lane in range(count):
+                row, column = divmod(vector_number * count + lane, self.columns)
+                place = builder.gep(out, [_INDEX(row * width + column)])
+                builder.store(builder.extract_element(totals, _INT32(lane)), place)
+        builder.ret_void()
+
+    def _fold(self, builder: Any, sums: list[ir.Value]) -> list[ir.Value]:
+        """Emit the folding of vectors of partial sums into vectors of sums, in the order of the list."""
+        spread = self.vector.lanes  # lanes over which each sum is still spread
+        while spread > 1:
+            half = spread // 2
+            pairs = [sums[i : i + 2] for i in range(0, len(sums), 2)] if len(sums) > 1 else [sums]
+            folded = []
+            for pair in pairs:
+                count = sum(vector.type.count for vector in pair)
+                low = [g + lane for g in range(0, count, spread) for lane in range(half)]
+                second = pair[1] if len(pair) > 1 else ir.Constant(pair[0].type, ir.Undefined)
+                parts = [
+                    builder.shuffle_vector(
+                        pair[0], second, ir.Constant(ir.VectorType(_INT32, len(low)), [lane + shift for lane in low])
+                    )
+                    for shift in (0, half)
+                ]
+                folded.append(builder.fadd(*parts))
+            sums, spread = folded, half
+        return sums
+
+
+def dot_functions(vector: Vector) -> list[tuple[int, DotFunction]]:
+    """Return all dot functions and their places in the table."""
+    return [
+        (_FIRST_SLOT + rows * (DOT_COLUMNS + 1) + columns, DotFunction(vector, rows, columns))
+        for rows in row_counts(DOT_ROWS)
+        for columns in row_counts(DOT_COLUMNS)
+    ]
+
+
+@emitted(microkernel_naive.multiply_samples)
+def multiply_samples(
+    typingctx: Any,
+    workspace: Any,
+    tiles: Any,
+    out: Any,
+    a: Any,
+    a_step: Any,
+    b: Any,
+    b_step: Any,
+    n_vectors: Any,
+    rows: Any,
+    columns: Any,
+) -> Any:
+    """Write ``out[i, j] = sum over samples of a[i] b[j]`` for a tile; all places are offsets into `workspace`.
+
+    `tiles` is the table of functions.
+    """
+    scalar = llvm_scalar(workspace.dtype)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, tiles, out, a, a_step, b, b_step, n_vectors, rows, columns = args
+
+        def pointer(offset: ir.Value) -> ir.Value:
+            return element_pointer(context, builder, sig.args[0], args[0], offset)
+
+        slot = builder.add(builder.mul(rows, _INDEX(DOT_COLUMNS + 1)), columns)
+        slot = builder.add(slot, _INDEX(_FIRST_SLOT))
+        address = builder.load(element_pointer(context, builder, sig.args[1], tiles, slot))
+        function = builder.inttoptr(address, dot_function_type(scalar).as_pointer())
+        builder.call(function, [pointer(out), pointer(a), pointer(b), a_step, b_step, n_vectors])
+        return context.get_dummy_value()
+
+    return types.void(workspace, tiles, *[types.intp] * 8), codegen

@@ -1,0 +1,69 @@
+"""The table of micro-kernels: the address of each generated function, by its place.
+
+The functions are compiled apart from the kernels that call them, so that each exists once however many kernels there
+are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastmlp._jit import JIT_DISABLED, kernel
+from fastmlp.dotkernel import DOT_SLOTS, dot_functions
+from fastmlp.microkernel import TILE_SLOTS, tile_functions
+from fastmlp.vectors import element_pointer, vector_of
+
+
+def _writer(functions: Callable) -> Any:
+    """Return an intrinsic that emits functions for `example`'s data type and writes their addresses to `table`."""
+
+    def write(typingctx: Any, example: Any, table: Any) -> Any:
+        vector = vector_of(example.dtype)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            index = ir.IntType(64)
+            for slot, function in functions(vector):
+                address = builder.ptrtoint(function.get(builder.module), index)
+                builder.store(address, element_pointer(context, builder, sig.args[1], args[1], index(slot)))
+            return context.get_dummy_value()
+
+        return types.void(example, table), codegen
+
+    return intrinsic(write)
+
+
+_write_tiles = _writer(tile_functions)
+_write_dots = _writer(dot_functions)
+
+
+@kernel
+def write_tile_addresses(example, table):
+    """Write the addresses of all tile functions for the data type of `example` into `table`."""
+    _write_tiles(example, table)
+
+
+@kernel
+def write_dot_addresses(example, table):
+    """Write the addresses of all dot functions for the data type of `example` into `table`."""
+    _write_dots(example, table)
+
+
+@functools.cache
+def function_table(dtype: np.dtype, narrow: bool) -> np.ndarray:
+    """Return the table for a data type, compiled or loaded from the cache at the first call.
+
+    Only a narrow network needs the dot functions; for the others their places hold zeros.
+    """
+    table = np.zeros(TILE_SLOTS + DOT_SLOTS, dtype=np.int64)
+    if not JIT_DISABLED:
+        write_tile_addresses(np.empty(0, dtype), table)
+        if narrow:
+            write_dot_addresses(np.empty(0, dtype), table)
+    return table

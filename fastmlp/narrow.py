@@ -1,0 +1,233 @@
+"""The second orientation, for narrow networks: samples fill the lanes.
+
+Where layers have a handful of units, vectors along units would be mostly padding. So activations and deltas are kept
+transposed: A^T (units x samples) in column panels of NR *samples*, ``[samples / NR][units + 1][NR]``. The weights stay
+as they are. The three products become:
+
+====================  =======================  ==============  ==================  ================================
+product               rows of the tile         vector columns  inner dimension     micro-kernel
+====================  =======================  ==============  ==================  ================================
+forward               units of layer l + 1     samples         units of layer l    ``multiply_lanes`` (lanes of W)
+backward data         units of layer l         samples         units of layer l+1  ``multiply_rows`` (rows of W)
+weight gradient       units of layer l         units of l + 1  samples             ``multiply_samples``
+====================  =======================  ==============  ==================  ================================
+
+The row of A^T behind the units holds ones, so that the bias is one more row of W to multiply by, and its gradient one
+more row of the weight gradient. No copy of W transposed is needed. Lanes beyond the last sample hold deltas of zero, so
+they count for nothing.
+"""
+
+from __future__ import annotations
+
+from fastmlp._jit import inner
+from fastmlp.activations import LOGISTIC, RELU, TANH, activate_tile, differentiate_tile, exp
+from fastmlp.dense import tile_rows
+from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
+from fastmlp.losses import LOG_LOSS, POISSON, SQUARED_ERROR, binary_log_loss_terms, poisson_terms
+from fastmlp.microkernel import multiply_lanes, multiply_rows
+from fastmlp.sources import scalar_converted
+from fastmlp.vectors import (
+    lane_count,
+    lane_numbers,
+    load,
+    panel_width,
+    select,
+    splat_of,
+    store,
+)
+
+
+@inner
+def narrow_gather(workspace, layer, source, order, start, first, end):
+    """Copy samples `first` to `end` of the minibatch, one panel, into columns of A_0^T; zeros behind the last.
+
+    workspace[layer.inputs...] : panels of fan_in + 1 rows. The panel's are overwritten.
+    """
+    width = panel_width(workspace)
+    panel = layer.inputs + first // width * (layer.fan_in + 1) * width
+    for lane in range(width):
+        workspace[panel + layer.fan_in * width + lane] = 1
+    for unit in range(layer.fan_in):
+        for lane in range(end - first, width):
+            workspace[panel + unit * width + lane] = 0
+    for lane in range(end - first):
+        address = source.address + order[start + first + lane] * source.row_stride
+        for unit in range(layer.fan_in):
+            workspace[panel + unit * width + lane] = scalar_converted(workspace, address, source.kind)
+            address += source.column_stride
+
+
+@inner
+def narrow_forward(workspace, tiles, layer, panel, vectors, zeros):
+    """A_{l+1}^T = f(W^T A_l^T) for one panel of samples, the bias being W's last row.
+
+    outputs, inputs: panels of fan_out + 1 and fan_in + 1 rows. The row of ones of the outputs is written too.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
+    finish = layer.activation == TANH or layer.activation == LOGISTIC
+    inputs = layer.inputs + panel * (layer.fan_in + 1) * width
+    outputs = layer.outputs + panel * (layer.fan_out + 1) * width
+    unit = 0
+    while unit < layer.fan_out:
+        rows = tile_rows(layer.fan_out - unit)
+        weights = layer.parameters + unit // width * (layer.fan_in + 1) * width + unit % width
+        out = outputs + unit * width
+        multiply_lanes(workspace, tiles, out, zeros, 0, weights, 0, inputs, layer.fan_in + 1, rows, vectors, floor, -1)
+        if finish:
+            activate_tile(workspace, out, rows, vectors * lanes, layer.activation)
+        unit += rows
+    ones = outputs + layer.fan_out * width
+    for place in range(ones, ones + width, lanes):
+        store(workspace, place, splat_of(workspace, 1.0))
+
+
+@inner
+def narrow_backward_data(workspace, tiles, layer, below, panel, vectors, zeros):
+    """delta_l^T = (W delta_{l+1}^T) * f'(A_l^T) for one panel of samples.
+
+    deltas: panels of fan_in (below) and fan_out rows.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    no_floor = workspace.dtype.type(-float("inf"))
+    deltas = layer.deltas + panel * layer.fan_out * width
+    unit = 0
+    while unit < layer.fan_in:
+        rows = tile_rows(layer.fan_in - unit)
+        out = below.deltas + (panel * layer.fan_in + unit) * width
+        activations = below.outputs + (panel * (layer.fan_in + 1) + unit) * width
+        multiply_rows(
+            workspace, tiles, out, zeros, 0, layer.parameters + unit * width, (layer.fan_in + 1) * width, deltas,
+            layer.fan_out, rows, vectors, no_floor, activations if below.activation == RELU else -1,
+        )  # fmt: skip
+        differentiate_tile(workspace, out, activations, rows, vectors * lanes, below.activation)
+        unit += rows
+
+
+@inner
+def _largest_power(remaining, most):
+    """Return `most`, a power of two, or the largest smaller one that is left."""
+    while most > remaining:
+        most //= 2
+    return most
+
+
+@inner
+def narrow_gradient(workspace, tiles, layer, out, unit, height, panel, samples):
+    """Out = rows `unit` to ``unit + height`` of A_l delta_{l+1}, one panel of columns, over all samples.
+
+    workspace[out...] (height, NR). Overwritten, with zeros behind the last column.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    columns = min(width, layer.fan_out - panel * width)
+    n_vectors = (samples + lanes - 1) // lanes
+    a_step = (layer.fan_in + 1) * width
+    b_step = layer.fan_out * width
+    row = 0
+    while row < height:
+        rows = _largest_power(height - row, DOT_ROWS)
+        for place in range(out + row * width, out + (row + rows) * width, lanes):
+            store(workspace, place, splat_of(workspace, 0.0))
+        column = 0
+        while column < columns:
+            wide = _largest_power(columns - column, DOT_COLUMNS)
+            multiply_samples(
+                workspace, tiles, out + row * width + column, layer.inputs + (unit + row) * width, a_step,
+                layer.deltas + (panel * width + column) * width, b_step, n_vectors, rows, wide,
+            )  # fmt: skip
+            column += wide
+        row += rows
+
+
+@inner
+def _narrow_softmax(workspace, outputs, deltas, fan_out, label):
+    """Write probabilities less the one-hot target for one vector of samples; return the labels' probabilities."""
+    width = panel_width(workspace)
+    top = load(workspace, outputs)
+    for unit in range(1, fan_out):
+        z = load(workspace, outputs + unit * width)
+        top = select(top > z, top, z)
+    total = splat_of(workspace, 0.0)
+    for unit in range(fan_out):
+        e = exp(load(workspace, outputs + unit * width) - top)
+        total = total + e
+        store(workspace, deltas + unit * width, e)
+    scale = 1.0 / total
+    probability = splat_of(workspace, 0.0)
+    for unit in range(fan_out):
+        p = load(workspace, deltas + unit * width) * scale
+        is_label = label == float(unit)
+        probability = select(is_label, p, probability)
+        store(workspace, deltas + unit * width, select(is_label, p - 1.0, p))
+    return probability
+
+
+@inner
+def _narrow_terms(workspace, layer, network, outputs, deltas, targets):
+    """Write the deltas of one vector of samples; return their losses."""
+    width = panel_width(workspace)
+    total = splat_of(workspace, 0.0)
+    for unit in range(layer.fan_out):
+        z = load(workspace, outputs + unit * width)
+        y = load(workspace, targets + unit * width)
+        if network.loss == SQUARED_ERROR:
+            output = z
+            loss = (z - y) * (z - y)
+        elif network.loss == POISSON:
+            output, loss = poisson_terms(z, y)
+        else:
+            output, loss = binary_log_loss_terms(z, y)
+        total = total + loss
+        store(workspace, deltas + unit * width, output - y)
+    if network.loss == SQUARED_ERROR:
+        return total * (0.5 / layer.fan_out)
+    return total
+
+
+@inner
+def narrow_loss(workspace, layer, network, panel, samples, vectors):
+    """Write the losses and deltas of one panel of samples, the latter weighted, with zeros behind the last sample.
+
+    layer.outputs: pre-activations. layer.deltas, losses: overwritten.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    numbers = lane_numbers(workspace)
+    for column in range(0, vectors * lanes, lanes):
+        outputs = layer.outputs + panel * (layer.fan_out + 1) * width + column
+        deltas = layer.deltas + panel * layer.fan_out * width + column
+        if network.loss == LOG_LOSS:
+            label = load(workspace, network.targets + panel * width + column)
+            loss = _narrow_softmax(workspace, outputs, deltas, layer.fan_out, label)
+        else:
+            targets = network.targets + panel * layer.fan_out * width + column
+            loss = _narrow_terms(workspace, layer, network, outputs, deltas, targets)
+        store(workspace, network.losses + panel * width + column, loss)
+        factor = select(numbers < (samples - column), splat_of(workspace, 1.0), 0.0)
+        if network.weighted:
+            factor = factor * load(workspace, network.weights + panel * width + column)
+        if network.weighted or samples - column < lanes:
+            valid = factor != 0.0
+            for unit in range(layer.fan_out):
+                delta = load(workspace, deltas + unit * width)
+                store(workspace, deltas + unit * width, select(valid, delta * factor, 0.0))
+
+
+@inner
+def narrow_gather_targets(workspace, layer, network, targets, labels, sample_weight, order, first, end):
+    """Copy targets (or labels) and weights of samples `first` to `end`, one panel, to where lanes find them."""
+    width = panel_width(workspace)
+    panel = first // width
+    for lane in range(end - first):
+        sample = order[network.start + first + lane]
+        if network.weighted:
+            workspace[network.weights + first + lane] = sample_weight[sample]
+        if network.loss == LOG_LOSS:
+            workspace[network.targets + first + lane] = labels[sample]
+        else:
+            for unit in range(layer.fan_out):
+                place = network.targets + (panel * layer.fan_out + unit) * width + lane
+                workspace[place] = targets[sample, unit]
