@@ -17,7 +17,7 @@ from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.phases import inference_phase, training_phases
 from fastmlp.step import evaluate, infer_all
-from fastmlp.threads import numba_threads, resolve_n_threads, worth_sharing
+from fastmlp.threads import compiled_call, resolve_n_threads, worth_sharing
 from fastmlp.tiles import TILE
 
 # Samples of one chunk of a prediction or of an L-BFGS evaluation.
@@ -181,7 +181,7 @@ class Network:
     def n_blocks(self, rows: int, flops_per_sample: float | None = None) -> int:
         """Return into how many blocks a step over so many samples is cut: 1 runs on the serial twin."""
         flops = rows * (flops_per_sample or self._flops_per_sample)
-        return self.n_threads if worth_sharing(flops, self.n_threads) else 1
+        return self.n_threads if worth_sharing(flops, self.dtype.itemsize, self.n_threads) else 1
 
     def tile_bounds(self, n_blocks: int) -> np.ndarray:
         """Return where each block of weight tiles begins, so that all blocks have the same work."""
@@ -318,13 +318,11 @@ class Network:
         return network
 
     def run(self, n_blocks: int, twins: tuple, *arguments: object) -> Any:
-        """Call the serial twin of a driver for one block, the parallel twin for several."""
+        """Call a driver: its parallel twin for several blocks, where that is allowed, else its serial twin."""
         serial, parallel = twins
         records = (self._workspace, function_table(self.dtype, self.narrow), self.layers, self.record)
-        if n_blocks == 1:
-            return serial(*records, *arguments)
-        with numba_threads(n_blocks):
-            return parallel(*records, *arguments)
+        with compiled_call(n_blocks) as may_share:
+            return (parallel if may_share else serial)(*records, *arguments)
 
 
 def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:

@@ -1,20 +1,97 @@
-"""How many threads, and which twin."""
+"""How many threads, and which twin.
+
+A fit uses `n_threads` threads if that is given, else the smallest of all limits in force: Numba's pool
+(``NUMBA_NUM_THREADS``) and its current mask (``numba.set_num_threads``), ``OMP_NUM_THREADS``, the OpenMP limit that
+``threadpoolctl`` sets, the processors this process may run on (CPU affinity), and a container's CPU quota.
+
+Even then a call runs on the serial twin when
+
+- the work of a step is too small to share out (`worth_sharing`);
+- the threading layer is ``workqueue``, which aborts the process when two threads enter it, or there is none;
+- this process was forked from one whose thread pool had started (GNU OpenMP kills such a child);
+- another thread of this process is in a compiled call too: together they would exceed the limit.
+
+Both twins give the same bits, so none of this shows in a result.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import multiprocessing.process
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import numba
 from numba import config
+from threadpoolctl import ThreadpoolController
 
 from fastmlp._jit import JIT_DISABLED
 
-# Floating-point operations of a step below which a fork-join costs more than sharing the work
-# saves.
-PARALLEL_FLOPS = 1.0e6
+# The cost model, measured on two cores of a Zen 4 and of a Sapphire Rapids machine. A step on one thread runs at about
+# 60 GFLOP/s in float32, half that in float64; on n threads it takes 1.25 / n of the time, and two fork-joins with their
+# cold cache lines on top.
+_SECONDS_PER_FLOP = 1 / 60e9
+_SHARING_LOSS = 1.25
+_SECONDS_PER_STEP = 8e-6
+
+
+def worth_sharing(flops: float, itemsize: int, n_threads: int) -> bool:
+    """Return whether a step is expected to be faster on several threads.
+
+    Parameters
+    ----------
+    flops : float
+        Floating-point operations of the step.
+    itemsize : int
+        Bytes of a number: 4 or 8.
+    n_threads : int
+        Threads at hand.
+    """
+    if n_threads == 1 or JIT_DISABLED:
+        return False
+    serial = flops * _SECONDS_PER_FLOP * (itemsize / 4)
+    return serial > serial * _SHARING_LOSS / n_threads + _SECONDS_PER_STEP
+
+
+def _pool_has_started() -> bool:
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
+
+
+class _Process:
+    """What this process knows of its own threads; one instance, made anew in a forked child."""
+
+    def __init__(self, forked_with_pool: bool) -> None:
+        self.forked_with_pool = forked_with_pool
+        self.lock = threading.Lock()
+        self.callers = 0
+
+
+def _is_fork_of_stranger() -> bool:
+    """Return whether multiprocessing forked this process before fastmlp was imported, with Numba's pool started."""
+    process = multiprocessing.process.current_process()
+    return type(process).__name__ == "ForkProcess" and _pool_has_started()
+
+
+_process = _Process(forked_with_pool=_is_fork_of_stranger())
+
+
+def _after_fork() -> None:
+    global _process
+    _process = _Process(forked_with_pool=_process.forked_with_pool or _pool_has_started())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
 
 
 def _environment_limit() -> int | None:
@@ -28,44 +105,106 @@ def _affinity() -> int:
     return os.cpu_count() or 1
 
 
-def resolve_n_threads(n_threads: int | None) -> int:
-    """Return the number of threads to use: `n_threads` or else the smallest limit, within Numba's pool."""
-    pool = config.NUMBA_NUM_THREADS
-    if n_threads is not None:
-        return max(1, min(n_threads, pool))
-    limits = [pool, _affinity(), numba.get_num_threads()]
-    environment = _environment_limit()
-    if environment is not None:
-        limits.append(environment)
-    return max(1, min(limits))
-
-
-def describe() -> dict[str, Any]:
-    """Return what limits the threads, and the threading layer's name if one has started."""
+@functools.cache
+def _cpu_quota() -> int | None:
+    """Return the container's CPU quota in whole processors, or None: cgroup version 2, else version 1."""
     try:
-        layer = numba.threading_layer()
-    except ValueError:
-        layer = "not started"
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        try:
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
+                quota = file.read().strip()
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
+                period = file.read().strip()
+        except OSError:
+            return None
+    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+        return None  # "max", or -1: no quota
+    return max(1, -(-int(quota) // int(period)))
+
+
+@functools.cache
+def _openmp_libraries() -> list[Any]:
+    # Finding the libraries takes milliseconds, asking them again a microsecond.
+    return ThreadpoolController().select(user_api="openmp").lib_controllers
+
+
+def _openmp_limit() -> int | None:
+    return min((library.num_threads for library in _openmp_libraries()), default=None)
+
+
+def _limits() -> dict[str, int | None]:
     return {
-        "threading_layer": layer,
-        "numba_threads": config.NUMBA_NUM_THREADS,
-        "affinity": _affinity(),
+        "Numba's pool": config.NUMBA_NUM_THREADS,
+        # Asking before the pool has started would start it; nobody can have set a mask then.
+        "Numba's mask": numba.get_num_threads() if _pool_has_started() else None,
         "OMP_NUM_THREADS": _environment_limit(),
-        "n_threads": resolve_n_threads(None),
+        "OpenMP": _openmp_limit(),
+        "CPU affinity": _affinity(),
+        "CPU quota": _cpu_quota(),
     }
 
 
-def worth_sharing(flops: float, n_threads: int) -> bool:
-    """Return whether a step of so many floating-point operations should run on several threads."""
-    return n_threads > 1 and flops >= PARALLEL_FLOPS and not JIT_DISABLED
+def resolve_n_threads(n_threads: int | None) -> int:
+    """Return the number of threads to use.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        Clipped to Numba's pool; None for the smallest of all limits in force.
+    """
+    if n_threads is not None:
+        return max(1, min(n_threads, config.NUMBA_NUM_THREADS))
+    return max(1, min(limit for limit in _limits().values() if limit is not None))
+
+
+def threading_layer() -> str:
+    """Return the name of Numba's threading layer, starting it if need be; "none" where none can be loaded."""
+    try:
+        if not _pool_has_started():
+            numba.get_num_threads()
+        return numba.threading_layer()
+    except ValueError:
+        return "none"
+
+
+def describe() -> dict[str, Any]:
+    """Return the threads that a fit may use, the threading layer and the limits, for people to read."""
+    return {
+        "n_threads": resolve_n_threads(None),
+        "threading_layer": threading_layer(),
+        **_limits(),
+    }
+
+
+# --- which twin -----------------------------------------------------------------------------------------------------
+
+
+def _may_share() -> bool:
+    return not JIT_DISABLED and not _process.forked_with_pool and threading_layer() in ("omp", "tbb")
 
 
 @contextlib.contextmanager
-def numba_threads(n_threads: int) -> Iterator[None]:
-    """Let parallel kernels use `n_threads`, and restore the caller's setting."""
-    former = numba.get_num_threads()
-    numba.set_num_threads(n_threads)
+def compiled_call(n_threads: int) -> Iterator[bool]:
+    """Surround a compiled call; give whether it may run on `n_threads` threads, the parallel twin.
+
+    Numba's mask of threads is set for the call and restored after it, whatever happens in between.
+    """
+    process = _process
+    with process.lock:
+        process.callers += 1
+        alone = process.callers == 1
     try:
-        yield
+        if n_threads == 1 or not alone or not _may_share():
+            yield False
+            return
+        former = numba.get_num_threads()
+        numba.set_num_threads(n_threads)
+        try:
+            yield True
+        finally:
+            numba.set_num_threads(former)
     finally:
-        numba.set_num_threads(former)
+        with process.lock:
+            process.callers -= 1
