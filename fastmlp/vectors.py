@@ -134,7 +134,10 @@ def _binary(function: Any, floating: Any, integer: Any, comparison: bool = False
                 lower_builtin(function, left, right)(lower)
 
 
-def _ordered(symbol: str) -> Any:
+def _float_comparison(symbol: str) -> Any:
+    # A NaN is different from everything, and neither less nor equal nor greater.
+    if symbol == "!=":
+        return lambda builder, a, b: builder.fcmp_unordered(symbol, a, b)
     return lambda builder, a, b: builder.fcmp_ordered(symbol, a, b)
 
 
@@ -156,7 +159,7 @@ for _function, _symbol in (
     (operator.eq, "=="),
     (operator.ne, "!="),
 ):
-    _binary(_function, _ordered(_symbol), _signed(_symbol), comparison=True)
+    _binary(_function, _float_comparison(_symbol), _signed(_symbol), comparison=True)
 
 
 @infer_global(operator.neg)
