@@ -48,14 +48,23 @@ class GuardedLayout(Layout):
 class GuardedNetwork(Network):
     """A network whose workspace is full of sentinels wherever nothing may be written or read."""
 
-    def __init__(self, *arguments, **options):
-        with mock.patch("fastmlp.network.Layout", GuardedLayout):
+    def __init__(self, *arguments, narrow=None, **options):
+        with contextlib.ExitStack() as patches:
+            patches.enter_context(mock.patch("fastmlp.network.Layout", GuardedLayout))
+            if narrow is not None:  # whatever the shapes say
+                patches.enter_context(mock.patch("fastmlp.network.is_narrow", return_value=narrow))
             super().__init__(*arguments, **options)
+        # For L-BFGS the copy of the parameter block is the gradient, which is cleared as a whole.
+        self._is_cleared = options.get("solver") == "lbfgs"
         self._workspace[self._layout.guards] = SENTINELS[self.dtype.itemsize]
         _built.append(self)
 
     def assert_guards_untouched(self):
-        guards = self._workspace[self._layout.guards]
+        places = self._layout.guards
+        if self._is_cleared:
+            n_parameters = self._layout.n_parameters
+            places = places[(places < n_parameters) | (places >= 2 * n_parameters)]
+        guards = self._workspace[places]
         bits = np.dtype(f"u{self.dtype.itemsize}")
         assert (guards.view(bits) == SENTINELS[self.dtype.itemsize].view(bits)).all()
 
@@ -73,14 +82,19 @@ class GuardedNetwork(Network):
         """Return the columns of all the panels that hold so many."""
         return -(-columns // self._layout.panel_width) * self._layout.panel_width
 
-    def samples_matrix(self, name, number, columns=None):
-        """Return where a layer's inputs, outputs or deltas, or the network's targets, lie: (capacity, units)."""
+    def samples_matrix(self, name, number, units=None):
+        """Return where a layer's inputs, outputs or deltas, or the network's targets, lie: (capacity, units).
+
+        With more `units` than there are, the padding is included.
+        """
         layer = self.layers[number]
         capacity = self.record[0].capacity
-        if columns is None:
-            columns = layer.fan_in if name == "inputs" else layer.fan_out
         place = self.record[0].targets if name == "targets" else layer[name]
-        return self.offsets(place, capacity, capacity, columns)
+        own = layer.fan_in if name == "inputs" else layer.fan_out
+        if self.narrow:
+            # Activations have a row of ones below the units.
+            return self.offsets(place, own + (name in ("inputs", "outputs")), units or own, capacity).T
+        return self.offsets(place, capacity, capacity, units or own)
 
     def parameter_matrix(self, number, copy=0, columns=None):
         """Return where the weights and, in a last row, the biases of a layer lie, or their moments."""

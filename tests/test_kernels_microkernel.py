@@ -7,7 +7,9 @@ import pytest
 
 from fastmlp import microkernel_naive
 from fastmlp._jit import JIT_DISABLED, inner
-from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_rows, row_counts, tile_table
+from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
+from fastmlp.function_table import function_table
+from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_rows, row_counts
 from fastmlp.tiles import TILE
 from tests.problems import DTYPES
 
@@ -22,6 +24,11 @@ def call_rows(workspace, tiles, out, start, stride, left, step, right, inner_siz
 @inner
 def call_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
     multiply_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
+
+
+@inner
+def call_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, rows, columns):
+    multiply_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, rows, columns)
 
 
 TWINS = {
@@ -69,7 +76,7 @@ class Products:
     def arguments(self, kind, rows, vectors, inner_size, stride, floor, masked):
         places = self.places
         return (
-            tile_table(np.dtype(self.dtype)), places["out"], places["start"], stride, places[f"left_{kind}"],
+            function_table(np.dtype(self.dtype), False), places["out"], places["start"], stride, places[f"left_{kind}"],
             MR * self.width if kind == "rows" else 0, places["right"], inner_size, rows, vectors, self.dtype(floor),
             places["activations"] if masked else -1,
         )  # fmt: skip
@@ -139,6 +146,35 @@ def test_nan_and_infinity_pass_through(dtype, finish):
     assert np.isnan(compiled[products.places["out"]])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inner_products_over_samples(dtype):
+    width, lanes = TILE.columns(dtype), TILE.lanes(dtype)
+    generator = np.random.RandomState(0)
+    a_units, b_units, n_panels = DOT_ROWS + 1, DOT_COLUMNS + 2, 3
+    a, out = 5, 5 + n_panels * a_units * width
+    b = out + DOT_ROWS * width + 3
+    workspace = generator.standard_normal(b + n_panels * b_units * width).astype(dtype)
+    workspace[out : out + DOT_ROWS * width] = np.nan
+    table = function_table(np.dtype(dtype), True)
+    tolerance = 200 * np.finfo(dtype).eps
+    for rows, columns, n_vectors in itertools.product(
+        row_counts(DOT_ROWS), row_counts(DOT_COLUMNS), [1, VECTORS - 1, VECTORS, VECTORS + 1, n_panels * VECTORS]
+    ):
+        arguments = (table, out, a, a_units * width, b, b_units * width, n_vectors, rows, columns)
+        compiled, naive, expected = workspace.copy(), workspace.copy(), workspace.copy()
+        call_samples(compiled, *arguments)
+        microkernel_naive.multiply_samples(naive, *arguments)
+        for i, j in itertools.product(range(rows), range(columns)):
+            # The panels' rows of one unit, one behind the other.
+            left, right = (
+                workspace[place:][: n_panels * units * width].reshape(n_panels, units, width)[:, unit].ravel()
+                for place, units, unit in ((a, a_units, i), (b, b_units, j))
+            )
+            expected[out + i * width + j] = left[: n_vectors * lanes] @ right[: n_vectors * lanes]
+        np.testing.assert_allclose(compiled, expected, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(naive, expected, rtol=tolerance, atol=tolerance)
+
+
 def test_the_heights_of_tiles_cover_every_number_of_rows():
     heights = row_counts(MR)
     assert heights[0] == MR
@@ -149,8 +185,11 @@ def test_the_heights_of_tiles_cover_every_number_of_rows():
 
 
 @pytest.mark.needs_jit
-def test_the_table_holds_an_address_for_each_tile():
+def test_the_table_holds_an_address_for_each_function():
     assert not JIT_DISABLED
     for dtype in DTYPES:
-        table = tile_table(np.dtype(dtype))
-        assert len(set(table[table != 0])) == 2 * len(row_counts(MR)) * VECTORS
+        n_tiles = 2 * len(row_counts(MR)) * VECTORS
+        n_dots = len(row_counts(DOT_ROWS)) * len(row_counts(DOT_COLUMNS))
+        for narrow, count in ((False, n_tiles), (True, n_tiles + n_dots)):
+            table = function_table(np.dtype(dtype), narrow)
+            assert len(set(table[table != 0])) == count

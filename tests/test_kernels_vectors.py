@@ -12,8 +12,8 @@ from tests.problems import DTYPES
 FLOATS = [
     "add", "subtract", "multiply", "divide", "negate", "scalar on the right", "scalar on the left", "broadcast",
     "splat", "square root", "round", "absolute", "multiply_add", "multiply_add with scalars", "from bits",
-    "bits to float", "lane numbers", "less", "less or equal", "greater", "greater or equal", "equal", "both",
-    "either", "scalar selected", "unaligned load",
+    "bits to float", "lane numbers", "less", "less or equal", "greater", "greater or equal", "equal", "not equal",
+    "both", "either", "scalar selected", "unaligned load",
 ]  # fmt: skip
 INTEGERS = ["as bits", "truncated", "shifted left", "shifted right", "masked", "sum of bits", "bits less"]
 
@@ -49,10 +49,11 @@ def all_operations(floats, integers, scalars, a, b, c, scalar):
     vectors.store(floats, 19 * lanes, vectors.select(x > y, one, 0.0))
     vectors.store(floats, 20 * lanes, vectors.select(x >= y, one, 0.0))
     vectors.store(floats, 21 * lanes, vectors.select(x == y, one, 0.0))
-    vectors.store(floats, 22 * lanes, vectors.select((x < y) & (z > 1.0), x, y))
-    vectors.store(floats, 23 * lanes, vectors.select((x < y) | (z > 1.0), x, y))
-    vectors.store(floats, 24 * lanes, vectors.select(x < 0.0, 2.0, y))
-    vectors.store(floats, 25 * lanes, vectors.load(a, 1))
+    vectors.store(floats, 22 * lanes, vectors.select(x != y, one, 0.0))
+    vectors.store(floats, 23 * lanes, vectors.select((x < y) & (z > 1.0), x, y))
+    vectors.store(floats, 24 * lanes, vectors.select((x < y) | (z > 1.0), x, y))
+    vectors.store(floats, 25 * lanes, vectors.select(x < 0.0, 2.0, y))
+    vectors.store(floats, 26 * lanes, vectors.load(a, 1))
     vectors.store(integers, 0 * lanes, bits)
     vectors.store(integers, 1 * lanes, vectors.truncate_to_bits(x))
     vectors.store(integers, 2 * lanes, vectors.shift_left(bits, 3))
@@ -118,6 +119,7 @@ def test_every_operation_is_that_of_numpy(dtype, seed):
         "greater": x > y,
         "greater or equal": x >= y,
         "equal": x == y,
+        "not equal": x != y,
         "both": np.where((x < y) & (z > 1), x, y),
         "either": np.where((x < y) | (z > 1), x, y),
         "scalar selected": np.where(x < 0, 2, y),
@@ -151,15 +153,36 @@ def test_every_operation_is_that_of_numpy(dtype, seed):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_nan_is_neither_less_nor_equal_nor_greater(dtype):
+def test_nan_is_neither_less_nor_equal_nor_greater_but_different(dtype):
     a, b, c = operands(dtype, 0)
     a[:-1] = np.nan
     results, scalars = run_operations(dtype, a, b, c, 1.0)
     for name in ("less", "less or equal", "greater", "greater or equal", "equal"):
         assert (results[name] == 0).all(), name
+    assert (results["not equal"] == 1).all()
     assert np.isnan(results["add"]).all()
     assert np.isnan(results["multiply_add"]).all()
     assert np.isnan(scalars[:2]).all()
+
+
+@inner
+def call_transpose(array, source, target, n_vectors):
+    vectors.prefetch(array, source)
+    vectors.transpose_tile(array, source, target, n_vectors)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_tile_is_transposed_and_nothing_else_written(dtype):
+    width, lanes, height = TILE.columns(dtype), TILE.lanes(dtype), TILE.rows
+    for n_vectors in range(TILE.vectors + 1):
+        target = 3 + height * width
+        array = np.random.RandomState(0).standard_normal(target + width * width + 5).astype(dtype)
+        expected = array.copy()
+        tile = array[3:target].reshape(height, width)[:, : n_vectors * lanes]
+        place = target + 2
+        expected[place:][: width * width].reshape(width, width)[: n_vectors * lanes, :height] = tile.T
+        call_transpose(array, 3, place, n_vectors)
+        np.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.needs_jit

@@ -1,0 +1,73 @@
+"""The phases of a step called one by one, over blocks of the tests' choosing, and what they should compute."""
+
+import itertools
+
+import numpy as np
+
+from fastmlp import phases
+from fastmlp.function_table import function_table
+from fastmlp.optimizers import ADAM
+from fastmlp.reference import DERIVATIVES
+
+
+def _records(network):
+    return network.workspace, function_table(network.dtype, network.narrow), network.layers, network.record
+
+
+def propagate_blocks(network, problem, cuts, order=None):
+    """Run phase 1 over a minibatch of all the problem's samples, block after block."""
+    phase = phases.propagate_narrow if network.narrow else phases.propagate
+    shared = network.record[0]
+    order = np.arange(problem.n_samples) if order is None else order
+    shared.rows, shared.start, shared.gather = problem.n_samples, 0, 1
+    shared.weighted = problem.sample_weight is not None
+    data = (
+        problem.rows.source,
+        *network.prepared_targets(problem.targets),
+        network.prepared_weights(problem.sample_weight),
+        order,
+    )
+    for begin, end in itertools.pairwise(map(int, cuts)):
+        phase(*_records(network), *data, begin, end)
+
+
+def update_blocks(network, problem, tile_cuts, learning_rate):
+    """Run phase 2 over all weight tiles, block after block."""
+    shared = network.record[0]
+    shared.update = 1
+    shared.scale = 1 / (problem.n_samples if problem.sample_weight is None else problem.sample_weight.sum())
+    shared.rate = learning_rate
+    network.t += 1
+    if shared.optimizer == ADAM:
+        shared.rate *= np.sqrt(1 - shared.beta_2**network.t) / (1 - shared.beta_1**network.t)
+    for block, (first, last) in enumerate(itertools.pairwise(map(int, tile_cuts))):
+        phases.update(*_records(network), first, last, block)
+
+
+def infer_blocks(network, problem, cuts):
+    """Run the forward pass alone, block after block, and return the outputs."""
+    network.record[0].start = 0
+    outputs = np.full((problem.n_samples, problem.layer_units[-1]), np.nan, problem.dtype)
+    order = np.arange(problem.n_samples)
+    for begin, end in itertools.pairwise(map(int, cuts)):
+        phases.infer(*_records(network), problem.rows.source, order, outputs, begin, end)
+    return outputs
+
+
+def naive_layers(problem):
+    """Return the activations of every layer and dL/dz of every layer but the first, in plain NumPy."""
+    reference = problem.reference()
+    activations = reference.forward(problem.X)
+    delta = activations[-1].copy()
+    if problem.loss == "log_loss":
+        delta[np.arange(problem.n_samples), problem.targets] -= 1
+    else:
+        delta -= problem.targets
+    if problem.sample_weight is not None:
+        delta *= problem.sample_weight[:, np.newaxis]
+    deltas = [delta]
+    for number in reversed(range(1, len(problem.coefs))):
+        delta = delta @ problem.coefs[number].T
+        DERIVATIVES[problem.activation](activations[number], delta)
+        deltas.insert(0, delta)
+    return activations, deltas

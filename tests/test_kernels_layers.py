@@ -1,0 +1,233 @@
+"""Every layer's kernels against plain NumPy, over shapes around the edges of tiles, panels and blocks."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from numba import config
+
+from fastmlp._jit import JIT_DISABLED
+from fastmlp.tiles import TILE
+from tests.panels import GuardedNetwork, guards_checked
+from tests.phases import infer_blocks, naive_layers, propagate_blocks, update_blocks
+from tests.problems import (
+    ACTIVATIONS,
+    DTYPES,
+    LOSSES,
+    SOLVERS,
+    advance,
+    make_problem,
+    parameters_of,
+    relative_difference,
+)
+
+# The pool may be larger than the processor: see test_threads_and_bounds.
+POOL = config.NUMBA_NUM_THREADS
+BLOCKS = sorted({1, 2, 3, 8} & set(range(POOL + 1)))
+MR = TILE.rows
+# Small, so that no Poisson network with many inputs and a minibatch of one sample runs away.
+LEARNING_RATE = 0.002
+
+widths = sorted({TILE.columns(dtype) for dtype in DTYPES})
+UNITS = sorted(
+    {1, 2, MR - 1, MR, MR + 1, *(width + more for width in widths for more in (-1, 0, 1)), 2 * max(widths) + 3}
+)
+BATCHES = sorted({1, 2, MR - 1, MR, MR + 1, 2 * MR + 3, 4 * MR})
+
+
+@pytest.fixture(autouse=True)
+def guard_bands():
+    with guards_checked():
+        yield
+
+
+def tolerance(dtype):
+    return 2e-5 if dtype is np.float32 else 1e-13
+
+
+def cuts(network, n_samples, n_blocks):
+    """Return where so many blocks of samples begin; in a narrow network that is the beginning of a panel."""
+    grain = network.record[0].grain if network.narrow else 1
+    inside = np.linspace(0, n_samples, n_blocks + 1)[:-1].astype(int) // grain * grain
+    return np.unique([*inside, n_samples])
+
+
+problems = st.builds(
+    make_problem,
+    st.lists(st.sampled_from(UNITS), min_size=2, max_size=4),
+    st.sampled_from(ACTIVATIONS),
+    st.sampled_from(LOSSES),
+    st.sampled_from(DTYPES),
+    n_samples=st.sampled_from(BATCHES),
+    weighted=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+many = settings(
+    max_examples=10 if JIT_DISABLED else 100,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],  # a shape that fails says enough: shrinking it takes minutes
+)
+
+
+@many
+@given(problem=problems, n_blocks=st.integers(1, 4), narrow=st.booleans())
+def test_phase_1_activations_losses_and_deltas(problem, n_blocks, narrow):
+    network = problem.network(GuardedNetwork, solver="sgd", narrow=narrow)
+    propagate_blocks(network, problem, cuts(network, problem.n_samples, n_blocks))
+    activations, deltas = naive_layers(problem)
+    n_layers = len(network.layers)
+    limit = tolerance(problem.dtype)
+    results, expected = [], []
+    for number in range(n_layers):
+        results.append(network.read(network.samples_matrix("inputs", number)))
+        expected.append(activations[number])
+        results.append(network.read(network.samples_matrix("deltas", number)))
+        expected.append(deltas[number])
+    for result, value in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result, value, rtol=limit, atol=limit * max(1, np.abs(value).max()))
+
+
+@many
+@given(problem=problems, solver=st.sampled_from(list(SOLVERS)), n_blocks=st.integers(1, 4), narrow=st.booleans())
+def test_phase_2_gradients_and_updates(problem, solver, n_blocks, narrow):
+    options = {**SOLVERS[solver], "alpha": 0.1}
+    network = problem.network(GuardedNetwork, narrow=narrow, n_threads=min(n_blocks, POOL), **options)
+    reference = problem.reference(**options)
+    tile_cuts = network.tile_bounds(min(n_blocks, POOL))
+    for _ in range(2):
+        propagate_blocks(network, problem, [0, problem.n_samples])
+        update_blocks(network, problem, tile_cuts, LEARNING_RATE)
+        reference.step(problem.X, problem.targets, LEARNING_RATE, problem.sample_weight)
+    # Adam divides by the size of the gradient: where that is rounding, so is the step.
+    limit = 100 * tolerance(problem.dtype)
+    assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < limit
+    if narrow:
+        return  # it keeps no transposed weights
+    for number in range(1, len(network.layers)):
+        transposed = network.read(network.transposed_matrix(number))
+        np.testing.assert_array_equal(transposed, parameters_of(network)[number].T)
+
+
+@many
+@given(problem=problems, n_blocks=st.integers(1, 4))
+def test_prediction(problem, n_blocks):
+    network = problem.network(GuardedNetwork, solver=None)
+    outputs = infer_blocks(network, problem, cuts(network, problem.n_samples, n_blocks))
+    expected = problem.reference().predict(problem.X)
+    limit = tolerance(problem.dtype)
+    np.testing.assert_allclose(outputs, expected, rtol=limit, atol=limit)
+
+
+@many
+@given(
+    problem=problems,
+    solver=st.sampled_from(list(SOLVERS)),
+    n_blocks=st.sampled_from(BLOCKS),
+    ragged=st.booleans(),
+    narrow=st.booleans(),
+)
+def test_both_twins_over_epochs_with_a_ragged_tail(problem, solver, n_blocks, ragged, narrow):
+    batch_size = max(1, problem.n_samples // 2 - 1) if ragged else problem.n_samples
+    options = {**SOLVERS[solver], "alpha": 0.01}
+    network = problem.network(GuardedNetwork, narrow=narrow, n_threads=n_blocks, batch_size=batch_size, **options)
+    epochs = problem.epochs(network, n_blocks=n_blocks, batch_size=batch_size)
+    reference = problem.reference(**options)
+    losses = advance(epochs, 2, LEARNING_RATE)
+    expected = [
+        reference.train_epoch(
+            problem.X, problem.targets, None, batch_size, LEARNING_RATE, problem.sample_weight
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    limit = 100 * tolerance(problem.dtype)
+    np.testing.assert_allclose(losses, expected, rtol=limit, atol=limit)
+    assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < 10 * limit
+    outputs = np.empty((problem.n_samples, problem.layer_units[-1]), problem.dtype)
+    network.predict(problem.rows, outputs, n_blocks=n_blocks)
+    np.testing.assert_allclose(outputs, reference.predict(problem.X), rtol=10 * limit, atol=10 * limit)
+
+
+@many
+@given(problem=problems, n_blocks=st.sampled_from(BLOCKS))
+def test_loss_and_gradient_over_chunks(problem, n_blocks):
+    """The unfused form: the gradient of all the samples in one flat vector, a chunk of the workspace at a time."""
+    capacity = max(1, problem.n_samples // 2 - 1)
+    network = problem.network(GuardedNetwork, solver="lbfgs", batch_size=capacity, alpha=0.01, n_threads=n_blocks)
+    network.n_blocks = lambda *arguments: n_blocks
+    gradient = np.full_like(problem.flat_parameters(), np.nan)
+    loss = network.loss_and_gradient(
+        problem.rows, problem.targets, problem.sample_weight, problem.flat_parameters(), gradient
+    )
+    reference = problem.reference(alpha=0.01)
+    expected_loss, *gradients = reference.gradient(problem.X, problem.targets, problem.sample_weight)
+    limit = 10 * tolerance(problem.dtype)
+    expected = np.concatenate([np.ravel(array) for array in itertools.chain(*gradients)])
+    np.testing.assert_allclose(gradient, expected, rtol=limit, atol=limit * max(1, np.abs(expected).max()))
+    if problem.loss != "squared_error":  # there the two differ by a factor where there are several outputs
+        np.testing.assert_allclose(loss, expected_loss, rtol=limit)
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_with_every_loss(activation, loss, dtype, narrow):
+    problem = make_problem([5, MR + 1, 3, 2], activation, loss, dtype, n_samples=MR + 3, weighted=True)
+    network = problem.network(GuardedNetwork, narrow=narrow, solver="sgd", momentum=0.5)
+    reference = problem.reference(momentum=0.5)
+    losses = advance(problem.epochs(network), 3, LEARNING_RATE)
+    expected = [
+        reference.train_epoch(problem.X, problem.targets, None, problem.n_samples, LEARNING_RATE, problem.sample_weight)
+        for _ in range(3)
+    ]
+    np.testing.assert_allclose(losses, expected, rtol=10 * tolerance(dtype))
+    assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < 10 * tolerance(dtype)
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, narrow):
+    width = TILE.columns(dtype)
+    n_samples = 3 * width + 5
+    problem = make_problem([width + 5, 2 * width + 1, 2 * MR + 3, 4], "tanh", "log_loss", dtype, n_samples=n_samples)
+    if narrow:
+        ways = [[0, n_samples], [0, width, n_samples], [0, width, 2 * width, 3 * width, n_samples]]
+    else:
+        ways = [[0, n_samples], [0, 1, n_samples], [0, MR, 2 * MR + 1, n_samples], range(n_samples + 1)]
+    bits = set()
+    for sample_cuts in ways:
+        network = problem.network(GuardedNetwork, narrow=narrow, solver="adam", n_threads=POOL)
+        n_tiles = network.record[0].n_tiles
+        for tile_cuts in (np.array([0, n_tiles]), network.tile_bounds(POOL)):
+            network.t = 0
+            network.set_parameters(problem.coefs, problem.intercepts)
+            network.set_moments(*(2 * [[np.zeros_like(a) for a in problem.coefs + problem.intercepts]]))
+            propagate_blocks(network, problem, sample_cuts)
+            update_blocks(network, problem, tile_cuts, LEARNING_RATE)
+            bits.add(b"".join(array.tobytes() for array in parameters_of(network)))
+    assert len(bits) == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_samples_without_weight_change_nothing(dtype):
+    problem = make_problem([3, 4, 2], dtype=dtype, n_samples=9)
+    problem.sample_weight = np.zeros(9, dtype)
+    network = problem.network(GuardedNetwork, solver="adam")
+    before = network.workspace.copy()
+    assert advance(problem.epochs(network, batch_size=4), 2, LEARNING_RATE).tolist() == [0, 0]
+    assert network.t == 0
+    np.testing.assert_array_equal(network.workspace, before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_blocks", BLOCKS)
+def test_denormals_are_as_before_after_a_call(dtype, n_blocks):
+    problem = make_problem([3, 4, 2], dtype=dtype, n_samples=9)
+    network = problem.network(GuardedNetwork, solver="adam", n_threads=n_blocks)
+    advance(problem.epochs(network, n_blocks=n_blocks), 1, LEARNING_RATE)
+    smallest = np.array([np.finfo(dtype).smallest_subnormal])
+    assert (smallest * dtype(1) > 0).all()
