@@ -18,7 +18,8 @@ from llvmlite import binding, ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-WORK_SECONDS = 0.03
+# Short, so that a turn of another process rarely falls into it; long beside starting a thread.
+WORK_SECONDS = 0.01
 
 
 def vector_bytes() -> int:
@@ -162,7 +163,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for n_threads in arguments.threads or sorted({1, numba.config.NUMBA_NUM_THREADS}):
         for dtype in ("float32", "float64"):
-            best = [fma_peak(dtype, n_threads) for _ in range(15)]
+            best = [fma_peak(dtype, n_threads) for _ in range(25)]
             print(
                 f"{n_threads} threads, {dtype}: {np.median(best):.1f} GFLOP/s "
                 f"(quartiles {np.quantile(best, 0.25):.1f} to {np.quantile(best, 0.75):.1f}), "
