@@ -313,7 +313,10 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
                 raise ValueError(
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {present}."
                 )
-        return X, class_targets(self._label_binarizer, y)
+        return X, y
+
+    def _encode_targets(self, y):
+        return class_targets(self._label_binarizer, y)
 
     def _count_outputs(self, targets):
         if targets.ndim == 2:

@@ -118,7 +118,11 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
     # --- what classifier and regressor add -------------------------------------------------------
 
     def _validate_input(self, X, y, incremental, reset, classes):
-        """Check X and y; return X and the targets, encoded."""
+        """Check X and y and return them."""
+        raise NotImplementedError
+
+    def _encode_targets(self, y):
+        """Return checked targets as numbers."""
         raise NotImplementedError
 
     def _count_outputs(self, targets):
@@ -172,9 +176,10 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden_layer_sizes}.")
 
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        X, targets = self._validate_input(X, y, incremental, first_pass, classes)
+        X, y = self._validate_input(X, y, incremental, first_pass, classes)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
+        targets = self._encode_targets(y)
         if self.early_stopping and incremental and self.solver in STOCHASTIC_SOLVERS:
             raise ValueError("partial_fit does not support early_stopping=True")
 

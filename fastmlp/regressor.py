@@ -252,8 +252,10 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _validate_input(self, X, y, incremental, reset, classes):
-        X, y = check_X_y(self, X, y, reset=reset, y_numeric=True)
-        return X, regression_targets(y)
+        return check_X_y(self, X, y, reset=reset, y_numeric=True)
+
+    def _encode_targets(self, y):
+        return regression_targets(y)
 
     def _count_outputs(self, targets):
         return targets.shape[1]

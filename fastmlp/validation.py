@@ -114,8 +114,9 @@ def class_targets(label_binarizer: LabelBinarizer, y: Any) -> np.ndarray:
         Labels.
     """
     if y.ndim == 2 or label_binarizer.y_type_.startswith("multilabel"):
-        indicator = label_binarizer.transform(y)
+        # Whatever isn't zero is one: a matrix of 0 and 3, say, passes for an indicator too.
+        indicator = label_binarizer.transform(y).astype(bool)
         # One column: a single label. A row of ones and zeros for each sample is multilabel even if
         # no two of them stand in one row.
-        return indicator[:, 0] if indicator.shape[1] == 1 else indicator
+        return indicator[:, 0].astype(np.int64) if indicator.shape[1] == 1 else indicator
     return np.searchsorted(label_binarizer.classes_, y).astype(np.int64, copy=False)
