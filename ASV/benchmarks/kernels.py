@@ -25,6 +25,7 @@ class Kernels:
             "loss": workload.loss,
             "dtype": np.dtype("float32"),
             "batch_size": workload.batch_size,
+            "n_threads": 1,  # a kernel is measured on one
             "alpha": workload.alpha,
         }
         initial = workload.initial_parameters("float32")
