@@ -31,18 +31,25 @@ _COMMON: dict[str, Any] = {
     "fastmath": FASTMATH,
     "error_model": "numpy",
     "nogil": True,
+    # No reference counting: kernels allocate nothing, and their arrays outlive the call.
+    "_nrt": False,
+    "no_cfunc_wrapper": True,
 }
 
 
 def inner(function: Callable) -> Any:
-    """Compile a piece of a kernel, of whatever types it is called with."""
+    """Compile a piece of a kernel, of whatever types it is called with; Python cannot call it."""
+    return numba.njit(no_cpython_wrapper=True, **_COMMON)(function)
+
+
+def uncached(function: Callable) -> Any:
+    """Compile a kernel that Python calls, apart from the cache on disk: for tests and measurements."""
     return numba.njit(**_COMMON)(function)
 
 
 def kernel(function: Callable) -> Any:
     """Compile a kernel whose machine code is cached and shared."""
-    dispatcher = numba.njit(**_COMMON)(function)
-    return attach_cache(dispatcher)
+    return attach_cache(uncached(function))
 
 
 def twins(function: Callable) -> tuple[Any, Any]:
@@ -52,7 +59,7 @@ def twins(function: Callable) -> tuple[Any, Any]:
     function leaves out the target options. Loop fusion is off: Numba would merge two ``prange``
     loops that stand one after the other, and with them the barrier that the second one needs.
     """
-    serial = attach_cache(numba.njit(**_COMMON)(function))
+    serial = kernel(function)
     copy = python_types.FunctionType(
         function.__code__,
         function.__globals__,

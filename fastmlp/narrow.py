@@ -30,6 +30,7 @@ from fastmlp.vectors import (
     lane_count,
     lane_numbers,
     load,
+    multiply_add,
     panel_width,
     select,
     splat_of,
@@ -166,25 +167,59 @@ def _narrow_softmax(workspace, outputs, deltas, fan_out, label):
 
 
 @inner
-def _narrow_terms(workspace, layer, network, outputs, deltas, targets):
-    """Write the deltas of one vector of samples; return their losses."""
+def _narrow_squared_error(workspace, layer, losses, outputs, deltas, targets, columns):
+    """Write the deltas of a panel's samples, and add to their losses."""
     width = panel_width(workspace)
-    total = splat_of(workspace, 0.0)
-    for unit in range(layer.fan_out):
-        z = load(workspace, outputs + unit * width)
-        y = load(workspace, targets + unit * width)
-        if network.loss == SQUARED_ERROR:
-            output = z
-            loss = (z - y) * (z - y)
-        elif network.loss == POISSON:
-            output, loss = poisson_terms(z, y)
-        else:
-            output, loss = binary_log_loss_terms(z, y)
-        total = total + loss
-        store(workspace, deltas + unit * width, output - y)
-    if network.loss == SQUARED_ERROR:
-        return total * (0.5 / layer.fan_out)
-    return total
+    lanes = lane_count(workspace)
+    share = 0.5 / layer.fan_out
+    for unit in range(0, layer.fan_out * width, width):
+        for column in range(0, columns, lanes):
+            difference = load(workspace, outputs + unit + column) - load(workspace, targets + unit + column)
+            store(workspace, deltas + unit + column, difference)
+            loss = multiply_add(difference, difference * share, load(workspace, losses + column))
+            store(workspace, losses + column, loss)
+
+
+@inner
+def _narrow_poisson(workspace, layer, losses, outputs, deltas, targets, columns):
+    """Write the deltas of a panel's samples, and add to their losses."""
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    for unit in range(0, layer.fan_out * width, width):
+        for column in range(0, columns, lanes):
+            y = load(workspace, targets + unit + column)
+            output, loss = poisson_terms(load(workspace, outputs + unit + column), y)
+            store(workspace, deltas + unit + column, output - y)
+            store(workspace, losses + column, loss + load(workspace, losses + column))
+
+
+@inner
+def _narrow_binary_log_loss(workspace, layer, losses, outputs, deltas, targets, columns):
+    """Write the deltas of a panel's samples, and add to their losses."""
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    for unit in range(0, layer.fan_out * width, width):
+        for column in range(0, columns, lanes):
+            y = load(workspace, targets + unit + column)
+            output, loss = binary_log_loss_terms(load(workspace, outputs + unit + column), y)
+            store(workspace, deltas + unit + column, output - y)
+            store(workspace, losses + column, loss + load(workspace, losses + column))
+
+
+@inner
+def _weight_or_clear(workspace, layer, network, deltas, panel, samples, columns):
+    """Multiply deltas by the samples' weights, and set those behind the last sample to zero."""
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    numbers = lane_numbers(workspace)
+    for column in range(0, columns, lanes):
+        valid = numbers < (samples - column)
+        factor = splat_of(workspace, 1.0)
+        if network.weighted:
+            factor = load(workspace, network.weights + panel * width + column)
+        for unit in range(0, layer.fan_out * width, width):
+            delta = load(workspace, deltas + unit + column) * factor
+            store(workspace, deltas + unit + column, select(valid, delta, 0.0))
 
 
 @inner
@@ -195,25 +230,28 @@ def narrow_loss(workspace, layer, network, panel, samples, vectors):
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    numbers = lane_numbers(workspace)
-    for column in range(0, vectors * lanes, lanes):
-        outputs = layer.outputs + panel * (layer.fan_out + 1) * width + column
-        deltas = layer.deltas + panel * layer.fan_out * width + column
-        if network.loss == LOG_LOSS:
+    columns = vectors * lanes
+    outputs = layer.outputs + panel * (layer.fan_out + 1) * width
+    deltas = layer.deltas + panel * layer.fan_out * width
+    losses = network.losses + panel * width
+    if network.loss == LOG_LOSS:
+        for column in range(0, columns, lanes):
             label = load(workspace, network.targets + panel * width + column)
-            loss = _narrow_softmax(workspace, outputs, deltas, layer.fan_out, label)
+            probability = _narrow_softmax(workspace, outputs + column, deltas + column, layer.fan_out, label)
+            store(workspace, losses + column, probability)
+    else:
+        targets = network.targets + panel * layer.fan_out * width
+        for column in range(0, columns, lanes):
+            store(workspace, losses + column, splat_of(workspace, 0.0))
+        # Written out loss by loss, so that the constants of exp and log stay in registers within each loop.
+        if network.loss == SQUARED_ERROR:
+            _narrow_squared_error(workspace, layer, losses, outputs, deltas, targets, columns)
+        elif network.loss == POISSON:
+            _narrow_poisson(workspace, layer, losses, outputs, deltas, targets, columns)
         else:
-            targets = network.targets + panel * layer.fan_out * width + column
-            loss = _narrow_terms(workspace, layer, network, outputs, deltas, targets)
-        store(workspace, network.losses + panel * width + column, loss)
-        factor = select(numbers < (samples - column), splat_of(workspace, 1.0), 0.0)
-        if network.weighted:
-            factor = factor * load(workspace, network.weights + panel * width + column)
-        if network.weighted or samples - column < lanes:
-            valid = factor != 0.0
-            for unit in range(layer.fan_out):
-                delta = load(workspace, deltas + unit * width)
-                store(workspace, deltas + unit * width, select(valid, delta * factor, 0.0))
+            _narrow_binary_log_loss(workspace, layer, losses, outputs, deltas, targets, columns)
+    if network.weighted or samples < columns:
+        _weight_or_clear(workspace, layer, network, deltas, panel, samples, columns)
 
 
 @inner

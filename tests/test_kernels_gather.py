@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from fastmlp._jit import JIT_DISABLED, inner
+from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.gather import as_rows, gather_rows
 from fastmlp.sources import SOURCE_KINDS
 from fastmlp.tiles import TILE
@@ -16,7 +16,7 @@ CAPACITY = 11
 KINDS = [*SOURCE_KINDS, np.dtype(np.float16), np.dtype(">f4"), np.dtype(">i8")]
 
 
-@inner
+@uncached
 def call_gather(workspace, inputs, source, order, start, begin, end, capacity):
     gather_rows(workspace, inputs, source[0], order, start, begin, end, capacity)
 

@@ -231,3 +231,30 @@ def test_denormals_are_as_before_after_a_call(dtype, n_blocks):
     advance(problem.epochs(network, n_blocks=n_blocks), 1, LEARNING_RATE)
     smallest = np.array([np.finfo(dtype).smallest_subnormal])
     assert (smallest * dtype(1) > 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_shuffled_epochs_until_the_loss_stops_improving(dtype):
+    problem = make_problem([4, 5, 3], "tanh", "log_loss", dtype, n_samples=21)
+    network = problem.network(GuardedNetwork, solver="adam", batch_size=8)
+    reference = problem.reference(solver="adam")
+    random_state, order, generator = np.random.RandomState(7), np.arange(21), np.random.RandomState(7)
+    epochs = problem.epochs(
+        network, batch_size=8, random_state=random_state, tol=0.2, n_iter_no_change=2, best_loss=1e9
+    )  # fmt: skip
+    losses, expected = [], []
+    while not epochs.should_stop:
+        losses.extend(epochs.advance(np.full(50, 0.01)))
+        assert not epochs.mid_epoch or len(losses) < 50
+    # The rule, in plain Python: three epochs in a row, none better than the best by 0.2.
+    best, count = 1e9, 0
+    while count <= 2:
+        generator.shuffle(order)
+        expected.append(reference.train_epoch(problem.X, problem.targets, order, 8, 0.01))
+        count = count + 1 if expected[-1] > best - 0.2 else 0
+        best = min(best, expected[-1])
+    np.testing.assert_allclose(losses, expected, rtol=10 * tolerance(dtype))
+    assert epochs.no_improvement_count == count
+    assert epochs.best_loss == min(losses)
+    assert random_state.randint(2**31) == generator.randint(2**31)
+    assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < 100 * tolerance(dtype)

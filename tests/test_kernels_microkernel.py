@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastmlp import microkernel_naive
-from fastmlp._jit import JIT_DISABLED, inner
+from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.function_table import function_table
 from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_rows, row_counts
@@ -16,17 +16,17 @@ from tests.problems import DTYPES
 NO_FLOOR = -np.inf
 
 
-@inner
+@uncached
 def call_rows(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
     multiply_rows(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
 
 
-@inner
+@uncached
 def call_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
     multiply_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
 
 
-@inner
+@uncached
 def call_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, rows, columns):
     multiply_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, rows, columns)
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from sklearn.utils import shuffle
 
-from fastmlp._jit import JIT_DISABLED, inner
+from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.shuffling import STATE_WORDS, shuffle_order
 
 SIZES = [*range(1, 40), 63, 64, 65, 127, 128, 129, 500, 623, 624, 625, 1000, 1024, 1999, 2000]
 
 
-@inner
+@uncached
 def call_shuffle(order, key, position):
     return shuffle_order(order, key, position)
 

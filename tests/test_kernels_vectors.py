@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastmlp import vectors, vectors_naive
-from fastmlp._jit import inner
+from fastmlp._jit import uncached
 from fastmlp.tiles import TILE
 from tests.problems import DTYPES
 
@@ -18,7 +18,7 @@ FLOATS = [
 INTEGERS = ["as bits", "truncated", "shifted left", "shifted right", "masked", "sum of bits", "bits less"]
 
 
-@inner
+@uncached
 def all_operations(floats, integers, scalars, a, b, c, scalar):
     """Store the result of each operation, one register after the other."""
     lanes = vectors.lane_count(floats)
@@ -165,7 +165,7 @@ def test_nan_is_neither_less_nor_equal_nor_greater_but_different(dtype):
     assert np.isnan(scalars[:2]).all()
 
 
-@inner
+@uncached
 def call_transpose(array, source, target, n_vectors):
     vectors.prefetch(array, source)
     vectors.transpose_tile(array, source, target, n_vectors)
@@ -189,7 +189,7 @@ def test_a_tile_is_transposed_and_nothing_else_written(dtype):
 def test_a_shift_by_a_variable_is_refused():
     from numba.core.errors import TypingError
 
-    @inner
+    @uncached
     def shift(a, count):
         return vectors.sum_lanes(vectors.from_bits(vectors.shift_left(vectors.as_bits(vectors.load(a, 0)), count)))
 
@@ -201,14 +201,14 @@ def test_a_shift_by_a_variable_is_refused():
 def test_operands_that_do_not_fit_are_refused():
     from numba.core.errors import TypingError
 
-    @inner
+    @uncached
     def mixed(a, b):
         return vectors.load(a, 0) + vectors.load(b, 0)
 
     with pytest.raises(TypingError):
         mixed(np.ones(64, np.float32), np.ones(64))
 
-    @inner
+    @uncached
     def with_array(a):
         return vectors.load(a, 0) + a
 
