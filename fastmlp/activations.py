@@ -8,9 +8,9 @@ units in the last place:
 function    float32  float64
 ==========  =======  =======
 exp         1.0      1.0
-log         1.5      1.5
-tanh        2.0      2.5
-logistic    2.0      2.0
+log         1.0      1.0
+tanh        2.3      2.3
+logistic    2.5      2.5
 ==========  =======  =======
 
 exp returns exactly 0 where its value would be denormal; NaN gives NaN; 0 and the infinities give
@@ -61,8 +61,8 @@ def _reduce(x):
 
 
 @inner
-def _exp_minus_one(r):
-    """Return ``exp(r) - 1`` for r within +- ln(2) / 2: the Taylor series to r^8 (single) or r^14 (double)."""
+def _exp_series(r):
+    """Return q with ``exp(r) = 1 + r + q r^2``, r within +- ln(2) / 2: the Taylor series to r^8 (single) or r^14."""
     if is_single(r):
         q = r * (1 / 40320) + (1 / 5040)
     else:
@@ -77,8 +77,7 @@ def _exp_minus_one(r):
     q = multiply_add(q, r, 1 / 120)
     q = multiply_add(q, r, 1 / 24)
     q = multiply_add(q, r, 1 / 6)
-    q = multiply_add(q, r, 1 / 2)
-    return multiply_add(q, r * r, r)
+    return multiply_add(q, r, 1 / 2)
 
 
 @inner
@@ -107,7 +106,11 @@ def exp(x):
     n, r = _reduce(_clip(x, lowest, highest))
     # 2**n in two factors: n reaches one beyond the largest normal exponent.
     half = round_to_even(n * 0.5)
-    value = (_exp_minus_one(r) + 1.0) * _power_of_two(half) * _power_of_two(n - half)
+    # 1 + r in two parts, so that only the last sum rounds.
+    high = r + 1.0
+    low = r - (high - 1.0)
+    value = high + multiply_add(_exp_series(r), r * r, low)
+    value = value * _power_of_two(half) * _power_of_two(n - half)
     value = select(x < lowest, 0.0, value)
     return select(x > highest, float("inf"), value)
 
@@ -148,22 +151,37 @@ def log(x):
     # 2 s = f - s f, and f is exact.
     tail = multiply_add(s, series * s2, -(s * f))
     if is_single(x):
-        return multiply_add(exponent, _LN2_HIGH_SINGLE, multiply_add(exponent, _LN2_LOW_SINGLE, tail) + f)
-    return multiply_add(exponent, _LN2_HIGH_DOUBLE, multiply_add(exponent, _LN2_LOW_DOUBLE, tail) + f)
+        value = multiply_add(exponent, _LN2_HIGH_SINGLE, multiply_add(exponent, _LN2_LOW_SINGLE, tail) + f)
+    else:
+        value = multiply_add(exponent, _LN2_HIGH_DOUBLE, multiply_add(exponent, _LN2_LOW_DOUBLE, tail) + f)
+    # The bits of a NaN are taken apart like any others.
+    return select(x == x, value, x)
 
 
 @inner
 def tanh(x):
-    """Return ``E / (E + 2)`` with ``E = exp(2 |x|) - 1``, and the sign of x."""
+    r"""Return ``E / (E + 2)`` with ``E = exp(2 |x|) - 1``, and the sign of x; near 0 in single precision, a polynomial.
+
+    The polynomial is the one of least relative error for ``(tanh(x) / x - 1) / x^2`` on \|x\| <= 0.575, found by
+    iteratively reweighted least squares; its error is 0.03 units in the last place.
+    """
     magnitude = absolute(x)
     # Beyond these the result is 1 to the last bit.
     largest = 10.0 if is_single(x) else 20.0
     doubled = select(magnitude > largest, largest, magnitude) * 2.0
     n, r = _reduce(doubled)
     power = _power_of_two(n)
-    e = multiply_add(power, _exp_minus_one(r), power - 1.0)
+    e = multiply_add(power, multiply_add(_exp_series(r), r * r, r), power - 1.0)
     value = e / (e + 2.0)
-    return select(x < 0.0, -value, value)
+    value = select(x < 0.0, -value, value)
+    if is_single(x):
+        z = x * x
+        p = multiply_add(z, -0.006085102084313166, 0.020940117212951012)
+        p = multiply_add(p, z, -0.053821116619140186)
+        p = multiply_add(p, z, 0.13332298818318314)
+        p = multiply_add(p, z, -0.3333330948735817)
+        value = select(magnitude < 0.575, multiply_add(p * z, x, x), value)
+    return value
 
 
 @inner
