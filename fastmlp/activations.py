@@ -7,10 +7,10 @@ units in the last place:
 ==========  =======  =======
 function    float32  float64
 ==========  =======  =======
-exp         1.0      1.0
+exp         0.8      0.8
 log         1.0      1.0
-tanh        2.3      2.3
-logistic    2.5      2.5
+tanh        1.6      2.5
+logistic    2.0      2.0
 ==========  =======  =======
 
 exp returns exactly 0 where its value would be denormal; NaN gives NaN; 0 and the infinities give
@@ -186,8 +186,15 @@ def tanh(x):
 
 @inner
 def logistic(x):
-    """Return ``1 / (1 + exp(-x))``."""
-    return 1.0 / (exp(-x) + 1.0)
+    """Return ``1 / (1 + e)`` for x >= 0 and ``e / (1 + e)`` for x < 0, with ``e = exp(-|x|)``."""
+    e = exp(-absolute(x))
+    total = e + 1.0
+    inverse = 1.0 / total
+    # One step of Newton's, which makes up for the rounding of the quotient and for what the sum lost to rounding.
+    lost = e - (total - 1.0)
+    residual = multiply_add(-inverse, lost, multiply_add(-inverse, total, 1.0))
+    inverse = multiply_add(inverse, residual, inverse)
+    return select(x < 0.0, e * inverse, inverse)
 
 
 @inner
