@@ -23,6 +23,7 @@ from fastmlp._jit import inner
 from fastmlp.activations import LOGISTIC, RELU, TANH, activate_tile, differentiate_tile, exp
 from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
+from fastmlp.gather import add_sparse_row
 from fastmlp.losses import LOG_LOSS, POISSON, SQUARED_ERROR, binary_log_loss_terms, poisson_terms
 from fastmlp.microkernel import multiply_lanes, multiply_rows
 from fastmlp.sources import scalar_converted
@@ -48,11 +49,16 @@ def narrow_gather(workspace, layer, source, order, start, first, end):
     panel = layer.inputs + first // width * (layer.fan_in + 1) * width
     for lane in range(width):
         workspace[panel + layer.fan_in * width + lane] = 1
+    first_empty = 0 if source.is_sparse else end - first
     for unit in range(layer.fan_in):
-        for lane in range(end - first, width):
+        for lane in range(first_empty, width):
             workspace[panel + unit * width + lane] = 0
     for lane in range(end - first):
-        address = source.address + order[start + first + lane] * source.row_stride
+        sample = order[start + first + lane]
+        if source.is_sparse:
+            add_sparse_row(workspace, panel + lane, 1, width, source, sample)
+            continue
+        address = source.address + sample * source.row_stride
         for unit in range(layer.fan_in):
             workspace[panel + unit * width + lane] = scalar_converted(workspace, address, source.kind)
             address += source.column_stride
