@@ -100,6 +100,8 @@ class Epochs:
             if run.position == 0:
                 generator.shuffle(self.order)
         losses = np.empty(len(rates))
+        # Since the last call a prediction or another run may have used the panels.
+        run.resident = 0
         shared.weighted = len(self._weights) > 0
         shared.update = 1
         run.t = network.t
