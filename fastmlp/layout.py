@@ -187,12 +187,15 @@ class Layout:
 
 
 def pack(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int) -> None:
-    """Write a matrix into panels of `rows` rows (at least as many as it has); the other numbers stay."""
+    """Write a matrix, and zeros beyond its columns, into panels of `rows` rows (at least as many as it has)."""
     n_rows, n_columns = matrix.shape
     for panel, first in enumerate(range(0, n_columns, panel_width)):
         start = place + panel * rows * panel_width
-        view = workspace[start : start + rows * panel_width].reshape(rows, panel_width)
-        view[:n_rows, : min(panel_width, n_columns - first)] = matrix[:, first : first + panel_width]
+        view = workspace[start : start + n_rows * panel_width].reshape(n_rows, panel_width)
+        columns = min(panel_width, n_columns - first)
+        view[:, :columns] = matrix[:, first : first + columns]
+        # A training that diverged may have left NaN there, which would find its way into the loss.
+        view[:, columns:] = 0
 
 
 def unpack(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int) -> None:
@@ -200,5 +203,5 @@ def unpack(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, pan
     n_rows, n_columns = matrix.shape
     for panel, first in enumerate(range(0, n_columns, panel_width)):
         start = place + panel * rows * panel_width
-        view = workspace[start : start + rows * panel_width].reshape(rows, panel_width)
-        matrix[:, first : first + panel_width] = view[:n_rows, : min(panel_width, n_columns - first)]
+        view = workspace[start : start + n_rows * panel_width].reshape(n_rows, panel_width)
+        matrix[:, first : first + panel_width] = view[:, : min(panel_width, n_columns - first)]
