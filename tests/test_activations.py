@@ -1,0 +1,197 @@
+"""exp, log, tanh and the logistic function: their errors in units in the last place, their limits, their shape."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+
+from fastmlp import activations
+from fastmlp._jit import uncached
+from fastmlp.vectors import lane_count, load, store
+from tests.problems import DTYPES
+
+EXP, LOG, TANH, LOGISTIC = range(4)
+FUNCTIONS = {"exp": EXP, "log": LOG, "tanh": TANH, "logistic": LOGISTIC}
+
+# The largest errors, in units in the last place: those of the table in fastmlp/activations.py.
+BOUNDS = {
+    ("exp", np.float32): 0.8,
+    ("exp", np.float64): 0.8,
+    ("log", np.float32): 1.0,
+    ("log", np.float64): 1.0,
+    ("tanh", np.float32): 1.6,
+    ("tanh", np.float64): 2.5,
+    ("logistic", np.float32): 2.0,
+    ("logistic", np.float64): 2.0,
+}
+
+# Between these lies every argument whose result is a normal number, and short of the limit (log: every argument).
+RANGES = {
+    ("exp", np.float32): (-87.336, 88.722),
+    ("exp", np.float64): (-708.39, 709.78),
+    ("log", np.float32): (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)),
+    ("log", np.float64): (float(np.finfo(np.float64).tiny), float(np.finfo(np.float64).max)),
+    ("tanh", np.float32): (-12.0, 12.0),
+    ("tanh", np.float64): (-25.0, 25.0),
+    ("logistic", np.float32): (-87.336, 25.0),
+    ("logistic", np.float64): (-708.39, 45.0),
+}
+
+EXACT = {
+    "exp": mpmath.exp,
+    "log": mpmath.log,
+    "tanh": mpmath.tanh,
+    "logistic": lambda x: 1 / (1 + mpmath.exp(-x)),
+}
+
+
+@uncached
+def call_function(out, x, function):
+    for place in range(0, len(x), lane_count(x)):
+        if function == EXP:
+            store(out, place, activations.exp(load(x, place)))
+        elif function == LOG:
+            store(out, place, activations.log(load(x, place)))
+        elif function == TANH:
+            store(out, place, activations.tanh(load(x, place)))
+        else:
+            store(out, place, activations.logistic(load(x, place)))
+
+
+def evaluate(name, x):
+    """Apply one of the functions to an array of any length."""
+    padded = np.ones(-(-len(x) // 64) * 64, x.dtype)
+    padded[: len(x)] = x
+    out = np.empty_like(padded)
+    call_function(out, padded, FUNCTIONS[name])
+    return out[: len(x)]
+
+
+def arguments(name, dtype, count):
+    """Return arguments all over the range: evenly spaced, of every order of magnitude, and near where 2**n steps."""
+    low, high = RANGES[name, dtype]
+    generator = np.random.RandomState(0)
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    # Evenly spaced bit patterns are evenly spread over the orders of magnitude.
+    largest = np.array([max(abs(low), abs(high))], dtype).view(bits)[0]
+    smallest = np.array([np.finfo(dtype).tiny], dtype).view(bits)[0]
+    spread = generator.randint(smallest, largest, count, dtype=bits).view(dtype)
+    x = [spread]
+    if name == "log":
+        x += [generator.uniform(0, 4, count), 1 + 1e-3 * generator.standard_normal(count)]
+    else:
+        steps = math.log(2) / 2 * generator.randint(2 * low / math.log(2), 2 * high / math.log(2), count)
+        x += [-spread, generator.uniform(low, high, count), steps * (1 + 1e-6 * generator.standard_normal(count))]
+    x = np.concatenate(x).astype(dtype)
+    return x[(x >= dtype(low)) & (x <= dtype(high))]
+
+
+def units_in_the_last_place(result, exact):
+    """Return the errors, in distances between neighbours of the exact value."""
+    spacing = np.spacing(np.abs(exact).astype(result.dtype)).astype(exact.dtype)
+    return np.abs(result.astype(exact.dtype) - exact) / spacing
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_error_against_mpmath(name, dtype):
+    x = arguments(name, dtype, 3000)
+    result = evaluate(name, x)
+    worst = 0.0
+    with mpmath.workprec(120):
+        for argument, value in zip(x.tolist(), result.tolist(), strict=True):
+            exact = EXACT[name](mpmath.mpf(argument))
+            spacing = np.spacing(np.abs(dtype(exact)))
+            worst = max(worst, float(abs(mpmath.mpf(value) - exact) / float(spacing)))
+    assert worst <= BOUNDS[name, dtype]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_error_of_single_precision_against_double(name):
+    x = arguments(name, np.float32, 400_000)
+    wide = x.astype(np.float64)
+    exact = {
+        "exp": np.exp,
+        "log": np.log,
+        "tanh": np.tanh,
+        "logistic": lambda z: 1 / (1 + np.exp(-z)),
+    }[name](wide)
+    assert units_in_the_last_place(evaluate(name, x), exact).max() <= BOUNDS[name, np.float32]
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="long double is no wider than double here")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_error_of_double_precision_against_long_double(name):
+    x = arguments(name, np.float64, 100_000)
+    wide = x.astype(np.longdouble)
+    exact = {
+        "exp": np.exp,
+        "log": np.log,
+        "tanh": np.tanh,
+        "logistic": lambda z: 1 / (1 + np.exp(-z)),
+    }[name](wide)
+    assert units_in_the_last_place(evaluate(name, x), exact).max() <= BOUNDS[name, np.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exact_at_zero_and_the_infinities(dtype):
+    x = np.array([0, -0.0, np.inf, -np.inf], dtype)
+    np.testing.assert_array_equal(evaluate("exp", x), [1, 1, np.inf, 0])
+    np.testing.assert_array_equal(evaluate("tanh", x), [0, 0, 1, -1])
+    np.testing.assert_array_equal(evaluate("logistic", x), [0.5, 0.5, 1, 0])
+    assert evaluate("log", np.ones(1, dtype)) == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nan_gives_nan(name, dtype):
+    assert np.isnan(evaluate(name, np.array([np.nan, -np.nan], dtype))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_far_out_the_limits_are_exact(dtype):
+    largest = np.finfo(dtype).max
+    x = np.array([1e3, 1e6, largest], dtype)
+    assert (evaluate("exp", -x) == 0).all()
+    assert np.isposinf(evaluate("exp", x)).all()
+    assert (evaluate("tanh", x) == 1).all()
+    assert (evaluate("tanh", -x) == -1).all()
+    assert (evaluate("logistic", x) == 1).all()
+    assert (evaluate("logistic", -x) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_is_never_denormal(dtype):
+    smallest = math.log(np.finfo(dtype).tiny)
+    x = np.linspace(1.3 * smallest, smallest * (1 - 1e-3), 20_000).astype(dtype)
+    result = evaluate("exp", x)
+    assert ((result == 0) | (result >= np.finfo(dtype).tiny)).all()
+    assert (result[x > smallest * (1 - 1e-6)] > 0).all()
+    assert (result[x < smallest * (1 + 1e-6)] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_larger_arguments_never_give_results_smaller_than_the_error(name, dtype):
+    x = np.sort(arguments(name, dtype, 20_000))
+    result = evaluate(name, x).astype(np.float64)
+    fall = np.maximum.accumulate(result) - result
+    spacing = np.spacing(np.abs(result).astype(dtype)).astype(np.float64)
+    assert (fall <= 2 * BOUNDS[name, dtype] * spacing).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tanh_is_odd_and_probabilities_stay_probabilities(dtype):
+    x = arguments("tanh", dtype, 20_000)
+    np.testing.assert_array_equal(evaluate("tanh", -x), -evaluate("tanh", x))
+    assert (np.abs(evaluate("tanh", x)) <= 1).all()
+    p = evaluate("logistic", arguments("logistic", dtype, 20_000))
+    assert ((p >= 0) & (p <= 1)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_small_arguments_lose_nothing(dtype):
+    """exp(x) - 1, which tanh is built on, must not be a difference of numbers near 1."""
+    x = np.geomspace(np.finfo(dtype).tiny, 1e-5, 1000).astype(dtype)
+    np.testing.assert_allclose(evaluate("tanh", x), x, rtol=max(2 * np.finfo(dtype).eps, 1e-10))
