@@ -83,7 +83,7 @@ def read_table(path):
 
 def _read_npz(path):
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (AttributeError, EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{str(path)!r} can't be read as a .npz file of arrays.") from error
@@ -256,11 +256,25 @@ def _require_numbers(table, name):
     column = table.columns[name]
     if column.dtype.kind in "biuf":
         return column
-    for row, value in enumerate(column, start=1):
-        if value is not None and not isinstance(value, bool | int | float):
-            shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:37]}..."
-            raise ValueError(f"Column {name!r} isn't numeric: row {row} holds {shown}.")
+    texts = {row: value for row, value in enumerate(column, start=1) if not _is_number(value)}
+    if texts:
+        # In a column with some text in it, CSV readers leave the numbers as text too.
+        row = next((row for row, value in texts.items() if not _looks_like_number(value)), next(iter(texts)))
+        shown = repr(texts[row]) if len(repr(texts[row])) <= 40 else f"{repr(texts[row])[:37]}..."
+        raise ValueError(f"Column {name!r} isn't numeric: row {row} holds {shown}.")
     return np.array([np.nan if value is None else float(value) for value in column])
+
+
+def _is_number(value):
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _looks_like_number(value):
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _require_complete(table, name, column):

@@ -1,0 +1,482 @@
+"""The ``fastmlp`` command as its users run it: every test is a process of its own."""
+
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastmlp
+from fastmlp.datasets import MNIST_PARTS
+from fastmlp.persistence import load_model
+
+ROOT = Path(fastmlp.__file__).parent.parent
+SECONDS = 300  # from an empty cache on a busy machine
+
+
+def environment(**variables):
+    inherited = {name: value for name, value in os.environ.items() if name != "FASTMLP_DATA"}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return inherited | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"} | variables
+
+
+def run(folder, *arguments, **variables):
+    """Run ``python -m fastmlp``; whatever happens, there must be no traceback."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "fastmlp", *map(str, arguments)],
+        cwd=folder,
+        env=environment(**variables),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+    )
+    assert "Traceback" not in finished.stderr
+    return finished
+
+
+def run_without(modules, folder, *arguments):
+    """Run the command as if these modules were not installed."""
+    program = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name in {modules!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from fastmlp.cli import main\n"
+        f"sys.exit(main({list(map(str, arguments))!r}))\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def succeed(folder, *arguments, **variables):
+    finished = run(folder, *arguments, **variables)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def refuse(folder, *arguments, match, **variables):
+    """Run the command, which must fail with one sentence."""
+    finished = run(folder, *arguments, **variables)
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stdout == ""
+    assert finished.stderr.count("\n") == 1
+    assert re.match(r"fastmlp: ['A-Z-].*[.]\n", finished.stderr), finished.stderr
+    assert re.search(match, finished.stderr), finished.stderr
+
+
+def final_table(output):
+    """Read the table of a demo: from the name of a row to its figures."""
+    rows = {}
+    for line in output.splitlines():
+        cells = [cell.strip() for cell in line.split("│")[1:-1]]
+        if len(cells) == 3 and cells[0]:
+            rows[cells[0]] = [float(cell.rstrip("%").replace(",", "")) if cell else None for cell in cells[1:]]
+    return rows
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+# --- demo ----------------------------------------------------------------------------------------
+
+
+def test_demo_digits_is_the_default(tmp_path):
+    output = succeed(tmp_path, "demo", "--plot", "figure.png")
+    assert output.startswith("digits: 64-100-10")
+    table = final_table(output)
+    loss, reference_loss = table["final loss"]
+    assert loss == pytest.approx(reference_loss, rel=1e-2)
+    assert min(table["test accuracy"]) > 96
+    assert table["largest difference between weights"][0] < 0.05
+    assert table["seconds"][0] > 0
+    ratio = table["seconds"][1] / table["seconds"][0]
+    assert table["times as fast as plain NumPy"][0] == pytest.approx(ratio, rel=0.1)
+    assert "epoch    20   loss" in output
+    assert is_png(tmp_path / "figure.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+
+
+def test_demo_planar(tmp_path):
+    output = succeed(tmp_path, "demo", "planar", "--plot", "planar.png")
+    table = final_table(output)
+    assert table["final cost"][0] == table["final cost"][1] < 0.26
+    assert table["accuracy"][0] == table["accuracy"][1] > 88
+    assert 40 < table["accuracy of logistic regression"][0] < 60
+    assert table["largest difference between weights"][0] < 1e-9
+    costs = re.findall(r"^iteration +(\d+)   cost (\S+)$", output, re.MULTILINE)
+    assert [int(number) for number, _ in costs] == list(range(0, 10_000, 1000))
+    assert float(costs[0][1]) == pytest.approx(np.log(2), abs=1e-3)
+    assert is_png(tmp_path / "planar.png")
+
+
+def test_demo_regression(tmp_path):
+    output = succeed(tmp_path, "demo", "regression", "--seed", 3, "--plot", "figure.svg")
+    table = final_table(output)
+    first = float(re.search(r"iteration +0 .* (\S+)$", output, re.MULTILINE)[1].replace(",", ""))
+    assert table["final sum of squared errors"][0] * 200 < first
+    assert table["largest difference between weights"][0] < 1e-9
+    assert table["R²"][0] > 0.95
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
+
+
+def write_small_mnist(folder):
+    """Write IDX files of MNIST's form: digits that are told apart by the row that is lit."""
+    generator = np.random.RandomState(0)
+    for part in MNIST_PARTS:
+        n_samples = 450 if part.startswith("train") else 100
+        labels = np.arange(n_samples, dtype=np.uint8) % 10
+        images = generator.randint(0, 60, (n_samples, 28, 28)).astype(np.uint8)
+        images[np.arange(n_samples), 2 * labels + 3] = 250
+        array = images if "images" in part else labels
+        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+        (folder / f"{part}-ubyte").write_bytes(header + array.tobytes())
+
+
+@pytest.mark.parametrize("preset", ["tuned", "seed"])
+def test_demo_mnist_on_files_of_its_form(tmp_path, preset):
+    (tmp_path / "mnist").mkdir()
+    write_small_mnist(tmp_path / "mnist")
+    output = succeed(
+        tmp_path, "demo", "mnist", "--preset", preset, "--epochs", 3, "--data-home", ".", "--plot", "figure.png"
+    )
+    assert [int(n) for n in re.findall(r"^epoch +(\d+)   loss per sample", output, re.MULTILINE)] == [1, 2, 3]
+    table = final_table(output)
+    assert table["final loss per sample"][0] == pytest.approx(table["final loss per sample"][1], rel=1e-2)
+    assert is_png(tmp_path / "figure.png")
+
+
+def test_demo_mnist_on_the_real_files(tmp_path, data_home):
+    output = succeed(tmp_path, "demo", "mnist", "--epochs", 1, FASTMLP_DATA=str(data_home))
+    table = final_table(output)
+    assert min(table["test accuracy"]) > 95
+    assert table["final loss per sample"][0] == pytest.approx(table["final loss per sample"][1], rel=1e-2)
+
+
+def test_demo_options_do_what_they_say(tmp_path):
+    outputs = {}
+    for options in [(), ("--threads", 1), ("--seed", 1), ("--dtype", "float64"), ("--epochs", 30)]:
+        output = succeed(tmp_path, "demo", "digits", "--epochs", 20, *options)
+        outputs[options] = (output.splitlines()[1], final_table(output))
+    lines = {options: line for options, (line, _) in outputs.items()}
+    losses = {options: table["final loss"] for options, (_, table) in outputs.items()}
+    assert lines[()].startswith("float32")
+    assert lines["--threads", 1] == "float32, 1 thread"
+    assert lines["--dtype", "float64"].startswith("float64")
+    assert losses["--threads", 1][0] == losses[()][0]
+    assert losses["--seed", 1] != losses[()]
+    assert losses["--dtype", "float64"][0] == pytest.approx(losses[()][0], rel=1e-4)
+    assert losses["--epochs", 30][0] < losses[()][0]
+
+
+def test_demo_without_rich_prints_plain_lines(tmp_path):
+    finished = run_without(["rich"], tmp_path, "demo", "regression")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.count("\n") == 1
+    assert "pip install 'fastmlp[demo]'" in finished.stderr
+    assert re.search(r"^final sum of squared errors +\S+ +\S+$", finished.stdout, re.MULTILINE)
+
+
+def test_plot_without_matplotlib_is_refused_before_training(tmp_path):
+    blocked = ["matplotlib", "matplotlib.figure"]
+    finished = run_without(blocked, tmp_path, "demo", "--plot", "figure.png")
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert finished.stderr == "fastmlp: Figures need matplotlib; pip install 'fastmlp[demo]' brings it.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["demo", "titanic"], "titanic"),
+        (["demo", "--epochs", "0"], "--epochs: '0' is not a whole number"),
+        (["demo", "--epochs", "many"], "'many' is not a whole number"),
+        (["demo", "--threads", "0"], "--threads"),
+        (["demo", "--seed", "-1"], "--seed"),
+        (["demo", "--dtype", "float16"], "float16"),
+        (["demo", "--plot", "nowhere/figure.png"], "its folder doesn't exist"),
+        (["demo", "--plot", "figure.doc"], "doesn't end in a format"),
+        (["demo", "--plot", "figure"], "doesn't end in a format"),
+        (["demo", "planar", "--preset", "seed"], "belongs to the demo mnist"),
+        (["demo", "mnist", "--data-home", "nowhere"], "'nowhere' doesn't exist"),
+        ([], "no command"),
+        (["fly"], "fly"),
+        (["demo", "--fast"], "--fast"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_arguments_are_refused_in_one_sentence(tmp_path, arguments, match):
+    refuse(tmp_path, *arguments, match=match)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_mnist_with_damaged_files(tmp_path):
+    write_small_mnist(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    refuse(tmp_path, "demo", "mnist", "--data-home", ".", match="is damaged")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_interrupted_demo_ends_without_a_traceback(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastmlp", "demo", "planar", "--epochs", "10000000", "--plot", "figure.png"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    try:
+        for line in process.stdout:
+            if line.startswith("iteration"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert complaints == "fastmlp: Interrupted.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- train and predict ---------------------------------------------------------------------------
+
+
+def write_csv(path, columns):
+    names = list(columns)
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(names), *(",".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a table for a classifier and one for a regressor."""
+    generator = np.random.RandomState(0)
+    X = generator.standard_normal((200, 3))
+    features = {"a": X[:, 0], "b": 1000 + 50 * X[:, 1], "c": (X[:, 2] > 0).astype(int)}
+    kind = np.where(X[:, 0] + X[:, 1] > 0, "big, round", "small")
+    write_csv(tmp_path / "classes.csv", features | {"kind": [f'"{k}"' for k in kind]})
+    write_csv(tmp_path / "numbers.csv", features | {"price": 1e6 + 1e5 * (X[:, 0] - X[:, 1])})
+    return tmp_path
+
+
+def test_train_and_predict_classes(folder):
+    output = succeed(folder, "train", "classes.csv", "--target", "kind", "--save", "model", "--epochs", 300)
+    assert "200 rows, 3 feature columns" in output
+    assert "target 'kind' holds text of 2 distinct values: classification" in output
+    assert float(re.search(r"accuracy on 40 held-out rows: (\S+)", output)[1]) > 0.9
+    assert "saved to model" in output
+    lines = succeed(folder, "predict", "model", "classes.csv").splitlines()
+    assert lines[0] == "prediction"
+    assert len(lines) == 201
+    assert set(lines[1:]) == {'"big, round"', "small"}
+
+    succeed(folder, "predict", "model", "classes.csv", "--output", "out.csv", "--probabilities")
+    header, *rows = (folder / "out.csv").read_text().splitlines()
+    assert header == 'prediction,"probability of big, round",probability of small'
+    for row, line in zip(rows, lines[1:], strict=True):
+        prediction, first, second = row.rsplit(",", 2)
+        assert float(first) + float(second) == pytest.approx(1, abs=1e-6)
+        assert prediction == line == ('"big, round"' if float(first) > 0.5 else "small")
+
+
+def test_train_and_predict_numbers(folder):
+    output = succeed(folder, "train", "numbers.csv", "--target", "price", "--save", "model.npz", "--epochs", 300)
+    assert "not all of them whole: regression" in output
+    assert float(re.search(r"R² on 40 held-out rows: (\S+)", output)[1]) > 0.95
+    succeed(folder, "predict", "model.npz", "numbers.csv", "--output", "out.npz")
+    with np.load(folder / "out.npz") as archive:
+        predicted = archive["prediction"]
+    table = np.loadtxt(folder / "numbers.csv", delimiter=",", skiprows=1)
+    # In the target's own units, though it was scaled while trained on.
+    assert np.abs(predicted - table[:, 3]).mean() < 2e4
+    model = load_model(folder / "model.npz")
+    assert model.columns == ["a", "b", "c"]
+    assert model.target == "price"
+
+
+def test_train_says_what_it_found_and_can_be_told_otherwise(folder):
+    generator = np.random.RandomState(1)
+    np.savez(folder / "table.npz", X=generator.standard_normal((60, 4)), y=np.arange(60) % 3)
+    assert ": classification" in succeed(folder, "train", "table.npz", "--target", "y", "--epochs", 2)
+    told = succeed(folder, "train", "table.npz", "--target", "y", "--task", "regression", "--hidden", "none")
+    assert ": regression" in told
+    assert "trained 4-1 on 48 rows" in told
+
+
+def test_parquet(folder):
+    polars = pytest.importorskip("polars")
+    polars.read_csv(folder / "classes.csv").write_parquet(folder / "classes.parquet")
+    output = succeed(folder, "train", "classes.parquet", "--target", "kind", "--save", "model", "--epochs", 2)
+    assert "2 distinct values: classification" in output
+    from_csv = succeed(folder, "predict", "model", "classes.csv")
+    assert succeed(folder, "predict", "model", "classes.parquet") == from_csv
+
+
+def test_columns_may_come_in_any_order_and_number(folder):
+    succeed(folder, "train", "numbers.csv", "--target", "price", "--save", "model", "--epochs", 2)
+    expected = succeed(folder, "predict", "model", "numbers.csv")
+    rows = [line.split(",") for line in (folder / "numbers.csv").read_text().splitlines()]
+    (folder / "other.csv").write_text("".join(f"{c},x,{a},{b}\n" for a, b, c, _ in rows))
+    assert succeed(folder, "predict", "model", "other.csv") == expected
+
+
+BAD_TABLES = {
+    "empty.csv": ("", "is empty"),
+    "names only.csv": ("a,b,y\n", "is empty"),
+    "text.csv": ("a,b,y\n1,2,3.5\n1,two,3.5\n", "Column 'b' isn't numeric: row 2 holds 'two'"),
+    "gap.csv": ("a,b,y\n1,,1.5\n1,2,3.5\n", "Column 'b' has gaps .NaN.: a value is missing in row 1"),
+    "nan.csv": ("a,b,y\n1,2,1.5\n1,NaN,3.5\n", "Column 'b' has gaps"),
+    "infinity.csv": ("a,b,y\n1,2,1.5\n1,-inf,3.5\n", "Column 'b' holds infinity in row 2"),
+    "gap in target.csv": ("a,b,y\n1,2,1.5\n1,2,\n", "Column 'y' has gaps"),
+    "no target.csv": ("a,b\n1,2\n", "has no column 'y'; it has 'a', 'b'"),
+    "only target.csv": ("y\n1\n", "no column but the target"),
+    "two rows.csv": ("a,y\n1,2.5\n2,3.5\n", "There are 2 rows"),
+    "constant.csv": ("a,y\n" + "1,2.5\n" * 9, "only one distinct value"),
+    "ragged.csv": ("a,b,y\n1,2,3\n1,2,3,4\n", "can't be read as csv"),
+    "table.parquet": ("a,b,y\n", "can't be read as parquet"),
+    "table.npz": ("a,b,y\n", "can't be read as a .npz file"),
+    "table.xlsx": ("a,b,y\n", "is not a table"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_bad_tables_are_refused_and_nothing_is_destroyed(tmp_path, name):
+    content, match = BAD_TABLES[name]
+    (tmp_path / name).write_text(content)
+    (tmp_path / "model").write_text("precious")
+    refuse(tmp_path, "train", name, "--target", "y", "--save", "model", match=match)
+    assert (tmp_path / "model").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "model"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["train", "nowhere.csv", "--target", "y"], "no file 'nowhere.csv'"),
+        (["train", ".", "--target", "y"], "is a folder"),
+        (["train", "classes.csv"], "--target"),
+        (["train", "classes.csv", "--target", "colour"], "has no column 'colour'"),
+        (["train", "classes.csv", "--target", "kind", "--task", "regression"], "holds text"),
+        (["train", "classes.csv", "--target", "kind", "--save", "nowhere/model"], "folder doesn't exist"),
+        (["train", "classes.csv", "--target", "kind", "--save", "."], "is a folder"),
+        (["train", "classes.csv", "--target", "kind", "--hidden", "10,0"], "--hidden"),
+        (["train", "classes.csv", "--target", "kind", "--learning-rate", "nan"], "--learning-rate"),
+        (["train", "classes.csv", "--target", "kind", "--test-fraction", "1"], "--test-fraction"),
+        (["predict", "nowhere", "classes.csv"], "'nowhere': No such file"),
+        (["predict", "classes.csv", "classes.csv"], "is not a model of fastmlp"),
+        (["predict", "model", "nowhere.csv"], "no file 'nowhere.csv'"),
+        (["predict", "model", "narrow.csv"], "has no columns 'b', 'c'; it has 'a'"),
+        (["predict", "model", "classes.csv", "--output", "nowhere/out.csv"], "folder doesn't exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_of_train_and_predict(folder, trained_model, arguments, match):
+    (folder / "model").write_bytes(trained_model)
+    (folder / "narrow.csv").write_text("a\n1\n")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    refuse(folder, *arguments, match=match)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.fixture(scope="module")
+def trained_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    X = np.random.RandomState(0).standard_normal((20, 3))
+    write_csv(folder / "table.csv", dict(zip("abc", X.T, strict=True)) | {"kind": ["x", "y"] * 10})
+    succeed(folder, "train", "table.csv", "--target", "kind", "--save", "model", "--epochs", 2)
+    return (folder / "model").read_bytes()
+
+
+def test_existing_output_is_kept_when_the_table_is_bad(folder, trained_model):
+    (folder / "model").write_bytes(trained_model)
+    (folder / "bad.csv").write_text("a,b,c\n1,2,three\n")
+    (folder / "out.csv").write_text("precious")
+    refuse(folder, "predict", "model", "bad.csv", "--output", "out.csv", match="Column 'c' isn't numeric")
+    assert (folder / "out.csv").read_text() == "precious"
+
+
+def test_csv_without_polars_and_pandas_names_the_extra(folder):
+    finished = run_without(["polars", "pandas"], folder, "train", "classes.csv", "--target", "kind")
+    assert finished.returncode == 2
+    assert finished.stderr.count("\n") == 1
+    assert "pip install 'fastmlp[table]'" in finished.stderr
+
+
+def test_csv_is_read_with_pandas_where_polars_is_missing(folder):
+    pytest.importorskip("pandas")
+    finished = run_without(["polars"], folder, "train", "classes.csv", "--target", "kind", "--epochs", 2)
+    assert finished.returncode == 0, finished.stderr
+    with_polars = succeed(folder, "train", "classes.csv", "--target", "kind", "--epochs", 2)
+    score = re.compile(r"accuracy on .*")
+    assert score.search(finished.stdout)[0] == score.search(with_polars)[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pipe that the reader closes")
+def test_reader_that_closes_the_pipe_early(folder, trained_model):
+    (folder / "model").write_bytes(trained_model)
+    (folder / "long.csv").write_text("a,b,c\n" + "1,2,3\n" * 50_000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastmlp", "predict", "model", "long.csv"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"prediction\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+
+
+# --- the rest ------------------------------------------------------------------------------------
+
+
+def test_info_names_what_is_in_use(tmp_path):
+    output = succeed(tmp_path, "info", FASTMLP_CACHE_DIR=str(tmp_path / "cache"))
+    facts = dict(line.split(None, 1) for line in output.splitlines() if line)
+    assert facts["fastmlp"] == fastmlp.__version__
+    for name in ["Python", "Numba", "NumPy", "processor", "tile", "threads"]:
+        assert name in facts
+    assert "features in use" in output
+    assert re.search(r"^threading layer +\w+$", output, re.MULTILINE)
+    assert str(tmp_path / "cache") in output
+
+
+@pytest.mark.needs_jit
+@pytest.mark.slow
+def test_warmup_fills_the_cache_that_it_names(tmp_path):
+    output = succeed(tmp_path, "warmup", FASTMLP_CACHE_DIR=str(tmp_path))
+    assert re.search(r"^float32: ready after", output, re.MULTILINE)
+    assert re.search(r"^float64: ready after", output, re.MULTILINE)
+    cache = Path(re.search(r"^cached in (.*)$", output, re.MULTILINE)[1])
+    assert tmp_path in cache.parents
+    compiled = {path: path.read_bytes() for path in cache.iterdir()}
+    assert compiled
+    # What was warmed up is all that a later start needs.
+    succeed(tmp_path, "demo", "digits", "--epochs", 1, FASTMLP_CACHE_DIR=str(tmp_path))
+    assert {path: path.read_bytes() for path in cache.iterdir()} == compiled
+
+
+def test_version_and_help(tmp_path):
+    assert succeed(tmp_path, "--version") == f"fastmlp {fastmlp.__version__}\n"
+    for command in [[], ["demo"], ["train"], ["predict"], ["info"], ["warmup"]]:
+        assert "usage: fastmlp" in succeed(tmp_path, *command, "--help")
