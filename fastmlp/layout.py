@@ -58,6 +58,7 @@ NETWORK = np.dtype(
             "targets",  # panels like the outputs
             "losses",  # one number per sample of the minibatch
             "weights",  # likewise
+            "sums",  # likewise, for the softmax
             "squares",  # sum of squares of each weight tile
             "zeros",  # NR zeros
             "scratch",  # a micro-tile per block of weights
@@ -168,6 +169,7 @@ class Layout:
             self.targets = self._panels(*shape)
         self.losses = self._numbers(capacity)
         self.weights = self._numbers(capacity)
+        self.sums = self._numbers(capacity)
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
         self.scratch = self._numbers(n_blocks * TILE.rows * self.panel_width)

@@ -134,62 +134,74 @@ def elementwise_loss(workspace, layer, network, row):
 
 
 @inner
-def softmax(workspace, layer, network, row, out):
-    """Turn the outputs of one sample into probabilities, and write them to the panels at `out`."""
+def softmax(workspace, layer, network, out, begin, end):
+    """Turn the outputs of samples `begin` to `end` into probabilities, and write them to the panels at `out`.
+
+    workspace[out...], sums: overwritten. Three passes, each over all samples: within one, many samples are in flight at
+    once, where the largest, the exponentials, their sum and the quotient of a single sample would wait for each other.
+    """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     numbers = lane_numbers(workspace)
     lowest = splat_of(workspace, -float("inf"))
     n_panels = _n_panels(layer.fan_out, width)
-    largest = lowest
-    for panel in range(n_panels):
-        first = layer.outputs + (panel * network.capacity + row) * width
-        columns = _columns(layer.fan_out, panel, width)
-        for column in range(0, columns, lanes):
-            z = select(numbers < (columns - column), load(workspace, first + column), lowest)
-            # A NaN stays the largest.
-            largest = select(largest > z, largest, z)
-    top = max_lanes(largest)
-    total = splat_of(workspace, 0.0)
-    for panel in range(n_panels):
-        first = (panel * network.capacity + row) * width
-        columns = _columns(layer.fan_out, panel, width)
-        for column in range(0, columns, lanes):
-            z = load(workspace, layer.outputs + first + column)
-            e = exp(select(numbers < (columns - column), z - top, lowest))
-            total = total + e
-            store(workspace, out + first + column, e)
-    scale = splat_of(workspace, 1.0 / sum_lanes(total))
-    for panel in range(n_panels):
-        first = out + (panel * network.capacity + row) * width
-        for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
-            store(workspace, place, load(workspace, place) * scale)
+    for row in range(begin, end):
+        largest = lowest
+        for panel in range(n_panels):
+            first = layer.outputs + (panel * network.capacity + row) * width
+            columns = _columns(layer.fan_out, panel, width)
+            for column in range(0, columns, lanes):
+                z = select(numbers < (columns - column), load(workspace, first + column), lowest)
+                # A NaN stays the largest.
+                largest = select(largest > z, largest, z)
+        workspace[network.sums + row] = max_lanes(largest)
+    for row in range(begin, end):
+        top = splat_of(workspace, workspace[network.sums + row])
+        total = splat_of(workspace, 0.0)
+        for panel in range(n_panels):
+            first = (panel * network.capacity + row) * width
+            columns = _columns(layer.fan_out, panel, width)
+            for column in range(0, columns, lanes):
+                z = load(workspace, layer.outputs + first + column)
+                e = exp(select(numbers < (columns - column), z - top, lowest))
+                total = total + e
+                store(workspace, out + first + column, e)
+        workspace[network.sums + row] = sum_lanes(total)
+    for row in range(begin, end):
+        scale = splat_of(workspace, workspace.dtype.type(1) / workspace[network.sums + row])
+        for panel in range(n_panels):
+            first = out + (panel * network.capacity + row) * width
+            for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
+                store(workspace, place, load(workspace, place) * scale)
 
 
 @inner
-def log_loss(workspace, layer, network, row, label):
-    """Write the deltas of one sample, and its class's probability where its loss will stand."""
+def log_loss(workspace, layer, network, labels, order, begin, end):
+    """Write the deltas of samples, and the probabilities of their classes where their losses will stand."""
     width = panel_width(workspace)
-    softmax(workspace, layer, network, row, layer.deltas)
-    place = layer.deltas + (label // width * network.capacity + row) * width + label % width
-    probability = workspace[place]
-    workspace[place] = probability - workspace.dtype.type(1)
-    workspace[network.losses + row] = probability
+    softmax(workspace, layer, network, layer.deltas, begin, end)
+    for row in range(begin, end):
+        label = labels[order[network.start + row]]
+        place = layer.deltas + (label // width * network.capacity + row) * width + label % width
+        probability = workspace[place]
+        workspace[place] = probability - workspace.dtype.type(1)
+        workspace[network.losses + row] = probability
 
 
 @inner
-def activate_outputs(workspace, layer, network, row):
-    """Apply the output activation to one sample, without a target."""
+def activate_outputs(workspace, layer, network, begin, end):
+    """Apply the output activation to samples `begin` to `end`, without targets."""
     if network.loss == LOG_LOSS:
-        softmax(workspace, layer, network, row, layer.outputs)
+        softmax(workspace, layer, network, layer.outputs, begin, end)
     elif network.loss != SQUARED_ERROR:
         width = panel_width(workspace)
         lanes = lane_count(workspace)
         for panel in range(_n_panels(layer.fan_out, width)):
-            first = layer.outputs + (panel * network.capacity + row) * width
-            for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
-                z = load(workspace, place)
-                store(workspace, place, exp(z) if network.loss == POISSON else logistic(z))
+            for row in range(begin, end):
+                first = layer.outputs + (panel * network.capacity + row) * width
+                for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
+                    z = load(workspace, place)
+                    store(workspace, place, exp(z) if network.loss == POISSON else logistic(z))
 
 
 @inner
@@ -245,8 +257,7 @@ def output_and_loss(workspace, layer, network, targets, labels, order, begin, en
     (n_rows,) for softmax; the unused one has no rows.
     """
     if network.loss == LOG_LOSS:
-        for row in range(begin, end):
-            log_loss(workspace, layer, network, row, labels[order[network.start + row]])
+        log_loss(workspace, layer, network, labels, order, begin, end)
     else:
         if network.gather:
             _gather_targets(workspace, layer, network, targets, order, begin, end)

@@ -119,7 +119,7 @@ class Network:
         record.epsilon = epsilon
         record.update = optimizer != NONE
         for name in (
-            "capacity", "n_parameters", "n_tiles", "targets", "losses", "weights", "squares",
+            "capacity", "n_parameters", "n_tiles", "targets", "losses", "weights", "sums", "squares",
             "zeros", "scratch",
         ):  # fmt: skip
             setattr(record, name, getattr(layout, name))

@@ -223,8 +223,8 @@ def infer(workspace, tiles, layers, network, source, order, out, begin, end):
         dense_forward(workspace, tiles, layers[number], begin, end, capacity)
     last = layers[shared.n_layers - 1]
     width = panel_width(workspace)
+    activate_outputs(workspace, last, shared, begin, end)
     for row in range(begin, end):
-        activate_outputs(workspace, last, shared, row)
         for column in range(last.fan_out):
             place = last.outputs + (column // width * capacity + row) * width + column % width
             out[shared.start + row, column] = workspace[place]
