@@ -221,7 +221,7 @@ class ReferenceNetwork:
     >>> from fastmlp.reference import ReferenceNetwork
     >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> y = np.array([[0.0], [1.0], [1.0], [0.0]])  # exclusive or
-    >>> network = ReferenceNetwork([2, 8, 1], activation="tanh", loss="binary_log_loss", solver="adam", alpha=0.0)
+    >>> network = ReferenceNetwork([2, 8, 1], activation="tanh", loss="binary_log_loss", alpha=0, solver="adam")
     >>> network.initialize(np.random.RandomState(0))
     >>> for _ in range(200):
     ...     loss = network.step(X, y, learning_rate=0.1)
@@ -299,12 +299,8 @@ class ReferenceNetwork:
 
         The bound sqrt(6 / (fan_in + fan_out)) keeps the variance of activations and of deltas about
         the same from layer to layer. scikit-learn draws biases too, in this order, and takes 2 for
-        6 with the logistic function: so does this method, and equal seeds give equal weights.
-
-        Parameters
-        ----------
-        random_state : numpy.random.RandomState
-            The generator.
+        6 with the logistic function: so does this method, and a RandomState of equal seed gives
+        equal weights.
         """
         factor = 2.0 if self.activation == "logistic" else 6.0
         for W, b in zip(self._coefs, self._intercepts, strict=True):
@@ -314,17 +310,9 @@ class ReferenceNetwork:
             b[...] = random_state.uniform(-bound, bound, fan_out)
 
     def forward(self, X):
-        """Compute the activations of every layer.
+        """Compute the activations ``[a_0, a_1, ..., a_L]``: a_0 is X, a_L are the outputs.
 
-        Parameters
-        ----------
-        X : array or sparse matrix of shape (n, n_features)
-            A minibatch, one sample a row.
-
-        Returns
-        -------
-        list of ndarray
-            ``[a_0, a_1, ..., a_L]``; a_0 is X, a_L are the outputs.
+        X is an array or sparse matrix of shape (n, n_features), one sample a row.
         """
         a = X.astype(self.dtype, copy=False)  # (n, u_0)
         activations = [a]
@@ -345,18 +333,8 @@ class ReferenceNetwork:
     def loss(self, activations, targets, sample_weight=None):
         """Compute the loss of a minibatch as scikit-learn reports it, L2 penalty included.
 
-        Parameters
-        ----------
-        activations : list of ndarray
-            What :meth:`forward` returned.
-        targets : ndarray of shape (n, n_outputs), or (n,) class codes for ``log_loss``
-            What the outputs should have been.
-        sample_weight : ndarray of shape (n,), optional
-            How much each sample counts.
-
-        Returns
-        -------
-        float
+        ``targets`` have shape (n, n_outputs), or (n,) for ``log_loss``: class codes. The optional
+        ``sample_weight``, of shape (n,), says how much each sample counts.
         """
         data_term = LOSSES[self._loss_name](targets, activations[-1], sample_weight)
         n = len(targets) if sample_weight is None else sample_weight.sum()
@@ -366,17 +344,8 @@ class ReferenceNetwork:
     def gradient(self, X, targets, sample_weight=None):
         """Compute the loss of a minibatch, and its gradient by backpropagation.
 
-        Parameters
-        ----------
-        X, targets, sample_weight
-            As for :meth:`forward` and :meth:`loss`.
-
-        Returns
-        -------
-        loss : float
-            The number that is reported.
-        coef_grads, intercept_grads : list of ndarray
-            Derivatives of the loss (of the *sum* over the outputs) by every weight and bias.
+        Returns the number that is reported, then two lists: the derivatives of the loss (of the
+        *sum* over the outputs) by the weights and by the biases, in the shapes that those have.
         """
         activations = self.forward(X)
         loss = self.loss(activations, targets, sample_weight)
@@ -412,12 +381,7 @@ class ReferenceNetwork:
     def update(self, coef_grads, intercept_grads, learning_rate):
         """Move every parameter against its gradient, by the rule of the solver.
 
-        Parameters
-        ----------
-        coef_grads, intercept_grads : list of ndarray
-            What :meth:`gradient` returned; left as they are.
-        learning_rate : float
-            Length of the step. For Adam it is the rate before bias correction.
+        The gradients are left as they are. Adam's rate is the one before bias correction.
         """
         gradients = [*coef_grads, *intercept_grads]
         if self.solver == "sgd":
@@ -466,12 +430,7 @@ class ReferenceNetwork:
         rate = learning_rate * math.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
         parameters = self._coefs + self._intercepts
         for parameter, gradient, m, v, scratch in zip(
-            parameters,
-            gradients,
-            self.first_moments,
-            self.second_moments,
-            self._scratch,
-            strict=True,
+            parameters, gradients, self.first_moments, self.second_moments, self._scratch, strict=True
         ):
             np.multiply(gradient, 1 - self.beta_1, out=scratch)
             m *= self.beta_1
@@ -489,13 +448,10 @@ class ReferenceNetwork:
             parameter -= scratch
 
     def step(self, X, targets, learning_rate, sample_weight=None):
-        """Train on one minibatch: forward, loss, backward, update.
+        """Train on one minibatch: forward, loss, backward, update. Returns the loss before the update.
 
-        Returns
-        -------
-        float
-            The loss before the update. A minibatch whose weights are all zero teaches nothing: no
-            update, no loss, and Adam's step doesn't advance.
+        A minibatch whose weights are all zero teaches nothing: no update, no loss, and Adam's step
+        doesn't advance.
         """
         if sample_weight is not None and not np.any(sample_weight):
             return 0.0
@@ -504,27 +460,10 @@ class ReferenceNetwork:
         return loss
 
     def train_epoch(self, X, targets, order, batch_size, learning_rate, sample_weight=None):
-        """Train on every sample once, minibatch by minibatch.
+        """Train on every sample once, minibatch by minibatch; the last one takes what is left over.
 
-        Parameters
-        ----------
-        X : array or sparse matrix of shape (n_samples, n_features)
-            All the samples.
-        targets : ndarray of shape (n_samples, n_outputs), or (n_samples,) class codes
-            All the targets.
-        order : ndarray of int, or None
-            Rows in the order in which to visit them; None is the order in which they stand.
-        batch_size : int
-            Samples of a minibatch. The last one takes what is left over.
-        learning_rate : float
-            Rate of all the epoch's steps.
-        sample_weight : ndarray of shape (n_samples,), optional
-            How much each sample counts.
-
-        Returns
-        -------
-        float
-            The mean loss over the samples, each taken before the update of its own minibatch.
+        ``order`` are the rows in the order in which to visit them; None is that in which they stand.
+        Returns the mean loss of the samples, each taken before the update of its own minibatch.
         """
         n_samples = X.shape[0] if order is None else len(order)
         total = 0.0
