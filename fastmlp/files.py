@@ -24,10 +24,19 @@ def check_writable(path):
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder, not a file that could be written.")
     folder = path.resolve().parent
-    if not folder.is_dir():
+    if _is_special(path):
+        writable = os.access(path, os.W_OK)
+    elif not folder.is_dir():
         raise FileNotFoundError(f"{str(path)!r} can't be written: its folder doesn't exist.")
-    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+    else:
+        writable = os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    if not writable:
         raise PermissionError(f"{str(path)!r} can't be written: permission denied.")
+
+
+def _is_special(path):
+    """Tell whether there is something that isn't a regular file, such as a pipe or a device."""
+    return path.exists() and not path.is_file()
 
 
 @contextmanager
@@ -48,11 +57,12 @@ def replaced_file(path):
         Open for writing bytes.
     """
     check_writable(path)
-    path = Path(path).resolve()  # replaces what a symbolic link points to, not the link
-    if path.exists() and not path.is_file():
+    path = Path(path)
+    if _is_special(path):
         with path.open("wb") as file:
             yield file
         return
+    path = path.resolve()  # replaces what a symbolic link points to, not the link
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -174,6 +174,7 @@ def run(problem, display, n_threads=None):
     threads = resolve_n_threads(n_threads)
     display.line(f"{problem.name}: {problem.title}")
     display.line(f"{problem.dtype}, {threads} thread{'s' if threads > 1 else ''}")
+    display.line("Kernels are compiled, or loaded from the cache ...")
     display.line(f"Kernels are ready after {warm_up(problem, n_threads):.1f} s (not timed below).")
 
     with display.progress("fastmlp    ", problem.n_epochs) as progress:
