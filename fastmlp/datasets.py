@@ -15,6 +15,7 @@ Instead of the folder above it, the data set's own folder may be given.
 import gzip
 import math
 import os
+import warnings
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -260,7 +261,9 @@ def _fetch_mnist(folder):
     from sklearn.datasets import fetch_openml
 
     try:
-        X, y = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False, parser="liac-arff")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # each retry warns; what came of them is said below
+            X, y = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False, parser="liac-arff")
     except Exception as error:  # many kinds: no network, a proxy's page, a full disk
         where = f"not in {str(folder)!r}" if folder is not None else f"{DATA_VARIABLE} is not set"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
