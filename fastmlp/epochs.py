@@ -11,12 +11,16 @@ from fastmlp.gather import Rows
 from fastmlp.phases import training_phases
 from fastmlp.shuffling import STATE_WORDS
 from fastmlp.step import RUN, train
+from fastmlp.threads import Sharing
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
 
 # A compiled call covers about this much time: within it no Ctrl-C is seen and no callback runs.
 _SECONDS_PER_CALL = 0.1
+
+# A call that finds out how fast a number of threads is covers about this much.
+_SECONDS_PER_TRIAL = 0.01
 
 
 class Epochs:
@@ -55,9 +59,11 @@ class Epochs:
         run.n_iter_no_change = n_iter_no_change
         run.best_loss = best_loss
         run.no_improvement_count = no_improvement_count
-        flops = run.batch_size * network._flops_per_sample
-        self._steps_per_call = 1 + int(_SECONDS_PER_CALL / (flops / 2e10 + 1e-6))
+        expected = network.expected_seconds(run.batch_size)
+        # A guess on the safe side; the first call corrects it.
+        self._steps_per_call = 1 + int(_SECONDS_PER_CALL / (3 * expected + 1e-6))
         self._n_blocks = n_blocks or network.n_blocks(run.batch_size)
+        self._sharing = None if n_blocks else Sharing(self._n_blocks, expected)
         self._tile_bounds = network.tile_bounds(self._n_blocks)
         self.should_stop = False
 
@@ -105,15 +111,7 @@ class Epochs:
         shared.weighted = len(self._weights) > 0
         shared.update = 1
         run.t = network.t
-        addresses = training_phases(network.dtype, network.narrow)
-        started = time.perf_counter()
-        ended = network.run(
-            self._n_blocks, train, self._rows.source, self._targets, self._labels, self._weights,
-            self.order, self._run, self._generator, rates, losses, self._tile_bounds,
-            self._steps_per_call, *addresses,
-        )  # fmt: skip
-        seconds_per_step = (time.perf_counter() - started) / max(run.steps, 1)
-        self._steps_per_call = max(1, int(_SECONDS_PER_CALL / seconds_per_step))
+        ended = self._call(rates, losses)
         network.t = int(run.t)
         if generator is not None and run.shuffle:
             state: Any = generator.get_state(legacy=False)
@@ -121,6 +119,28 @@ class Epochs:
             generator.set_state(state)
         self.should_stop = bool(run.has_rule and run.no_improvement_count > run.n_iter_no_change)
         return losses[:ended]
+
+    def _call(self, rates: np.ndarray, losses: np.ndarray) -> int:
+        """Make one compiled call; return how many epochs ended in it."""
+        network, run = self._network, self._run[0]
+        n_threads, is_trial = self._sharing.choose() if self._sharing else (self._n_blocks, False)
+        addresses = training_phases(network.dtype, network.narrow)
+        arguments = (
+            self._rows.source, self._targets, self._labels, self._weights, self.order, self._run, self._generator,
+            rates, losses, self._tile_bounds,
+        )  # fmt: skip
+        max_steps = self._steps_per_call
+        if is_trial:
+            max_steps = 1 + int(max_steps * _SECONDS_PER_TRIAL / _SECONDS_PER_CALL)
+            # No step: what is not compiled yet is compiled now, outside the time taken.
+            network.run(n_threads, train, *arguments, 0, *addresses)
+        started = time.perf_counter()
+        ended = network.run(n_threads, train, *arguments, max_steps, *addresses)
+        seconds = (time.perf_counter() - started) / max(run.steps, 1)
+        if self._sharing:
+            self._sharing.record(n_threads, seconds)
+        self._steps_per_call = max(1, int(_SECONDS_PER_CALL / seconds))
+        return ended
 
     def _load_generator(self, generator: np.random.RandomState) -> bool:
         """Copy the generator's state to where the kernels draw from; return False if it is not one they know."""

@@ -17,7 +17,7 @@ from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.phases import inference_phase, training_phases
 from fastmlp.step import evaluate, infer_all
-from fastmlp.threads import compiled_call, resolve_n_threads, worth_sharing
+from fastmlp.threads import compiled_call, expected_seconds, resolve_n_threads, worth_sharing
 from fastmlp.tiles import TILE
 
 # Samples of one chunk of a prediction or of an L-BFGS evaluation.
@@ -177,6 +177,10 @@ class Network:
 
     # --- work
     # ---------------------------------------------------------------------------------------------------------
+
+    def expected_seconds(self, rows: int) -> float:
+        """Return the seconds that a step over so many samples is expected to take on one thread."""
+        return expected_seconds(rows * self._flops_per_sample, self.dtype.itemsize)
 
     def n_blocks(self, rows: int, flops_per_sample: float | None = None) -> int:
         """Return into how many blocks a step over so many samples is cut: 1 runs on the serial twin."""

@@ -9,7 +9,8 @@ Even then a call runs on the serial twin when
 - the work of a step is too small to share out (`worth_sharing`);
 - the threading layer is ``workqueue``, which aborts the process when two threads enter it, or there is none;
 - this process was forked from one whose thread pool had started (GNU OpenMP kills such a child);
-- another thread of this process is in a compiled call too: together they would exceed the limit.
+- another thread of this process is in a compiled call too: together they would exceed the limit;
+- shared steps turn out slower than serial ones (`Sharing`), because other processes compete for the processors.
 
 Both twins give the same bits, so none of this shows in a result.
 """
@@ -38,6 +39,11 @@ _SHARING_LOSS = 1.25
 _SECONDS_PER_STEP = 8e-6
 
 
+def expected_seconds(flops: float, itemsize: int) -> float:
+    """Return the seconds that the cost model gives a step on one thread."""
+    return flops * _SECONDS_PER_FLOP * (itemsize / 4)
+
+
 def worth_sharing(flops: float, itemsize: int, n_threads: int) -> bool:
     """Return whether a step is expected to be faster on several threads.
 
@@ -52,7 +58,7 @@ def worth_sharing(flops: float, itemsize: int, n_threads: int) -> bool:
     """
     if n_threads == 1 or JIT_DISABLED:
         return False
-    serial = flops * _SECONDS_PER_FLOP * (itemsize / 4)
+    serial = expected_seconds(flops, itemsize)
     return serial > serial * _SHARING_LOSS / n_threads + _SECONDS_PER_STEP
 
 
@@ -208,3 +214,48 @@ def compiled_call(n_threads: int) -> Iterator[bool]:
     finally:
         with process.lock:
             process.callers -= 1
+
+
+class Sharing:
+    """On how many threads the calls of one run go, watched while it goes on.
+
+    The cost model decides first. But where other processes compete for the processors, a thread that waits for one
+    which is not running makes a shared step tens of times slower than a serial one. So as soon as shared steps take
+    longer than the model expects of one thread, one thread is tried; the faster is kept, and the other is tried again
+    now and then.
+
+    Parameters
+    ----------
+    n_threads : int
+        Threads that the cost model chose.
+    expected : float
+        Seconds of a step on one thread by the cost model.
+    """
+
+    # One call in so many is a trial of what was slower.
+    _TRIAL_INTERVAL = 16
+
+    def __init__(self, n_threads: int, expected: float) -> None:
+        self._most = n_threads
+        self._seconds = {1: expected}
+        self._has_tried_one = False
+        self._calls = 0
+
+    def choose(self) -> tuple[int, bool]:
+        """Return the threads for the next call, and whether it is a trial, to be kept short."""
+        if self._most == 1:
+            return 1, False
+        if self._most not in self._seconds:
+            return self._most, True
+        if not self._has_tried_one:
+            return (1, True) if self._seconds[self._most] > self._seconds[1] else (self._most, False)
+        self._calls += 1
+        faster = min(self._seconds, key=self._seconds.__getitem__)
+        if self._calls % self._TRIAL_INTERVAL == 0:
+            return 1 + self._most - faster, True
+        return faster, False
+
+    def record(self, n_threads: int, seconds: float) -> None:
+        """Take note of the seconds of a step."""
+        self._seconds[n_threads] = seconds
+        self._has_tried_one |= n_threads == 1
