@@ -6,6 +6,7 @@ for the estimator's fitted attributes. It works on any object that has scikit-le
 
 import warnings
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp.callbacks import FitTasks
 from fastmlp.early_stopping import Validation
 
-# How many epochs the core is offered in one call. It returns after about a tenth of a second
-# anyhow; this only bounds the vector of rates.
-MAX_EPOCHS_A_CALL = 1024
+# How many epochs the core is offered in its first call and at most. It returns after about a tenth of a second anyhow;
+# this only bounds the vector of rates.
+FIRST_EPOCHS_A_CALL = 64
+MAX_EPOCHS_A_CALL = 2**16
 # The core's rule counts in 64-bit integers, and scikit-learn allows infinity.
 NEVER = 2**62
 
@@ -70,6 +72,17 @@ def require_finite_parameters(model: Any, since: str = "") -> None:
         raise ValueError(NON_FINITE_PARAMETERS + since)
 
 
+def shuffling_generator(model: Any, batch_size: int, n_samples: int) -> np.random.RandomState | None:
+    """Return the generator that reorders the samples before each epoch, or None if nothing does.
+
+    The order within a minibatch only shows in rounding, so a full batch isn't permuted for its own sake. But a
+    generator that the user gave, or NumPy's global one, is advanced, because he may draw from it afterwards.
+    """
+    if not model.shuffle or (batch_size >= n_samples and isinstance(model.random_state, Integral)):
+        return None
+    return model._random_state
+
+
 def train_stochastic(
     model: Any,
     network: Any,
@@ -106,29 +119,34 @@ def train_stochastic(
     # Where something has to happen between two epochs, the core is given one epoch at a time, and
     # the rule for stopping is applied here.
     one_by_one = validation is not None or incremental or tasks is not None
-    epochs = network.epochs(
-        data.rows,
-        data.targets,
-        sample_weight=data.sample_weight,
-        order=data.order,
-        batch_size=batch_size,
-        random_state=model._random_state if model.shuffle else None,
-        tol=None if one_by_one else float(model.tol),
-        n_iter_no_change=int(min(model.n_iter_no_change, NEVER)),
-        best_loss=np.inf if one_by_one else model.best_loss_,
-        no_improvement_count=0 if one_by_one else model._no_improvement_count,
-    )
 
+    def begin(order: np.ndarray | None) -> Any:
+        return network.epochs(
+            data.rows,
+            data.targets,
+            sample_weight=data.sample_weight,
+            order=order,
+            batch_size=batch_size,
+            random_state=shuffling_generator(model, batch_size, data.n_samples),
+            tol=None if one_by_one else float(model.tol),
+            n_iter_no_change=int(min(model.n_iter_no_change, NEVER)),
+            best_loss=np.inf if one_by_one else model.best_loss_,
+            no_improvement_count=0 if one_by_one else model._no_improvement_count,
+        )
+
+    epochs = begin(data.order)
+    n_epochs = 1 if one_by_one else FIRST_EPOCHS_A_CALL
     model.n_iter_ = 0
     try:
         while model.n_iter_ < model.max_iter:
             if tasks is not None and not epochs.mid_epoch:
                 tasks.begin("epoch")
-            n_epochs = 1 if one_by_one else min(model.max_iter - model.n_iter_, MAX_EPOCHS_A_CALL)
-            rates = optimizer.coming_rates(n_epochs, model.t_, data.n_samples)
-            losses = epochs.advance(rates).tolist()
+            n_offered = min(n_epochs, model.max_iter - model.n_iter_)
+            losses = epochs.advance(optimizer.coming_rates(n_offered, model.t_, data.n_samples)).tolist()
             if not losses:  # a long epoch: its first rate holds until it ends
                 continue
+            if not one_by_one:
+                n_epochs = min(4 * len(losses), MAX_EPOCHS_A_CALL)
             _record_losses(model, losses, data.n_samples)
 
             if validation is not None:
@@ -145,8 +163,7 @@ def train_stochastic(
                     _end_task(tasks, model, network, validation)
                     break
                 model._no_improvement_count = 0
-                if not one_by_one:
-                    epochs.no_improvement_count = 0
+                epochs = begin(epochs.order)  # goes on in the order that it has come to
 
             if _end_task(tasks, model, network, validation) or incremental:
                 break
