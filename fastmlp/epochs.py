@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastmlp.network import Network
 
 # A compiled call covers about this much time: within it no Ctrl-C is seen and no callback runs.
-_SECONDS_PER_CALL = 0.1
+SECONDS_PER_CALL = 0.1
 
 # A call that finds out how fast a number of threads is covers about this much.
 _SECONDS_PER_TRIAL = 0.01
@@ -61,7 +61,7 @@ class Epochs:
         run.no_improvement_count = no_improvement_count
         expected = network.expected_seconds(run.batch_size)
         # A guess on the safe side; the first call corrects it.
-        self._steps_per_call = 1 + int(_SECONDS_PER_CALL / (3 * expected + 1e-6))
+        self._steps_per_call = 1 + int(SECONDS_PER_CALL / (3 * expected + 1e-6))
         self._n_blocks = n_blocks or network.n_blocks(run.batch_size)
         self._sharing = None if n_blocks else Sharing(self._n_blocks, expected)
         self._tile_bounds = network.tile_bounds(self._n_blocks)
@@ -131,7 +131,7 @@ class Epochs:
         )  # fmt: skip
         max_steps = self._steps_per_call
         if is_trial:
-            max_steps = 1 + int(max_steps * _SECONDS_PER_TRIAL / _SECONDS_PER_CALL)
+            max_steps = 1 + int(max_steps * _SECONDS_PER_TRIAL / SECONDS_PER_CALL)
             # No step: what is not compiled yet is compiled now, outside the time taken.
             network.run(n_threads, train, *arguments, 0, *addresses)
         started = time.perf_counter()
@@ -139,7 +139,7 @@ class Epochs:
         seconds = (time.perf_counter() - started) / max(run.steps, 1)
         if self._sharing:
             self._sharing.record(n_threads, seconds)
-        self._steps_per_call = max(1, int(_SECONDS_PER_CALL / seconds))
+        self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds))
         return ended
 
     def _load_generator(self, generator: np.random.RandomState) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastmlp.activations import ACTIVATIONS
-from fastmlp.epochs import Epochs
+from fastmlp.epochs import SECONDS_PER_CALL, Epochs
 from fastmlp.function_table import function_table
 from fastmlp.gather import Rows, as_rows
 from fastmlp.layout import NETWORK, Layout, aligned_zeros, pack, unpack
@@ -17,7 +18,7 @@ from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.phases import inference_phase, training_phases
 from fastmlp.step import evaluate, infer_all
-from fastmlp.threads import compiled_call, expected_seconds, resolve_n_threads, worth_sharing
+from fastmlp.threads import Sharing, compiled_call, expected_seconds, resolve_n_threads, worth_sharing
 from fastmlp.tiles import TILE
 
 # Samples of one chunk of a prediction or of an L-BFGS evaluation.
@@ -182,9 +183,9 @@ class Network:
         """Return the seconds that a step over so many samples is expected to take on one thread."""
         return expected_seconds(rows * self._flops_per_sample, self.dtype.itemsize)
 
-    def n_blocks(self, rows: int, flops_per_sample: float | None = None) -> int:
+    def n_blocks(self, rows: int) -> int:
         """Return into how many blocks a step over so many samples is cut: 1 runs on the serial twin."""
-        flops = rows * (flops_per_sample or self._flops_per_sample)
+        flops = rows * self._flops_per_sample
         return self.n_threads if worth_sharing(flops, self.dtype.itemsize, self.n_threads) else 1
 
     def tile_bounds(self, n_blocks: int) -> np.ndarray:
@@ -305,9 +306,22 @@ class Network:
         if self.narrow:
             self._predictor().predict(rows, out, n_blocks)
             return
-        n_blocks = n_blocks or self.n_blocks(min(rows.n_rows, self._layout.capacity), self._flops_per_sample / 3)
-        order = np.arange(rows.n_rows)
-        self.run(n_blocks, infer_all, rows.source, order, out, n_blocks, inference_phase(self.dtype))
+        chunk = min(rows.n_rows, self._layout.capacity)
+        expected = self.expected_seconds(chunk) / 3  # forward only
+        is_worth_it = worth_sharing(chunk * self._flops_per_sample / 3, self.dtype.itemsize, self.n_threads)
+        most = n_blocks or (self.n_threads if is_worth_it else 1)
+        sharing = Sharing(1 if n_blocks else most, expected)
+        start, seconds = 0, expected
+        while start < rows.n_rows:
+            n_threads, is_trial = (most, False) if n_blocks else sharing.choose()
+            chunks = 1 if is_trial else max(1, int(SECONDS_PER_CALL / max(seconds, 1e-6)))
+            stop = min(start + chunks * chunk, rows.n_rows)
+            order = np.arange(start, stop)
+            began = time.perf_counter()
+            self.run(n_threads, infer_all, rows.source, order, out[start:stop], most, inference_phase(self.dtype))
+            seconds = (time.perf_counter() - began) * chunk / (stop - start)
+            sharing.record(n_threads, seconds)
+            start = stop
 
     def _predictor(self) -> Network:
         """Return a network with the same parameters in the orientation that predictions use."""
