@@ -1,6 +1,7 @@
 """Every layer's kernels against plain NumPy, over shapes around the edges of tiles, panels and blocks."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ problems = st.builds(
     seed=st.integers(0, 1000),
 )
 many = settings(
-    max_examples=10 if JIT_DISABLED else 100,
+    max_examples=10 if JIT_DISABLED else int(os.environ.get("FASTMLP_TEST_EXAMPLES", 100)),
     deadline=None,
     derandomize=True,
     database=None,

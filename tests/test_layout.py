@@ -1,0 +1,156 @@
+"""The layout: where matrices lie, and the way into panels and back."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastmlp.layout import Layout, aligned_zeros, pack, unpack
+from fastmlp.tiles import ALIGNMENT, TILE
+from tests.problems import DTYPES, make_problem, parameters_of
+
+sizes = st.integers(1, 2 * TILE.columns(np.float32) + 3)
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(rows=sizes, columns=sizes, more_rows=st.integers(0, 3), dtype=st.sampled_from(DTYPES), start=st.integers(0, 9))
+def test_packing_and_unpacking(rows, columns, more_rows, dtype, start):
+    width = TILE.columns(dtype)
+    panel_rows = rows + more_rows
+    matrix = np.random.RandomState(0).standard_normal((rows, columns)).astype(dtype)
+    n_panels = -(-columns // width)
+    # The last panel of a matrix that is lower than its panels may end where the workspace ends.
+    size = (n_panels - 1) * panel_rows * width + rows * width
+    workspace = np.full(start + size, 7, dtype)
+    pack(matrix, workspace, start, panel_rows, width)
+    for i, j in itertools.product(range(rows), range(0, columns, 7)):
+        assert workspace[start + j // width * panel_rows * width + i * width + j % width] == matrix[i, j]
+    assert (workspace[:start] == 7).all()
+    panels = np.full(n_panels * panel_rows * width, 7, dtype)
+    panels[:size] = workspace[start:]
+    panels = panels.reshape(n_panels, panel_rows, width)
+    assert not panels[-1, :rows, columns - (n_panels - 1) * width :].any()
+    assert (panels[:, rows:] == 7).all()
+    again = np.full_like(matrix, np.nan)
+    unpack(again, workspace, start, panel_rows, width)
+    np.testing.assert_array_equal(again, matrix)
+
+
+def test_a_matrix_of_any_strides_and_type_is_packed():
+    width = TILE.columns(np.float32)
+    matrix = np.arange(60).reshape(6, 10)
+    for view in (matrix, np.asfortranarray(matrix), matrix[::-1, ::2], matrix.astype(np.float64)):
+        workspace = np.zeros(6 * width, np.float32)
+        pack(view, workspace, 0, 6, width)
+        again = np.empty(view.shape[::-1], np.float32).T
+        unpack(again, workspace, 0, 6, width)
+        np.testing.assert_array_equal(again, view)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 15, 1000])
+def test_memory_starts_on_a_cache_line(size, dtype):
+    for _ in range(5):
+        numbers = aligned_zeros(size, dtype)
+        assert numbers.ctypes.data % ALIGNMENT == 0
+        assert numbers.shape == (size,)
+        assert numbers.dtype == dtype
+        assert not numbers.any()
+        assert numbers.flags.c_contiguous
+        assert numbers.flags.writeable
+
+
+def extents(layout, layer_units, n_moments, with_deltas, narrow):
+    """Return (begin, end) of every matrix of a layout."""
+    width, capacity = layout.panel_width, layout.capacity
+
+    def panels(rows, columns):
+        return -(-columns // width) * rows * width
+
+    places = []
+    for layer, (fan_in, fan_out) in zip(layout.layers, itertools.pairwise(layer_units), strict=True):
+        size = panels(fan_in + 1, fan_out)
+        for copy in range(n_moments + 1):
+            begin = layer.parameters + copy * layout.n_parameters
+            places.append((begin, begin + size))
+        units, deltas = (panels(fan_out + 1, capacity), panels(fan_out, capacity)) if narrow else 2 * (
+            panels(capacity, fan_out),
+        )  # fmt: skip
+        places.append((layer.outputs, layer.outputs + units))
+        if with_deltas:
+            places.append((layer.deltas, layer.deltas + deltas))
+        if layer.transposed:
+            places.append((layer.transposed, layer.transposed + panels(fan_out, fan_in)))
+    n_features, n_outputs = layer_units[0], layer_units[-1]
+    size = panels(n_features + 1, capacity) if narrow else panels(capacity, n_features)
+    places.append((layout.layers[0].inputs, layout.layers[0].inputs + size))
+    if with_deltas:
+        size = panels(n_outputs, capacity) if narrow else panels(capacity, n_outputs)
+        places.append((layout.targets, layout.targets + size))
+    places += [(layout.losses, layout.losses + capacity), (layout.weights, layout.weights + capacity)]
+    places += [(layout.squares, layout.squares + layout.n_tiles), (layout.zeros, layout.zeros + width)]
+    return places
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(
+    layer_units=st.lists(sizes, min_size=2, max_size=5),
+    capacity=st.integers(1, 70),
+    dtype=st.sampled_from(DTYPES),
+    n_moments=st.integers(0, 2),
+    n_blocks=st.integers(1, 8),
+    kind=st.sampled_from(["training", "narrow", "prediction"]),
+)
+def test_no_two_matrices_overlap_and_all_are_aligned(layer_units, capacity, dtype, n_moments, n_blocks, kind):
+    with_deltas, narrow = kind != "prediction", kind == "narrow"
+    layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow)
+    places = sorted(extents(layout, layer_units, n_moments, with_deltas, narrow))
+    places.append((layout.scratch, layout.scratch + n_blocks * TILE.rows * layout.panel_width))
+    for (_, end), (begin, _) in itertools.pairwise(places):
+        assert end <= begin
+    assert places[-1][1] <= layout.size
+    for begin, _ in places:
+        assert begin * np.dtype(dtype).itemsize % ALIGNMENT == 0
+    for before, after in itertools.pairwise(layout.layers):
+        assert before.outputs == after.inputs
+        assert after.first_tile == before.first_tile + before.row_tiles * layout.n_panels(before.fan_out)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_blocks", range(1, 9))
+def test_blocks_of_weights_cover_all_tiles_once(n_blocks, dtype):
+    for layer_units in ([1, 1], [3, 2, 1], [200, 100, 3], [7, 300, 20]):
+        network = make_problem(layer_units, dtype=dtype).network(n_threads=1)
+        bounds = network.tile_bounds(n_blocks)
+        assert len(bounds) == n_blocks + 1
+        assert bounds[0] == 0
+        assert bounds[-1] == network.record[0].n_tiles
+        assert (np.diff(bounds) >= 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_size", [1, 5, 300])
+def test_parameters_and_moments_come_back_as_they_went_in(batch_size, dtype):
+    for layer_units in ([2, 4, 1], [65, 24, 3], [100, 49, 50]):
+        problem = make_problem(layer_units, dtype=dtype, n_samples=batch_size)
+        network = problem.network(solver="adam")
+        given_parameters = problem.coefs + problem.intercepts
+        generator = np.random.RandomState(1)
+        moments = [[generator.standard_normal(a.shape).astype(dtype) for a in given_parameters] for _ in range(2)]
+        network.set_moments(*moments)
+        for array, expected in zip(parameters_of(network), given_parameters, strict=True):
+            np.testing.assert_array_equal(array, expected)
+        returned = [[np.empty_like(array) for array in given_parameters] for _ in range(2)]
+        network.get_moments(*returned)
+        for array, expected in zip(itertools.chain(*returned), itertools.chain(*moments), strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_parameters_of_another_type_are_cast():
+    problem = make_problem([3, 4, 2], dtype=np.float64)
+    network = make_problem([3, 4, 2], dtype=np.float32).network()
+    network.set_parameters(problem.coefs, problem.intercepts)
+    for array, expected in zip(parameters_of(network), problem.coefs + problem.intercepts, strict=True):
+        np.testing.assert_array_equal(array, expected.astype(np.float32))
