@@ -7,13 +7,12 @@ Operands lie in column panels, aligned and resident, as in training. The referen
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 from bench.workloads import Array
-from fastmlp._jit import FASTMATH
+from fastmlp._jit import uncached
 from fastmlp.dense import tile_rows, tile_vectors
 from fastmlp.function_table import function_table
 from fastmlp.layout import aligned_zeros, pack, unpack
@@ -47,7 +46,7 @@ GRADIENT = {
 MEGAFLOPS_PER_CALL = 20
 
 
-@numba.njit(nogil=True, fastmath=FASTMATH)
+@uncached
 def forward(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -> None:
     """C = A B, again and again; rows of the tile are rows of A's panels."""
     # A (m, k), B (k, n), C (m, n), panels; C is overwritten
@@ -66,7 +65,7 @@ def forward(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -
                 row += rows
 
 
-@numba.njit(nogil=True, fastmath=FASTMATH)
+@uncached
 def gradient(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -> None:
     """C = A^T B, again and again; rows of the tile are lanes of A's panels."""
     # A (k, m), B (k, n), C (m, n), panels; C is overwritten
@@ -100,7 +99,7 @@ class Product:
         matrices = (left_shape, (k, n), (m, n))
         numbers = [-(-columns // self.width) * rows * self.width for rows, columns in matrices]
         places = np.cumsum([0, *numbers])
-        self.workspace = aligned_zeros(int(places[-1]) + self.width, dtype)
+        self.workspace = aligned_zeros(int(places[-1]) + self.width, np.dtype(dtype))
         self.places = tuple(int(place) for place in places)
         pack(self.left, self.workspace, self.places[0], left_shape[0], self.width)
         pack(self.right, self.workspace, self.places[1], k, self.width)

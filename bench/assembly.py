@@ -1,0 +1,98 @@
+"""Read the machine code of a kernel: ``python -m bench.assembly tiles`` (or ``propagate``, ``update``).
+
+Prints a line for each function: instructions, fused multiply-adds, and instructions that touch the
+stack, which in an innermost loop means registers that were spilled. ``--text NAME`` prints the
+assembly of the functions whose name contains NAME. ``--tile avx2`` shows what another processor's
+tile looks like when it is compiled for this one.
+"""
+
+import argparse
+import os
+import re
+import tempfile
+from typing import Any
+
+KERNELS = ("tiles", "dots", "propagate", "propagate_narrow", "update", "infer")
+
+
+def compile_kernel(name: str, dtype: str) -> Any:
+    """Compile one kernel apart from the cache, and return it."""
+    import numpy as np
+
+    from fastmlp import function_table, phases
+
+    own = np.dtype(dtype)
+    if name == "tiles":
+        function_table.function_table(own, False)
+        return function_table.write_tile_addresses
+    if name == "dots":
+        function_table.function_table(own, True)
+        return function_table.write_dot_addresses
+    if name == "infer":
+        phases.inference_phase(own)
+    else:
+        phases.training_phases(own, name == "propagate_narrow")
+    return getattr(phases, name)
+
+
+def functions(assembly: str) -> dict[str, list[str]]:
+    """Cut an assembly listing into its functions."""
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in assembly.splitlines():
+        label = re.match(r'^"?([A-Za-z_][^:"]*)"?:', line)
+        if label and not label.group(1).startswith(".L"):
+            current = found.setdefault(label.group(1), [])
+        elif line.startswith(("\t.size", ".Lfunc_end")):
+            current = None
+        elif current is not None:
+            current.append(line)
+    return {name: lines for name, lines in found.items() if any(is_instruction(line) for line in lines)}
+
+
+def short_name(mangled: str) -> str:
+    """Return the dotted name in one of Numba's symbols, without the types."""
+    if not mangled.startswith("_ZN"):
+        return mangled
+    parts, place = [], 3
+    while length := re.match(r"\d+", mangled[place:]):
+        place += length.end()
+        parts.append(mangled[place : place + int(length.group())])
+        place += int(length.group())
+    return ".".join(parts)
+
+
+def is_instruction(line: str) -> bool:
+    """Whether a line is an instruction and not a directive, a label or a comment."""
+    return bool(re.match(r"^\t[a-z]", line))
+
+
+def main() -> None:
+    """Print the listing or the summary."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.assembly", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kernel", choices=KERNELS)
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--tile", help="avx512, avx2, neon or generic; default: this processor's")
+    parser.add_argument("--text", metavar="NAME", help="print the functions whose name contains NAME")
+    arguments = parser.parse_args()
+    if arguments.tile:
+        os.environ["FASTMLP_TILE"] = arguments.tile
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ["FASTMLP_CACHE_DIR"] = empty
+        kernel = compile_kernel(arguments.kernel, arguments.dtype)
+        (assembly,) = kernel.inspect_asm().values()
+    for symbol, lines in functions(assembly).items():
+        name = short_name(symbol)
+        instructions = [line for line in lines if is_instruction(line)]
+        if arguments.text is None:
+            fused = sum("fmadd" in line or "fmla" in line for line in instructions)
+            stack = sum("(%rsp" in line or "[sp" in line for line in instructions)
+            print(f"{len(instructions):6} instructions, {fused:5} fused, {stack:5} on the stack  {name}")
+        elif arguments.text in name:
+            print("\n".join([f"{name}:", *lines]))
+
+
+if __name__ == "__main__":
+    main()
