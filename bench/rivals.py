@@ -45,12 +45,15 @@ class WorkerError(RuntimeError):
 class WorkerProcess:
     """A contender's process; it runs only while it is asked something."""
 
-    def __init__(self, name: str, dtype: str, n_threads: int) -> None:
+    def __init__(self, name: str, dtype: str, n_threads: int, package: Path = ROOT) -> None:
         self.name = name
+        environment = thread_environment(n_threads)
+        # -P: what is imported as fastmlp is the package in this folder, wherever we are started
+        environment["PYTHONPATH"] = os.pathsep.join([str(package), str(ROOT)])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", name, dtype, str(n_threads)],
+            [sys.executable, "-P", "-m", "bench.worker", name, dtype, str(n_threads)],
             cwd=ROOT,
-            env=thread_environment(n_threads),
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

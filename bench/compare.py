@@ -1,0 +1,86 @@
+"""Compare the working tree with another commit: ``python -m bench.compare main``.
+
+Both train the same workloads, each in a process of its own, in turn (base, tree, base, tree ...), so
+that the machine's drift touches both alike. The ratio is taken round by round: below 1 the working
+tree is faster. Differences whose quartiles reach across 1 are noise.
+"""
+
+import argparse
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.machine import ROOT, available_cores, quartiles
+from bench.rivals import PAUSE_SECONDS, WorkerError, WorkerProcess
+from bench.workloads import STEP_WORKLOADS
+
+
+def extract_package(commit: str, folder: Path) -> None:
+    """Put the package as it is at a commit into a folder."""
+    command = ["git", "archive", "--format=tar", commit, "fastmlp"]
+    archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
+
+
+def compare(name: str, workers: dict[str, WorkerProcess], arguments: argparse.Namespace) -> str:
+    """Measure one workload with both; return a line."""
+    epochs = {}
+    for side, worker in workers.items():
+        try:
+            answer = worker.ask("prepare", workload=name, target_seconds=arguments.seconds)
+        except WorkerError as error:
+            return f"{side} FAILED: {error}"
+        epochs[side] = answer["epochs"]
+    same = min(epochs.values())
+    times: dict[str, list[float]] = {side: [] for side in workers}
+    for round_number in range(arguments.rounds):
+        # Who goes first changes from round to round.
+        for side in sorted(workers, reverse=bool(round_number % 2)):
+            time.sleep(PAUSE_SECONDS)
+            times[side].append(workers[side].ask("time", epochs=same)["microseconds"])
+    ratios = [tree / base for tree, base in zip(times["tree"], times["base"], strict=True)]
+    low, median, high = quartiles(ratios)
+    verdict = "faster" if high < 1 else "slower" if low > 1 else "no difference seen"
+    sides = ", ".join(f"{side} {quartiles(values)[1]:,.1f} us a step" for side, values in times.items())
+    return f"{sides}; ratio {median:.3f} ({low:.3f} to {high:.3f}): {verdict}"
+
+
+def main() -> int:
+    """Compare on all the workloads asked for."""
+    parser: Any = argparse.ArgumentParser(
+        prog="python -m bench.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("base", help="a commit, branch or tag")
+    parser.add_argument("--workloads", nargs="+", choices=STEP_WORKLOADS, default=STEP_WORKLOADS)
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=0.2, help="of one timed fit, about")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            extract_package(arguments.base, Path(folder))
+        except subprocess.CalledProcessError as error:
+            sys.exit(error.stderr.decode())
+        packages = {"base": Path(folder), "tree": ROOT}
+        workers = {
+            side: WorkerProcess("fastmlp", arguments.dtype, arguments.threads, package)
+            for side, package in packages.items()
+        }
+        try:
+            for name in arguments.workloads:
+                print(f"{name:12} {compare(name, workers, arguments)}", flush=True)
+        finally:
+            for worker in workers.values():
+                worker.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
