@@ -1,0 +1,95 @@
+"""The table of register tiles: every row of it trains right, whichever this processor would choose."""
+
+import numpy as np
+import pytest
+
+from fastmlp import tiles
+from fastmlp.tiles import TILE, TILES
+from tests.problems import DTYPES
+from tests.subprocesses import finish, run_python, start_python
+
+# What narrower processors would run, and a processor without AVX or FMA altogether.
+PROCESSORS = {
+    "avx2": {"FASTMLP_TILE": "avx2"},
+    "neon": {"FASTMLP_TILE": "neon"},
+    "generic": {"FASTMLP_TILE": "generic"},
+    "no AVX, no FMA": {"NUMBA_CPU_NAME": "generic"},
+}
+
+COMPARISON = """
+    import numpy as np
+    from fastmlp.tiles import TILE
+    from tests.problems import advance, make_problem, parameters_of, relative_difference
+
+    worst = 0.0
+    for dtype, tolerance in ((np.float32, 1e-4), (np.float64, 1e-10)):
+        width = TILE.columns(dtype)
+        shapes = [
+            [3, 1], [1, width, 1], [width + 1, width - 1, 2], [5, 2 * width + 3, width + 2, 4], [2, 4, 1],
+            [TILE.rows + 1, 3],
+        ]
+        for number, layer_units in enumerate(shapes):
+            activation = ("relu", "tanh", "logistic", "identity")[number % 4]
+            for loss in ("squared_error", "poisson", "binary_log_loss", "log_loss"):
+                for solver in ("sgd", "adam"):
+                    problem = make_problem(layer_units, activation, loss, dtype, n_samples=2 * width + 3, weighted=True)
+                    batch_size = width + 1
+                    network = problem.network(solver=solver, batch_size=batch_size, alpha=0.01)
+                    reference = problem.reference(solver=solver, alpha=0.01)
+                    losses = advance(problem.epochs(network, batch_size=batch_size), 2, 0.001)
+                    data = (problem.X, problem.targets, None, batch_size, 0.001, problem.sample_weight)
+                    expected = [reference.train_epoch(*data) for _ in range(2)]
+                    np.testing.assert_allclose(losses, expected, rtol=tolerance)
+                    difference = relative_difference(parameters_of(network), reference.coefs + reference.intercepts)
+                    assert difference < tolerance, (dtype, layer_units, loss, solver, difference)
+                    outputs = np.empty((problem.n_samples, layer_units[-1]), dtype)
+                    network.predict(problem.rows, outputs)
+                    np.testing.assert_allclose(outputs, reference.predict(problem.X), rtol=tolerance, atol=tolerance)
+    print(TILE.name)
+"""
+
+
+@pytest.mark.needs_jit
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_training_and_predicting_on_narrower_tiles(processor):
+    name, _ = run_python(COMPARISON, timeout=600, **PROCESSORS[processor])
+    assert name.strip() == PROCESSORS[processor].get("FASTMLP_TILE", "generic")
+
+
+def test_the_choice_of_a_tile():
+    code = "from fastmlp.tiles import TILE; print(TILE.name)"
+    cases = {
+        "avx512": {"NUMBA_CPU_NAME": "x86-64-v4", "NUMBA_CPU_FEATURES": "+avx512f,+avx2,+fma"},
+        "avx2": {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx2,+fma,-avx512f"},
+        "neon": {"NUMBA_CPU_NAME": "cortex-a72", "NUMBA_CPU_FEATURES": "+neon"},
+        "generic": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2,-avx2"},
+    }
+    processes = {name: start_python(code, **variables) for name, variables in cases.items()}
+    for name, process in processes.items():
+        assert finish(process)[0].strip() == name
+
+
+def test_a_name_that_is_not_in_the_table_is_refused(monkeypatch):
+    monkeypatch.setenv("FASTMLP_TILE", "avx3")
+    with pytest.raises(ValueError, match="FASTMLP_TILE is 'avx3'; it must be one of avx512, avx2, neon, generic"):
+        tiles._choose()
+    monkeypatch.setenv("FASTMLP_TILE", "")  # as good as unset
+    assert tiles._choose().name in TILES
+
+
+@pytest.mark.parametrize("tile", TILES.values(), ids=TILES)
+def test_what_the_kernels_rely_on(tile):
+    registers = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}[tile.name]
+    assert tile.rows * tile.vectors + tile.vectors + 1 <= registers
+    assert tile.dot_rows * tile.dot_columns + tile.dot_rows + 1 <= registers
+    # Inner products are cut into powers of two, and vectors are transposed by halves.
+    for number in (tile.rows, tile.dot_rows, tile.dot_columns):
+        assert number & (number - 1) == 0
+    for dtype in DTYPES:
+        assert tile.columns(dtype) % tile.rows == 0
+        assert tile.columns(dtype) == tile.vectors * tile.lanes(dtype)
+        assert tile.lanes(dtype) * np.dtype(dtype).itemsize == tile.vector_bytes
+
+
+def test_this_process_has_a_tile_of_the_table():
+    assert TILES[TILE.name] is TILE
