@@ -64,7 +64,9 @@ class Epochs:
         self._steps_per_call = 1 + int(SECONDS_PER_CALL / (3 * expected + 1e-6))
         self._n_blocks = n_blocks or network.n_blocks(run.batch_size)
         self._sharing = None if n_blocks else Sharing(self._n_blocks, expected)
-        self._tile_bounds = network.tile_bounds(self._n_blocks)
+        # A step over very many samples is cut into pieces, between which Python sees Ctrl-C.
+        self._n_pieces = 1 + int(expected / (2 * SECONDS_PER_CALL))
+        self._tile_bounds = network.tile_bounds(self._n_blocks * self._n_pieces)
         self.should_stop = False
 
     @property
@@ -127,8 +129,10 @@ class Epochs:
         addresses = training_phases(network.dtype, network.narrow)
         arguments = (
             self._rows.source, self._targets, self._labels, self._weights, self.order, self._run, self._generator,
-            rates, losses, self._tile_bounds,
+            rates, losses, self._tile_bounds, self._n_blocks,
         )  # fmt: skip
+        if self._n_pieces > 1:
+            return self._step_in_pieces(n_threads, (*arguments, 1, *addresses))
         max_steps = self._steps_per_call
         if is_trial:
             max_steps = 1 + int(max_steps * _SECONDS_PER_TRIAL / SECONDS_PER_CALL)
@@ -141,6 +145,25 @@ class Epochs:
             self._sharing.record(n_threads, seconds)
         self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds))
         return ended
+
+    def _step_in_pieces(self, n_threads: int, arguments: tuple) -> int:
+        """Make one step, a compiled call for each piece; interrupted, leave the parameters of the last whole step."""
+        network, run = self._network, self._run[0]
+        before = None
+        try:
+            while True:
+                if run.piece == self._n_pieces:
+                    before = network.save_state()
+                ended = network.run(n_threads, train, *arguments)
+                if run.piece == 0:
+                    return ended
+        except KeyboardInterrupt:
+            if run.piece > 0:
+                run.piece = 0
+                run.t -= 1
+                if before is not None:
+                    network.restore_state(before)
+            raise
 
     def _load_generator(self, generator: np.random.RandomState) -> bool:
         """Copy the generator's state to where the kernels draw from; return False if it is not one they know."""

@@ -22,6 +22,7 @@ RUN = np.dtype(
             "position",  # samples of the current epoch that are done
             "t",  # Adam's steps
             "steps",  # minibatches of the last call
+            "piece",  # pieces of the current step that are done, of both phases
             "shuffle",
             "generator_position",
             "resident",  # whether the panels hold the whole, unshuffled data set already
@@ -73,6 +74,32 @@ def _end_epoch(run, loss):
     return run.no_improvement_count > run.n_iter_no_change
 
 
+@inner
+def _weight_of(run, shared, sample_weight, order, rows):
+    """Return the sum of the weights of the next minibatch: without weights, its number of samples."""
+    if not shared.weighted:
+        return float(rows)
+    total = 0.0
+    for row in range(run.position, run.position + rows):
+        total += sample_weight[order[row]]
+    return total
+
+
+@inner
+def _begin_step(run, shared, rows, weight_sum, learning_rate):
+    """Write to the record what the phases need to know of this step."""
+    shared.rows = rows
+    shared.start = run.position
+    shared.gather = not run.resident
+    shared.scale = 1.0 / weight_sum
+    shared.rate = learning_rate
+    if run.piece == 0:
+        run.t += 1
+    if shared.optimizer == ADAM:
+        t = float(run.t)
+        shared.rate *= np.sqrt(1.0 - shared.beta_2**t) / (1.0 - shared.beta_1**t)
+
+
 def _train(
     workspace,
     tiles,
@@ -88,67 +115,64 @@ def _train(
     learning_rates,
     epoch_losses,
     tile_bounds,
+    n_blocks,
     max_steps,
     propagate_address,
     update_address,
 ):
     """Run up to `max_steps` minibatches, and at most one epoch per learning rate; return how many epochs ended.
 
-    epoch_losses (n_epochs,): the losses of the epochs that ended. workspace, network, run_record,
-    generator and order are changed.
+    epoch_losses (n_epochs,): the losses of the epochs that ended. workspace, network, run_record, generator and order
+    are changed. tile_bounds (n_pieces * n_blocks + 1,): where the blocks of weights begin. A step that would take too
+    long for one call comes in several pieces of each phase; then each call does one piece.
     """
     shared = network[0]
     run = run_record[0]
-    n_blocks = len(tile_bounds) - 1
     grain = shared.grain
+    n_pieces = (len(tile_bounds) - 1) // n_blocks
+    n_cuts = n_pieces * n_blocks
     n_samples = len(order)
     epochs = 0
-    steps = 0
     run.steps = 0
-    while epochs < len(learning_rates) and steps < max_steps:
-        if run.position == 0 and run.shuffle:
+    while epochs < len(learning_rates) and run.steps < max_steps:
+        if run.position == 0 and run.piece == 0 and run.shuffle:
             run.generator_position = shuffle_order(order, generator, run.generator_position)
         rows = min(run.batch_size, n_samples - run.position)
-        shared.rows = rows
-        shared.start = run.position
-        shared.gather = not run.resident
-        weight_sum = float(rows)
-        if shared.weighted:
-            weight_sum = 0.0
-            for row in range(run.position, run.position + rows):
-                weight_sum += sample_weight[order[row]]
+        weight_sum = _weight_of(run, shared, sample_weight, order, rows)
         # A minibatch without weight changes nothing and counts for nothing.
         if weight_sum != 0:
+            _begin_step(run, shared, rows, weight_sum, learning_rates[epochs])
+            while run.piece < 2 * n_pieces:
+                first = run.piece % n_pieces * n_blocks
+                if run.piece < n_pieces:
+                    for block in numba.prange(n_blocks):
+                        cut = np.intp(block) + first
+                        call_kernel(
+                            propagate_address,
+                            (
+                                workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
+                                _cut(rows, cut, n_cuts, grain), _cut(rows, cut + 1, n_cuts, grain),
+                            ),
+                        )  # fmt: skip
+                else:
+                    for block in numba.prange(n_blocks):
+                        number = np.intp(block)
+                        call_kernel(
+                            update_address,
+                            (
+                                workspace, tiles, layers, network, tile_bounds[first + number],
+                                tile_bounds[first + number + 1], number,
+                            ),
+                        )  # fmt: skip
+                run.piece += 1
+                if n_pieces > 1 and run.piece < 2 * n_pieces:
+                    return epochs
+            run.piece = 0
             run.resident = rows == n_samples and not run.shuffle
-            run.t += 1
-            shared.scale = 1.0 / weight_sum
-            shared.rate = learning_rates[epochs]
-            if shared.optimizer == ADAM:
-                t = float(run.t)
-                shared.rate *= np.sqrt(1.0 - shared.beta_2**t) / (1.0 - shared.beta_1**t)
-            for block in numba.prange(n_blocks):
-                number = np.intp(block)
-                call_kernel(
-                    propagate_address,
-                    (
-                        workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
-                        _cut(rows, number, n_blocks, grain), _cut(rows, number + 1, n_blocks, grain),
-                    ),
-                )  # fmt: skip
             loss = sum_losses(workspace, shared)
-            for block in numba.prange(n_blocks):
-                number = np.intp(block)
-                call_kernel(
-                    update_address,
-                    (
-                        workspace, tiles, layers, network, tile_bounds[number], tile_bounds[number + 1],
-                        number,
-                    ),
-                )  # fmt: skip
             l2_term = _l2_term(workspace, shared) if shared.alpha != 0 else 0.0
             run.accumulated_loss += (loss + l2_term) / weight_sum * rows
-        steps += 1
-        run.steps = steps
+        run.steps += 1
         run.position += rows
         if run.position == n_samples:
             loss = run.accumulated_loss / n_samples
