@@ -6,7 +6,7 @@ import pytest
 from fastmlp import tiles
 from fastmlp.tiles import TILE, TILES
 from tests.problems import DTYPES
-from tests.subprocesses import finish, run_python, start_python
+from tests.subprocesses import run_python
 
 # What narrower processors would run, and a processor without AVX or FMA altogether.
 PROCESSORS = {
@@ -56,17 +56,30 @@ def test_training_and_predicting_on_narrower_tiles(processor):
     assert name.strip() == PROCESSORS[processor].get("FASTMLP_TILE", "generic")
 
 
-def test_the_choice_of_a_tile():
-    code = "from fastmlp.tiles import TILE; print(TILE.name)"
-    cases = {
-        "avx512": {"NUMBA_CPU_NAME": "x86-64-v4", "NUMBA_CPU_FEATURES": "+avx512f,+avx2,+fma"},
-        "avx2": {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx2,+fma,-avx512f"},
-        "neon": {"NUMBA_CPU_NAME": "cortex-a72", "NUMBA_CPU_FEATURES": "+neon"},
-        "generic": {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "+sse2,-avx2"},
-    }
-    processes = {name: start_python(code, **variables) for name, variables in cases.items()}
-    for name, process in processes.items():
-        assert finish(process)[0].strip() == name
+@pytest.mark.parametrize(
+    ("features", "name"),
+    [
+        ("+avx512f,+avx2,+fma", "avx512"),
+        ("+avx2,+fma,-avx512f", "avx2"),
+        ("+avx2,-fma", "generic"),  # there is such a processor (VIA)
+        ("+sse2,+avx", "generic"),
+        ("+neon", "neon"),
+    ],
+)
+def test_the_choice_of_a_tile(features, name, monkeypatch):
+    monkeypatch.delenv("FASTMLP_TILE", raising=False)
+    monkeypatch.setattr(tiles.config, "CPU_FEATURES", features)
+    monkeypatch.setattr(tiles.llvm, "get_process_triple", lambda: "x86_64-unknown-linux-gnu")
+    assert tiles._choose().name == name
+
+
+def test_a_processor_that_numba_is_told_to_know_nothing_of(monkeypatch):
+    monkeypatch.delenv("FASTMLP_TILE", raising=False)
+    monkeypatch.setattr(tiles.config, "CPU_FEATURES", None)
+    monkeypatch.setattr(tiles.config, "CPU_NAME", "generic")
+    for triple, name in (("x86_64-pc-windows-msvc", "generic"), ("arm64-apple-darwin23.0.0", "neon")):
+        monkeypatch.setattr(tiles.llvm, "get_process_triple", lambda triple=triple: triple)
+        assert tiles._choose().name == name
 
 
 def test_a_name_that_is_not_in_the_table_is_refused(monkeypatch):
