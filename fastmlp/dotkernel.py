@@ -26,7 +26,7 @@ from fastmlp import microkernel_naive
 from fastmlp._jit import emitted
 from fastmlp.microkernel import TILE_SLOTS, row_counts
 from fastmlp.tiles import TILE
-from fastmlp.vectors import Vector, declare, element_pointer, llvm_scalar, llvm_vector, vector_suffix
+from fastmlp.vector_type import Vector, declare, element_pointer, llvm_scalar, llvm_vector, vector_suffix
 
 _INDEX, _INT32 = ir.IntType(64), ir.IntType(32)
 

@@ -99,7 +99,7 @@ class Epochs:
         """
         network = self._network
         run, shared = self._run[0], network.record[0]
-        rates = np.require(learning_rates, np.float64, ["C", "W"])
+        rates = np.require(learning_rates, np.float64, ["C", "A", "W"])
         generator = self._random_state
         run.shuffle = generator is not None and self._load_generator(generator)
         if generator is not None and not run.shuffle:
@@ -113,12 +113,15 @@ class Epochs:
         shared.weighted = len(self._weights) > 0
         shared.update = 1
         run.t = network.t
-        ended = self._call(rates, losses)
-        network.t = int(run.t)
-        if generator is not None and run.shuffle:
-            state: Any = generator.get_state(legacy=False)
-            state["state"] = {"key": self._generator, "pos": int(run.generator_position)}
-            generator.set_state(state)
+        try:
+            ended = self._call(rates, losses)
+        finally:
+            # Also where Ctrl-C is noticed when the compiled call has returned: the weights have moved by then.
+            network.t = int(run.t)
+            if generator is not None and run.shuffle:
+                state: Any = generator.get_state(legacy=False)
+                state["state"] = {"key": self._generator, "pos": int(run.generator_position)}
+                generator.set_state(state)
         self.should_stop = bool(run.has_rule and run.no_improvement_count > run.n_iter_no_change)
         return losses[:ended]
 

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from fastmlp._jit import emitted
-from fastmlp.vectors import declare
+from fastmlp.vector_type import declare
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _TRIPLE = llvm.get_process_triple()

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from fastmlp._jit import JIT_DISABLED, kernel
 from fastmlp.dotkernel import DOT_SLOTS, dot_functions
 from fastmlp.microkernel import TILE_SLOTS, tile_functions
-from fastmlp.vectors import element_pointer, vector_of
+from fastmlp.vector_type import element_pointer, vector_of
 
 
 def _writer(functions: Callable) -> Any:

@@ -55,15 +55,7 @@ from numba.core import types
 from fastmlp import microkernel_naive
 from fastmlp._jit import emitted
 from fastmlp.tiles import TILE
-from fastmlp.vectors import (
-    Vector,
-    declare,
-    element_pointer,
-    llvm_scalar,
-    llvm_vector,
-    splat,
-    vector_suffix,
-)
+from fastmlp.vector_type import Vector, declare, element_pointer, llvm_scalar, llvm_vector, splat, vector_suffix
 
 MR = TILE.rows
 VECTORS = TILE.vectors

@@ -228,15 +228,15 @@ class Network:
     def prepared_targets(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return targets and labels as the kernels want them; one of the two has no rows."""
         if self._has_labels:
-            labels = np.require(targets, np.int64, ["C", "W"])
+            labels = np.require(targets, np.int64, ["C", "A", "W"])
             return np.empty((0, 0), self.dtype), labels
-        return np.require(targets, self.dtype, ["C", "W"]), np.empty(0, np.int64)
+        return np.require(targets, self.dtype, ["C", "A", "W"]), np.empty(0, np.int64)
 
     def prepared_weights(self, sample_weight: np.ndarray | None) -> np.ndarray:
         """Return the samples' weights as the kernels want them; none is an empty array."""
         if sample_weight is None:
             return np.empty(0, self.dtype)
-        return np.require(sample_weight, self.dtype, ["C", "W"])
+        return np.require(sample_weight, self.dtype, ["C", "A", "W"])
 
     def epochs(
         self,
@@ -254,6 +254,7 @@ class Network:
         n_blocks: int | None = None,
     ) -> Epochs:
         """Return a run over epochs of minibatches, which `Epochs.advance` carries on."""
+        self._check_blocks(n_blocks)
         return Epochs(
             self, rows, targets, sample_weight, order, batch_size, random_state, tol,
             n_iter_no_change, best_loss, no_improvement_count, n_blocks,
@@ -321,6 +322,7 @@ class Network:
 
     def predict(self, rows: Rows, out: np.ndarray, n_blocks: int | None = None) -> None:
         """Write the outputs, after the output activation, into `out` of shape (n_rows, n_outputs)."""
+        self._check_blocks(n_blocks)
         if self.narrow:
             self._predictor().predict(rows, out, n_blocks)
             return
@@ -340,6 +342,11 @@ class Network:
             seconds = (time.perf_counter() - began) * chunk / (stop - start)
             sharing.record(n_threads, seconds)
             start = stop
+
+    def _check_blocks(self, n_blocks: int | None) -> None:
+        """Refuse more blocks than there are threads: the workspace holds scratch for so many only."""
+        if n_blocks is not None and not 1 <= n_blocks <= self.n_threads:
+            raise ValueError(f"n_blocks is {n_blocks}; it must be from 1 to n_threads, {self.n_threads}.")
 
     def _predictor(self) -> Network:
         """Return a network with the same parameters in the orientation that predictions use."""
@@ -377,6 +384,8 @@ def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:
     # Eight samples fill the lanes, one does not: both orientations.
     for batch_size in (8, 1):
         for n_blocks in (1, 2)[: 1 + parallel]:
-            network = Network([2, 2, 1], loss="squared_error", dtype=dtype, batch_size=batch_size)
+            network = Network([2, 2, 1], loss="squared_error", dtype=dtype, batch_size=batch_size, n_threads=n_blocks)
+            if network.n_threads < n_blocks:
+                continue  # Numba's pool is one thread: the parallel twins will never run
             network.epochs(rows, y, batch_size=batch_size, n_blocks=n_blocks).advance(np.array([0.001]))
             network.predict(rows, np.empty_like(y), n_blocks=n_blocks)

@@ -16,7 +16,7 @@ from numba.core import types
 from fastmlp import sources_naive
 from fastmlp._jit import emitted
 from fastmlp.tiles import TILE
-from fastmlp.vectors import Vector, declare, element_pointer, llvm_scalar, llvm_vector, splat, vector_of
+from fastmlp.vector_type import Vector, declare, element_pointer, llvm_scalar, llvm_vector, splat, vector_of
 
 _INT32 = ir.IntType(32)
 

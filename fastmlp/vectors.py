@@ -1,182 +1,36 @@
-"""SIMD vectors as values: load, store, arithmetic, comparison, selection, reduction.
+"""Operations on SIMD vectors: load and store, rounding, bits, selection, transposition, reduction.
 
-A ``Vector`` is one register of `lanes` numbers. Kernels hold it in a local variable and compute
-with it by ordinary operators; LLVM sees vector instructions of exactly that width, so nothing is
-left to an auto-vectoriser, and every lane rounds as a scalar would.
-
-With the JIT disabled a vector is a short NumPy array, and the same kernels run as plain Python.
+With the JIT disabled a vector is a short NumPy array, the operations are those of ``vectors_naive``, and the same kernels
+run as plain Python.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.datamodel import models
 from numba.core.errors import RequireLiteralValue
-from numba.core.typing import signature
-from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import intrinsic, lower_builtin, register_model
+from numba.extending import intrinsic
 
 from fastmlp import vectors_naive
 from fastmlp._jit import JIT_DISABLED, emitted
 from fastmlp.tiles import TILE
+from fastmlp.vector_type import (
+    Vector,
+    as_vector,
+    bits_type,
+    declare,
+    element_pointer,
+    llvm_scalar,
+    llvm_vector,
+    splat,
+    vector_of,
+    vector_suffix,
+)
 
 _INT32 = ir.IntType(32)
-
-
-class Vector(types.Type):
-    """The Numba type of a register: `lanes` numbers of type `dtype`."""
-
-    def __init__(self, dtype: types.Type, lanes: int) -> None:
-        self.dtype = dtype
-        self.lanes = lanes
-        super().__init__(name=f"vector({dtype}, {lanes})")
-
-
-@register_model(Vector)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Vector) -> None:
-        super().__init__(dmm, fe_type, llvm_vector(fe_type))
-
-
-def llvm_scalar(dtype: types.Type) -> ir.Type:
-    """Return the LLVM type of a lane."""
-    if dtype == types.float32:
-        return ir.FloatType()
-    if dtype == types.float64:
-        return ir.DoubleType()
-    return ir.IntType(dtype.bitwidth if isinstance(dtype, types.Integer) else 1)
-
-
-def llvm_vector(vector: Vector) -> ir.VectorType:
-    """Return the LLVM type of a register."""
-    return ir.VectorType(llvm_scalar(vector.dtype), vector.lanes)
-
-
-def vector_of(dtype: types.Type) -> Vector:
-    """Return the vector type of this process's tile for float32 or float64."""
-    return Vector(dtype, TILE.vector_bytes * 8 // dtype.bitwidth)
-
-
-def _bits_type(vector: Vector) -> Vector:
-    integer = types.int32 if vector.dtype == types.float32 else types.int64
-    return Vector(integer, vector.lanes)
-
-
-def splat(builder: Any, vector: Vector, scalar: ir.Value) -> ir.Value:
-    """Emit the copying of a scalar to all lanes."""
-    kind = llvm_vector(vector)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, _INT32(0))
-    mask = ir.Constant(ir.VectorType(_INT32, vector.lanes), [0] * vector.lanes)
-    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), mask)
-
-
-def declare(builder: Any, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
-    """Declare an LLVM intrinsic by name (llvmlite's own helper refuses vector types)."""
-    if name in builder.module.globals:
-        return builder.module.globals[name]
-    return ir.Function(builder.module, ir.FunctionType(result, arguments), name)
-
-
-def vector_suffix(vector: Vector) -> str:
-    """Return the suffix of an LLVM intrinsic's name, such as ``v16f32``."""
-    letter = "i" if isinstance(vector.dtype, types.Integer) else "f"
-    return f"v{vector.lanes}{letter}{vector.dtype.bitwidth}"
-
-
-def element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> ir.Value:
-    """Emit the address of ``array[index]``; the array has one dimension and is contiguous."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index])
-
-
-# --- operators
-# ------------------------------------------------------------------------------------------------------
-
-
-def _emit_as_vector(context: Any, builder: Any, vector: Vector, kind: types.Type, value: Any) -> Any:
-    if isinstance(kind, Vector):
-        return value
-    return splat(builder, vector, context.cast(builder, value, kind, vector.dtype))
-
-
-def _binary(function: Any, floating: Any, integer: Any, comparison: bool = False) -> None:
-    """Register an operator between two vectors, or a vector and a number."""
-
-    @infer_global(function)
-    class Template(AbstractTemplate):
-        def generic(self, args: Any, kws: Any) -> Any:
-            vectors = [a for a in args if isinstance(a, Vector)]
-            if kws or len(args) != 2 or not vectors:
-                return None
-            if any(not isinstance(a, Vector | types.Number) for a in args):
-                return None
-            if len(vectors) == 2 and vectors[0] != vectors[1]:
-                return None
-            result = Vector(types.boolean, vectors[0].lanes) if comparison else vectors[0]
-            return signature(result, *args)
-
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector = next(a for a in sig.args if isinstance(a, Vector))
-        left, right = (
-            _emit_as_vector(context, builder, vector, kind, value) for kind, value in zip(sig.args, args, strict=True)
-        )
-        emit = integer if isinstance(vector.dtype, types.Integer | types.Boolean) else floating
-        return emit(builder, left, right)
-
-    for left in (Vector, types.Number):
-        for right in (Vector, types.Number):
-            if Vector in (left, right):
-                lower_builtin(function, left, right)(lower)
-
-
-def _float_comparison(symbol: str) -> Any:
-    # A NaN is different from everything, and neither less nor equal nor greater.
-    if symbol == "!=":
-        return lambda builder, a, b: builder.fcmp_unordered(symbol, a, b)
-    return lambda builder, a, b: builder.fcmp_ordered(symbol, a, b)
-
-
-def _signed(symbol: str) -> Any:
-    return lambda builder, a, b: builder.icmp_signed(symbol, a, b)
-
-
-_binary(operator.add, lambda b, x, y: b.fadd(x, y), lambda b, x, y: b.add(x, y))
-_binary(operator.sub, lambda b, x, y: b.fsub(x, y), lambda b, x, y: b.sub(x, y))
-_binary(operator.mul, lambda b, x, y: b.fmul(x, y), lambda b, x, y: b.mul(x, y))
-_binary(operator.truediv, lambda b, x, y: b.fdiv(x, y), None)
-_binary(operator.and_, None, lambda b, x, y: b.and_(x, y))
-_binary(operator.or_, None, lambda b, x, y: b.or_(x, y))
-for _function, _symbol in (
-    (operator.lt, "<"),
-    (operator.le, "<="),
-    (operator.gt, ">"),
-    (operator.ge, ">="),
-    (operator.eq, "=="),
-    (operator.ne, "!="),
-):
-    _binary(_function, _float_comparison(_symbol), _signed(_symbol), comparison=True)
-
-
-@infer_global(operator.neg)
-class _NegationTemplate(AbstractTemplate):
-    def generic(self, args: Any, kws: Any) -> Any:
-        if len(args) == 1 and isinstance(args[0], Vector):
-            return signature(args[0], args[0])
-        return None
-
-
-@lower_builtin(operator.neg, Vector)
-def _lower_negation(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return builder.fneg(args[0])
-
-
-# --- intrinsics
-# -----------------------------------------------------------------------------------------------------
 
 
 @emitted(vectors_naive.load)
@@ -236,8 +90,8 @@ def select(typingctx: Any, mask: Any, yes: Any, no: Any) -> Any:
     vector = yes if isinstance(yes, Vector) else no
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        yes_value = _emit_as_vector(context, builder, vector, sig.args[1], args[1])
-        no_value = _emit_as_vector(context, builder, vector, sig.args[2], args[2])
+        yes_value = as_vector(context, builder, vector, sig.args[1], args[1])
+        no_value = as_vector(context, builder, vector, sig.args[2], args[2])
         return builder.select(args[0], yes_value, no_value)
 
     return vector(mask, yes, no), codegen
@@ -250,7 +104,7 @@ def _float_intrinsic(name: str, n_arguments: int, naive: Callable) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = llvm_vector(vector)
             target = declare(builder, f"llvm.{name}.{vector_suffix(vector)}", kind, [kind] * n_arguments)
-            values = [_emit_as_vector(context, builder, vector, a, v) for a, v in zip(sig.args, args, strict=True)]
+            values = [as_vector(context, builder, vector, a, v) for a, v in zip(sig.args, args, strict=True)]
             return builder.call(target, values)
 
         return codegen
@@ -280,7 +134,7 @@ multiply_add = _float_intrinsic("fmuladd", 3, vectors_naive.multiply_add)
 @emitted(vectors_naive.truncate_to_bits)
 def truncate_to_bits(typingctx: Any, value: Any) -> Any:
     """Return the values as integers of the same width."""
-    bits = _bits_type(value)
+    bits = bits_type(value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.fptosi(args[0], llvm_vector(bits))
@@ -303,7 +157,7 @@ def bits_to_float(typingctx: Any, bits: Any) -> Any:
 @emitted(vectors_naive.as_bits)
 def as_bits(typingctx: Any, value: Any) -> Any:
     """Return the bit patterns as integers."""
-    bits = _bits_type(value)
+    bits = bits_type(value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.bitcast(args[0], llvm_vector(bits))
