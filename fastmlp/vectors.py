@@ -1,7 +1,7 @@
 """Operations on SIMD vectors: load and store, rounding, bits, selection, transposition, reduction.
 
-With the JIT disabled a vector is a short NumPy array, the operations are those of ``vectors_naive``, and the same kernels
-run as plain Python.
+With the JIT disabled a vector is a short NumPy array, the operations are those of ``vectors_naive``, and the same
+kernels run as plain Python.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ PACKAGE = Path(fastmlp.__file__).parent
 
 # What the compiled core is, from the bottom up; none of it may import anything else of the package.
 CORE = [
-    "tiles", "_cache", "_jit", "vector_type", "vectors_naive", "vectors", "sources_naive", "sources", "microkernel_naive",
+    "tiles", "_cache", "_jit", "vector_type", "vectors_naive", "vectors", "sources_naive", "sources",
+    "microkernel_naive",
     "microkernel", "dotkernel", "function_table", "floating_point", "layout", "activations", "losses", "optimizers",
     "shuffling", "gather", "dense", "narrow", "phases", "step", "threads", "epochs", "network",
 ]  # fmt: skip
