@@ -127,9 +127,9 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
     >>> from fastmlp import MLPClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
-    >>> classifier = MLPClassifier(hidden_layer_sizes=(50,), max_iter=300, random_state=0)
+    >>> classifier = MLPClassifier(learning_rate_init=0.01, random_state=0)
     >>> classifier.fit(X_train, y_train)
-    MLPClassifier(hidden_layer_sizes=(50,), max_iter=300, random_state=0)
+    MLPClassifier(learning_rate_init=0.01, random_state=0)
     >>> classifier.predict(X_test[:4])
     array([2, 8, 2, 6])
     >>> bool(classifier.score(X_test, y_test) > 0.95)

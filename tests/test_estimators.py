@@ -1,5 +1,7 @@
 """The surface of the estimators, held to scikit-learn's own, point by point."""
 
+import doctest
+import importlib
 import inspect
 import pickle
 import re
@@ -178,6 +180,11 @@ def test_invalid_values_of_own_and_regression_parameters():
     for bad in ({"n_threads": 0}, {"n_threads": 1.5}, {"dtype": "float16"}, {"dtype": int}):
         with pytest.raises(InvalidParameterError, match=next(iter(bad))):
             ours(**bad).fit(X_IRIS, Y_IRIS)
+
+
+@pytest.mark.parametrize("module", ["classifier", "regressor"])
+def test_examples_of_the_documentation(module):
+    assert doctest.testmod(importlib.import_module(f"fastmlp.{module}")).failed == 0
 
 
 # --- fitted attributes ---------------------------------------------------------------------------

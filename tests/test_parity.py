@@ -83,16 +83,24 @@ def rounded_start(cls):
 
 
 def train(cls, settings, X, y, sample_weight):
+    """Return the fitted model, or None if it diverged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = cls(**settings).fit(X, y, sample_weight)
+        try:
+            model = cls(**settings).fit(X, y, sample_weight)
+        except ValueError as error:
+            if not str(error).startswith("Solver produced non-finite parameter weights."):
+                raise
+            return None
     check_is_fitted(model)
     return model
 
 
 def distances(model, other, X):
-    """Return how far apart two models are: curves (relative), epochs, and the share of predictions that differ."""
-    if model.n_iter_ != other.n_iter_:
+    """Return how far apart two models are: their curves (relative), and the share of predictions that differ."""
+    if model is None and other is None:
+        return 0.0, 0.0
+    if model is None or other is None or model.n_iter_ != other.n_iter_:
         return np.inf, 1.0
     curves = [
         np.append(np.asarray(getattr(fitted, "loss_curve_", [])), float(fitted.loss_)) for fitted in (model, other)
