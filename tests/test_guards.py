@@ -87,8 +87,9 @@ def test_phase_1_changes_the_rows_of_its_samples(layer_units, dtype, loss, narro
         owned = samples_owned(network, problem, begin, end, ["inputs", "outputs", "deltas", "targets"])
         vector_end = -(-end // TILE.lanes(dtype)) * TILE.lanes(dtype) if narrow else end
         places = [network.record[0].losses, network.record[0].weights]
-        if narrow and loss == "log_loss":
-            places.append(network.record[0].targets)  # one label for each sample
+        if loss == "log_loss":
+            # Of narrow networks the labels, one for each sample; of the others what softmax sums up.
+            places.append(network.record[0].targets if narrow else network.record[0].sums)
         owned += [np.arange(place + begin, place + vector_end) for place in places]
         assert changed_places(network, before) <= flat_set(*owned)
 
@@ -129,17 +130,19 @@ def test_phase_2_changes_the_tiles_of_its_block(layer_units, dtype, solver, narr
             assert changed & flat_set(owned[0])
 
 
+@pytest.mark.parametrize("loss", ["poisson", "log_loss"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer_units", SHAPES, ids=str)
-def test_prediction_changes_the_rows_of_its_samples(layer_units, dtype):
-    problem = make_problem(layer_units, "logistic", "poisson", dtype, n_samples=11)
+def test_prediction_changes_the_rows_of_its_samples(layer_units, dtype, loss):
+    problem = make_problem(layer_units, "logistic", loss, dtype, n_samples=11)
     network = problem.network(GuardedNetwork, solver=None)
+    sums = network.record[0].sums
     for begin, end in ((0, 3), (3, 4), (4, 11)):
         before = network.workspace.copy()
         outputs = infer_blocks(network, problem, [begin, end])
-        assert changed_places(network, before) <= flat_set(
-            *samples_owned(network, problem, begin, end, ["inputs", "outputs"])
-        )
+        owned = samples_owned(network, problem, begin, end, ["inputs", "outputs"])
+        owned.append(np.arange(sums + begin, sums + end))
+        assert changed_places(network, before) <= flat_set(*owned)
         assert np.isfinite(outputs[begin:end]).all()
         assert np.isnan(outputs[:begin]).all()
         assert np.isnan(outputs[end:]).all()
@@ -163,6 +166,7 @@ def test_what_an_earlier_minibatch_left_is_never_read(layer_units, dtype, loss, 
     for place, size in (
         (shared.losses, capacity),
         (shared.weights, capacity),
+        (shared.sums, capacity),
         (shared.scratch, TILE.rows * TILE.columns(dtype)),
     ):
         network.workspace[place : place + size] = np.nan
@@ -199,6 +203,33 @@ def test_padding_stays_zero(layer_units, dtype, narrow):
     if not narrow:
         padded = network.padded(layer_units[0])
         assert not network.read(network.samples_matrix("inputs", 0, padded))[:, layer_units[0] :].any()
+
+
+def test_more_blocks_than_there_is_scratch_for_are_refused():
+    problem = make_problem([3, 5, 2])
+    network = problem.network(GuardedNetwork, n_threads=1)
+    for n_blocks in (0, 2):
+        with pytest.raises(ValueError, match="n_blocks"):
+            problem.epochs(network, n_blocks=n_blocks)
+        with pytest.raises(ValueError, match="n_blocks"):
+            network.predict(problem.rows, np.empty((problem.n_samples, 2)), n_blocks=n_blocks)
+
+
+@pytest.mark.needs_jit
+@pytest.mark.parametrize("variables", [{"NUMBA_NUM_THREADS": "1"}, {"NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"}])
+def test_warming_up_with_a_single_thread(variables):
+    run_python(
+        """
+        import numpy as np
+        from unittest import mock
+        from tests.panels import GuardedNetwork, guards_checked
+
+        with guards_checked(), mock.patch("fastmlp.network.Network", GuardedNetwork):
+            from fastmlp.network import warmup
+            warmup(np.float32)
+        """,
+        **variables,
+    )
 
 
 @pytest.mark.needs_jit

@@ -89,7 +89,7 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
     if with_deltas:
         size = panels(n_outputs, capacity) if narrow else panels(capacity, n_outputs)
         places.append((layout.targets, layout.targets + size))
-    places += [(layout.losses, layout.losses + capacity), (layout.weights, layout.weights + capacity)]
+    places += [(place, place + capacity) for place in (layout.losses, layout.weights, layout.sums)]
     places += [(layout.squares, layout.squares + layout.n_tiles), (layout.zeros, layout.zeros + width)]
     return places
 

@@ -173,3 +173,26 @@ def test_sparse_samples_are_trained_on_like_dense_ones(shape, dtype):
     for result in results[1:]:
         for expected, array in zip(results[0], result, strict=True):
             np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_interrupt_that_is_noticed_after_the_call_loses_no_step(shape, monkeypatch):
+    """Weights, Adam's steps and the generator stay together, so that training can go on from there."""
+    problem = make_problem(SHAPES[shape], "tanh", "log_loss", n_samples=40)
+    network, random_state = problem.network(solver="adam"), np.random.RandomState(0)
+    run = network.run
+
+    def interrupted(*arguments):
+        run(*arguments)
+        raise KeyboardInterrupt
+
+    epochs = problem.epochs(network, random_state=random_state)
+    monkeypatch.setattr(network, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        epochs.advance(np.array([0.01]))
+    assert network.t == 1
+    whole, generator = problem.network(solver="adam"), np.random.RandomState(0)
+    advance(problem.epochs(whole, random_state=generator), 1, 0.01)
+    for array, expected in zip(parameters_of(network), parameters_of(whole), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    assert random_state.randint(2**31) == generator.randint(2**31)
