@@ -21,7 +21,7 @@ branch in ``output_and_loss``.
 from __future__ import annotations
 
 from fastmlp._jit import inner
-from fastmlp.activations import exp, log, logistic
+from fastmlp.activations import exp, exp_nonpositive, log, logistic, logistic_and_log
 from fastmlp.vectors import (
     is_single,
     lane_count,
@@ -102,10 +102,18 @@ def poisson_terms(z, y):
 
 @inner
 def binary_log_loss_terms(z, y):
-    """Return the output and the loss, for pre-activation z and target y, which is 0 or 1."""
-    p = logistic(z)
-    clipped = _clip_probability(p)
-    return p, -log(select(y > 0.5, clipped, 1.0 - clipped))
+    """Return the output and the loss, for pre-activation z and target y, which is 0 or 1.
+
+    The loss is log(1 + exp(-z)) for y = 1 and log(1 + exp(z)) for y = 0: what ``-|z|`` in the exponent leaves of it,
+    and the size of z where z has the wrong sign. Clipping the probability clips the loss.
+    """
+    p, loss = logistic_and_log(z)
+    wrong = select(y > 0.5, -z, z)
+    loss = loss + select(wrong > 0.0, wrong, 0.0)
+    epsilon = _smallest_probability(z)
+    largest = 15.942384719848633 if is_single(z) else 36.04365338911715
+    loss = select(loss > largest, largest, loss)
+    return p, select(loss < epsilon, epsilon, loss)
 
 
 @inner
@@ -163,7 +171,7 @@ def softmax(workspace, layer, network, out, begin, end):
             columns = _columns(layer.fan_out, panel, width)
             for column in range(0, columns, lanes):
                 z = load(workspace, layer.outputs + first + column)
-                e = exp(select(numbers < (columns - column), z - top, lowest))
+                e = exp_nonpositive(select(numbers < (columns - column), z - top, lowest))
                 total = total + e
                 store(workspace, out + first + column, e)
         workspace[network.sums + row] = sum_lanes(total)

@@ -20,7 +20,7 @@ they count for nothing.
 from __future__ import annotations
 
 from fastmlp._jit import inner
-from fastmlp.activations import LOGISTIC, RELU, TANH, activate_tile, differentiate_tile, exp
+from fastmlp.activations import LOGISTIC, RELU, TANH, activate_tile, differentiate_tile, exp_nonpositive
 from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gather import add_sparse_row
@@ -159,7 +159,7 @@ def _narrow_softmax(workspace, outputs, deltas, fan_out, label):
         top = select(top > z, top, z)
     total = splat_of(workspace, 0.0)
     for unit in range(fan_out):
-        e = exp(load(workspace, outputs + unit * width) - top)
+        e = exp_nonpositive(load(workspace, outputs + unit * width) - top)
         total = total + e
         store(workspace, deltas + unit * width, e)
     scale = 1.0 / total
