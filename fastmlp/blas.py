@@ -1,4 +1,4 @@
-"""One BLAS thread for as long as L-BFGS runs.
+"""One BLAS thread for as long as somebody wants no more: L-BFGS, or a prediction with ``n_threads=1``.
 
 SciPy's minimiser calls its own OpenBLAS for products of a few hundred numbers. OpenBLAS shares even those out among its
 threads, which wait for each other by spinning: on a busy machine that takes a hundred times as long as the work.
@@ -8,13 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-_lock = threading.Lock()
-_n_inside = 0
-_limiter: Any = None
+_limiting = threading.Lock()
 
 
 @cache
@@ -27,19 +24,14 @@ def _controller() -> ThreadpoolController:
 def one_blas_thread() -> Iterator[None]:
     """Limit NumPy's and SciPy's BLAS to one thread, and restore what was set before.
 
-    The setting belongs to the process. If several Python threads are inside at once, the first to come sets it and the
-    last to go restores it; each restoring what it found would leave the limit behind.
+    The setting belongs to the process. Two Python threads that both limit it and both restore what they found can leave
+    the limit behind, so only one at a time does; whoever comes while it lasts has the benefit and leaves it alone.
     """
-    global _n_inside, _limiter
-    with _lock:
-        if _n_inside == 0:
-            _limiter = _controller().limit(limits=1, user_api="blas")
-        _n_inside += 1
-    try:
+    if not _limiting.acquire(blocking=False):
         yield
+        return
+    try:
+        with _controller().limit(limits=1, user_api="blas"):
+            yield
     finally:
-        with _lock:
-            _n_inside -= 1
-            if _n_inside == 0:
-                _limiter.restore_original_limits()
-                _limiter = None
+        _limiting.release()

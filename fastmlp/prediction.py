@@ -5,10 +5,13 @@ for them; many rows go through the compiled network. Both read ``coefs_`` and ``
 on every call: what a user has written into them counts.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
+
+from fastmlp.blas import one_blas_thread
 
 # Up to this many rows NumPy is at least as fast, for networks of all sizes: packing the weights and making a workspace
 # takes as long as it gains on so many rows. (Measured: the two meet between 500 and 1,000 rows.)
@@ -106,7 +109,9 @@ def _predict_few(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
     activation = X.astype(dtype, copy=False)
     last = len(model.coefs_) - 1
     # Saturation is no accident: as in the compiled network, it is not warned of.
-    with np.errstate(over="ignore", invalid="ignore"):
+    # NumPy's BLAS has limits of its own; who asked for one thread gets one here too.
+    limit = one_blas_thread() if getattr(model, "n_threads", None) == 1 else nullcontext()
+    with limit, np.errstate(over="ignore", invalid="ignore"):
         for layer, (W, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
             activation = activation @ np.asarray(W, dtype)
             activation += b

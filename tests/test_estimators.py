@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import sklearn.neural_network
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
+from threadpoolctl import threadpool_info
 
 import fastmlp
 
@@ -1017,6 +1019,56 @@ def test_lbfgs_minimises_what_its_gradient_belongs_to():
     error = np.square(model.predict(X_IRIS) - targets).sum()
     penalty = 0.5 * 0.01 * np.square(model.coefs_[0]).sum() / 150
     assert model.loss_ == pytest.approx(error / (2 * 3 * 150) + penalty, rel=1e-9)
+
+
+def test_lbfgs_leaves_the_threads_of_blas_as_they_were():
+    def n_threads():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    settings = {"solver": "lbfgs", "max_iter": 40, "random_state": 0}
+    model = quietly(fastmlp.MLPClassifier(**settings), "fit", X_IRIS, Y_IRIS)  # loads every library
+    before = n_threads()
+
+    class Watching:
+        """A callback that looks at the limits while the minimiser runs."""
+
+        def __init__(self, stop):
+            self.seen = []
+            self.stop = stop
+
+        def setup(self, estimator, context):
+            self.seen = []
+
+        def teardown(self, estimator, context):
+            self.seen = set(map(tuple, self.seen))
+
+        def on_fit_task_begin(self, estimator, context):
+            if context.parent is not None:
+                self.seen.append(n_threads())
+
+        def on_fit_task_end(self, estimator, context):
+            if self.stop:
+                raise MemoryError("no more")
+
+    for stop in (False, True):
+        watching = Watching(stop)
+        model = fastmlp.MLPClassifier(**settings).set_callbacks(watching)
+        if stop:
+            with pytest.raises(MemoryError):
+                model.fit(X_IRIS, Y_IRIS)
+        else:
+            quietly(model, "fit", X_IRIS, Y_IRIS)
+        assert watching.seen == {(1,) * len(before)}
+        assert n_threads() == before
+
+    def fit(number):
+        fastmlp.MLPClassifier(**settings, hidden_layer_sizes=(5 + 7 * number,)).fit(X_IRIS, Y_IRIS)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(fit, range(12)))
+    assert n_threads() == before
 
 
 # --- pickles -------------------------------------------------------------------------------------
