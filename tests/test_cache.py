@@ -248,7 +248,7 @@ def test_an_edit_in_another_file_is_seen(tmp_path):
     path = folder / "activations.py"
     source = path.read_text()
     edited, count = re.subn(r"select\(x < 0\.0, -value, value\)", "select(x < 0.0, value, -value)", source)
-    assert count == 1
+    assert count > 0
     path.write_text(edited)
     assert probe(folder, FASTMLP_CACHE_DIR=cache)[0] == -result
     # And back again: the first machine code is still there.
