@@ -56,8 +56,7 @@ class ContenderWorker:
         coefs, intercepts = contender.fit(contender.workload.check_epochs, shuffle=False)
         loss = contender.workload.data_loss(coefs, intercepts)
         # Lengthen the fit until it lasts: the last turn has compiled and warmed what is timed.
-        epochs = 1
-        contender.timed_fit(epochs)
+        epochs = contender.workload.min_epochs
         while True:
             seconds = contender.timed_fit(epochs)
             longer = min(contender.workload.epochs, round(epochs * target_seconds / seconds))
