@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import ROOT, available_cores, quartiles
-from bench.rivals import PAUSE_SECONDS, WorkerError, WorkerProcess
+from bench.rivals import PAUSE_SECONDS, WorkerError, WorkerProcess, end_on_request
 from bench.workloads import STEP_WORKLOADS
 
 
@@ -63,6 +63,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.2, help="of one timed fit, about")
     arguments = parser.parse_args()
+    end_on_request()
     with tempfile.TemporaryDirectory() as folder:
         try:
             extract_package(arguments.base, Path(folder))
