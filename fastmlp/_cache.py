@@ -12,11 +12,13 @@ memory.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
 import pickle
+import stat
 import sys
 import tempfile
 import uuid
@@ -25,6 +27,7 @@ from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
 from numba import config
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
@@ -57,8 +60,23 @@ def cache_root() -> Path:
         base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     # Without a home folder expanduser returns its argument unchanged.
     if not base or base.startswith("~"):
-        base = os.path.join(tempfile.gettempdir(), f"fastmlp-{getattr(os, 'getuid', lambda: 0)()}")
+        return _temporary_root()
     return Path(base) / "fastmlp"
+
+
+@functools.cache
+def _temporary_root() -> Path:
+    """Return a folder under the system's temporary one, which other users may write to: nobody else's, nor a link."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    root = Path(tempfile.gettempdir()) / f"fastmlp-{user}"
+    with contextlib.suppress(OSError):
+        root.mkdir(mode=0o700, exist_ok=True)
+        status = root.lstat()
+        is_open_to_others = stat.S_IMODE(status.st_mode) & 0o022 and os.name != "nt"
+        if stat.S_ISDIR(status.st_mode) and not is_open_to_others and (status.st_uid == user or os.name == "nt"):
+            return root
+    # Code from a folder that somebody else has made is not run: this process keeps what it compiles to itself.
+    return Path(tempfile.mkdtemp(prefix="fastmlp-"))
 
 
 @functools.cache
@@ -72,6 +90,8 @@ def _version_digest() -> str:
         sys.version,
         numba.__version__,
         llvmlite.__version__,
+        np.__version__,
+        config.OPT,
         llvmlite.binding.get_process_triple(),
         config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
         config.CPU_FEATURES or llvmlite.binding.get_host_cpu_features().flatten(),

@@ -316,6 +316,24 @@ def test_where_the_folder_is_on_other_systems(monkeypatch, tmp_path):
     assert _cache.cache_root() == tmp_path / "local" / "fastmlp"
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners of folders are a matter of POSIX")
+def test_a_planted_temporary_folder_is_not_trusted(monkeypatch, tmp_path):
+    monkeypatch.setattr(_cache.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(_cache.tempfile, "tempdir", str(tmp_path))
+    own = tmp_path / f"fastmlp-{os.getuid()}"
+    _cache._temporary_root.cache_clear()
+    assert _cache._temporary_root() == own
+    assert own.stat().st_mode & 0o077 == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for plant in (lambda: own.symlink_to(elsewhere), lambda: (own.mkdir(), own.chmod(0o777))):
+        own.rmdir() if own.is_dir() and not own.is_symlink() else own.unlink()
+        plant()
+        _cache._temporary_root.cache_clear()
+        assert _cache._temporary_root() != own
+    _cache._temporary_root.cache_clear()
+
+
 def test_without_any_home_it_is_a_folder_of_the_users_own(monkeypatch):
     for variable in ("FASTMLP_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(variable, raising=False)
