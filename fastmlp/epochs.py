@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # A compiled call covers about this much time: within it no Ctrl-C is seen and no callback runs.
 SECONDS_PER_CALL = 0.1
 
+# A step that is expected to take less than this on one thread is never cut into pieces.
+_LONGEST_STEP = 0.5
+
 # A call that finds out how fast a number of threads is covers about this much.
 _SECONDS_PER_TRIAL = 0.01
 
@@ -64,8 +67,8 @@ class Epochs:
         self._steps_per_call = 1 + int(SECONDS_PER_CALL / (3 * expected + 1e-6))
         self._n_blocks = n_blocks or network.n_blocks(run.batch_size)
         self._sharing = None if n_blocks else Sharing(self._n_blocks, expected)
-        # A step over very many samples is cut into pieces, between which Python sees Ctrl-C.
-        self._n_pieces = 1 + int(expected / (2 * SECONDS_PER_CALL))
+        # A step that takes long, over very many samples, is cut into pieces, between which Python sees Ctrl-C.
+        self._n_pieces = 1 if expected < _LONGEST_STEP else 1 + int(expected / SECONDS_PER_CALL)
         self._tile_bounds = network.tile_bounds(self._n_blocks * self._n_pieces)
         self.should_stop = False
 
