@@ -335,6 +335,9 @@ def _put_labels(estimator, fields, arrays):
     binarizer = LabelBinarizer()
     binarizer.y_type_ = kind
     binarizer.sparse_input_ = fields.boolean("sparse")
+    require(
+        kind == "multilabel-indicator" or not binarizer.sparse_input_, "only labels of a multilabel model may be sparse"
+    )
     binarizer.classes_ = estimator.classes_ = classes
     estimator._label_binarizer = binarizer
 

@@ -295,6 +295,16 @@ def leaves(value, place=()):
             yield from leaves(item, (*place, index))
 
 
+def test_sparse_labels_of_one_class_each_are_refused(tmp_path, parts):
+    header = json.loads(json.dumps(parts[0]))
+    assert header["labels"]["sparse"] is False
+    header["labels"]["sparse"] = True
+    path = tmp_path / "model.npz"
+    path.write_bytes(archive_bytes(header, parts[1]))
+    with pytest.raises(ValueError, match="may be sparse"):
+        load_model(path)
+
+
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_wrong_headers_are_refused_or_harmless(tmp_path, parts, data):
