@@ -23,7 +23,17 @@ SECONDS_PER_CALL = 0.1
 _LONGEST_STEP = 0.5
 
 # A call that finds out how fast a number of threads is covers about this much.
-_SECONDS_PER_TRIAL = 0.01
+_SECONDS_PER_TRIAL = 0.002
+
+# A call on several threads begins no further step when it has taken so long, because others compete for the processors.
+_LONGEST_SHARED_CALL = 0.25
+_NO_LIMIT = 2**62
+
+
+class _Clock:
+    """How fast the clock of the compiled calls runs: the most that a call has told, 0 before the first."""
+
+    ticks_per_second = 0.0
 
 
 class Epochs:
@@ -144,9 +154,13 @@ class Epochs:
             max_steps = 1 + int(max_steps * _SECONDS_PER_TRIAL / SECONDS_PER_CALL)
             # No step: what is not compiled yet is compiled now, outside the time taken.
             network.run(n_threads, train, *arguments, 0, *addresses)
+        run.most_ticks = int(_LONGEST_SHARED_CALL * _Clock.ticks_per_second) or _NO_LIMIT
         started = time.perf_counter()
         ended = network.run(n_threads, train, *arguments, max_steps, *addresses)
-        seconds = (time.perf_counter() - started) / max(run.steps, 1)
+        elapsed = time.perf_counter() - started
+        if elapsed > _SECONDS_PER_TRIAL and run.ticks > 0:
+            _Clock.ticks_per_second = max(_Clock.ticks_per_second, run.ticks / elapsed)
+        seconds = elapsed / max(run.steps, 1)
         if self._sharing:
             self._sharing.record(n_threads, seconds)
         self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds))

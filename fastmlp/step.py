@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from fastmlp._jit import call_kernel, inner, twins
+from fastmlp.clock import ticks
 from fastmlp.losses import sum_losses
 from fastmlp.optimizers import ADAM
 from fastmlp.shuffling import shuffle_order
@@ -27,6 +28,8 @@ RUN = np.dtype(
             "generator_position",
             "resident",  # whether the panels hold the whole, unshuffled data set already
             "has_rule",
+            "ticks",  # of the clock, that the last call took
+            "most_ticks",  # after so many a call on several threads begins no further step
         )
     ]
     + [
@@ -134,7 +137,12 @@ def _train(
     n_samples = len(order)
     epochs = 0
     run.steps = 0
-    while epochs < len(learning_rates) and run.steps < max_steps:
+    started = ticks()
+    while (
+        epochs < len(learning_rates)
+        and run.steps < max_steps
+        and (n_blocks == 1 or run.steps == 0 or ticks() - started < run.most_ticks)
+    ):
         if run.position == 0 and run.piece == 0 and run.shuffle:
             run.generator_position = shuffle_order(order, generator, run.generator_position)
         rows = min(run.batch_size, n_samples - run.position)
@@ -182,6 +190,7 @@ def _train(
             epochs += 1
             if _end_epoch(run, loss):
                 break
+    run.ticks = ticks() - started
     return epochs
 
 

@@ -101,6 +101,37 @@ def test_however_the_epochs_are_cut_into_calls(dtype):
             np.testing.assert_array_equal(array, expected)
 
 
+def test_a_call_on_several_threads_that_takes_too_long_ends_after_a_step():
+    """Where other processes compete for the processors a shared step may take a hundred times as long."""
+    results = digests(
+        """
+    from fastmlp import epochs as module
+
+    def steps_and_bits(n_blocks):
+        problem = make_problem([30, 50, 10], "relu", "log_loss", np.float32, n_samples=64)
+        network = problem.network(solver="adam", batch_size=16, n_threads=2)
+        epochs = problem.epochs(network, batch_size=16, n_blocks=n_blocks)
+        steps = []
+        for _ in range(4):
+            epochs._steps_per_call = 4
+            epochs.advance(np.full(1, 0.01))
+            steps.append(int(epochs._run[0].steps))
+            while epochs.mid_epoch:
+                epochs._steps_per_call = 1
+                epochs.advance(np.full(1, 0.01))
+        return steps, [array.tobytes().hex() for array in parameters_of(network)]
+
+    free = steps_and_bits(2)
+    module._Clock.ticks_per_second = 1e9
+    module._LONGEST_SHARED_CALL = 1e-8
+    print(json.dumps([free, steps_and_bits(2), steps_and_bits(1)]))
+        """,
+        NUMBA_NUM_THREADS=2,
+    )
+    assert [steps for steps, _ in results] == [[4] * 4, [1] * 4, [4] * 4]
+    assert results[0][1] == results[1][1] == results[2][1]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer_units", SHAPES, ids=str)
 def test_a_minibatch_without_weight_does_nothing(layer_units, dtype):

@@ -15,8 +15,8 @@ PACKAGE = Path(fastmlp.__file__).parent
 CORE = [
     "tiles", "_cache", "_jit", "vector_type", "vectors_naive", "vectors", "sources_naive", "sources",
     "microkernel_naive",
-    "microkernel", "dotkernel", "function_table", "floating_point", "layout", "activations", "losses", "optimizers",
-    "shuffling", "gather", "dense", "narrow", "phases", "step", "threads", "epochs", "network",
+    "microkernel", "dotkernel", "function_table", "floating_point", "clock", "layout", "activations", "losses",
+    "optimizers", "shuffling", "gather", "dense", "narrow", "phases", "step", "threads", "epochs", "network",
 ]  # fmt: skip
 
 # Third parties that the core may use.
