@@ -117,7 +117,8 @@ def draw_roofline(baseline: dict[str, Any], results: dict[str, Any], dtype: str,
     axes.set_xlabel("multiplications and additions of a training step")
     axes.set_ylabel("% of the multiply-add peak")
     axes.set_title(f"How much of the hardware a whole training step uses ({dtype})")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    # Beside the axes: within them some line or other would run through it.
+    figure.legend(frameon=False, fontsize=8, loc="outside right upper")
     figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)
 

@@ -129,6 +129,12 @@ def spread_text(values: list[float]) -> str:
     return f"{median:g} ({low:g}–{high:g})"
 
 
+def most_possible_text(row: dict[str, Any]) -> str:
+    """Write how many times as fast as the best rival a program that ran at the peak would be."""
+    ratios = [ratio[1] for ratio in row["speed_ups"].values()]
+    return f"{significant(min(ratios) * row['share_of_peak'][1], 2):g}" if ratios else "–"
+
+
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Write a Markdown table: names to the left, figures to the right."""
     rule = ["---", *["---:"] * (len(header) - 1)]
@@ -216,7 +222,8 @@ def full_report(baseline: dict[str, Any]) -> str:
         "do not edit. Figures are medians with quartiles. Ratios are paired within a round: each "
         "contender's time divided by fastmlp's in the same round. Shares of peak are of the "
         "multiply-add peak measured in the same round on as many threads; only the three matrix "
-        "products count as work.",
+        "products count as work. *Best rival / peak* is how many times as long as the products alone would take at that "
+        "peak the best rival takes: on this machine no program can be more times as fast as that rival.",
         machine_text(baseline),
     ]
     for dtype in sorted({row["dtype"] for row in baseline["rows"]}):
@@ -229,11 +236,12 @@ def full_report(baseline: dict[str, Any]) -> str:
                 f"{row['gflops'][1]:g}",
                 f"{100 * row['share_of_peak'][1]:.1f} %",
                 *[spread_text(row["speed_ups"][rival]) if rival in row["speed_ups"] else "–" for rival in RIVALS],
+                most_possible_text(row),
             ]
             for row in rows
         ]
         ratios = [f"{title} / fastmlp" for title in RIVALS.values()]
-        header = ["workload", "threads", "a step, quartiles", "GFLOP/s", "of peak", *ratios]
+        header = ["workload", "threads", "a step, quartiles", "GFLOP/s", "of peak", *ratios, "best rival / peak"]
         parts += [f"## {dtype}", table(header, lines)]
     if baseline["accuracy"]:
         parts += ["## Time to accuracy", accuracy_table(baseline)]
