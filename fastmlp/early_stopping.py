@@ -3,11 +3,7 @@
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.model_selection import train_test_split
-
-# A validation set is read in pieces of about so many bytes: it is never copied as a whole.
-PIECE_BYTES = 2**22
 
 
 def split_indices(
@@ -50,21 +46,21 @@ class Validation:
 
     Parameters
     ----------
-    X : ndarray or sparse matrix
-        All the samples.
+    samples : fastmlp.gather.Rows
+        All the samples, as they are trained on: those held out are read where they lie.
     truth : ndarray
         All the targets, as the estimator's ``_score_outputs`` wants them.
     sample_weight : ndarray of shape (n,), or None
         All the weights.
-    rows : ndarray of int64
+    held_out : ndarray of int64
         Which samples are held out.
     """
 
-    def __init__(self, X: Any, truth: np.ndarray, sample_weight: np.ndarray | None, rows: np.ndarray):
-        self._X = X.tocsr() if sparse.issparse(X) else X
-        self._rows = rows
-        self._truth = truth[rows]
-        self._sample_weight = None if sample_weight is None else sample_weight[rows]
+    def __init__(self, samples: Any, truth: np.ndarray, sample_weight: np.ndarray | None, held_out: np.ndarray):
+        self._samples = samples
+        self._held_out = held_out
+        self._truth = truth[held_out]
+        self._sample_weight = None if sample_weight is None else sample_weight[held_out]
 
     def epoch_ended(self, model: Any, network: Any) -> None:
         """Score the network as it is, and keep its parameters if none were better.
@@ -91,11 +87,6 @@ class Validation:
             network.get_parameters(model._best_coefs, model._best_intercepts)
 
     def _outputs(self, model: Any, network: Any) -> np.ndarray:
-        from fastmlp.gather import as_rows
-
-        outputs = np.empty((len(self._rows), model.n_outputs_), network.dtype)
-        piece = max(1, PIECE_BYTES // (8 * max(1, self._X.shape[1])))
-        for start in range(0, len(self._rows), piece):
-            held_out = self._X[self._rows[start : start + piece]]
-            network.predict(as_rows(held_out, network.dtype), outputs[start : start + piece])
+        outputs = np.empty((len(self._held_out), model.n_outputs_), network.dtype)
+        network.predict(self._samples, outputs, order=self._held_out)
         return outputs

@@ -61,7 +61,7 @@ class Epochs:
         if order is None:
             self.order = np.arange(rows.n_rows)
         else:
-            self.order = np.array(order, dtype=np.int64)
+            self.order = np.require(order, np.int64, ["C", "A", "W"])
         self._random_state = random_state
         self._generator = np.zeros(STATE_WORDS, dtype=np.uint32)
         self._run = np.zeros(1, dtype=RUN).view(np.recarray)

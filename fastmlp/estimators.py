@@ -155,6 +155,7 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
                 plan = self._plan_lbfgs(X, targets, sample_weight)
             else:
                 plan = self._plan_stochastic(X, targets, sample_weight, incremental)
+        del X, targets, sample_weight  # the plan has what training needs of them; the rest is not kept meanwhile
 
         tasks = fit_tasks(self, *as_given, max_tasks=1 if incremental else self.max_iter)
         if self.solver == "lbfgs":
@@ -277,15 +278,16 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
 
         dtype = parameter_dtype(self)
         self._prepare_optimizer(incremental)
-        order = validation = None
+        order = held_out = validation = None
         if self.early_stopping:
             order, held_out = split_indices(
                 X.shape[0], self.validation_fraction, self._strata(targets), self._random_state
             )
-            validation = Validation(X, targets, sample_weight, held_out)
             self._best_coefs = [array.copy() for array in self.coefs_]
             self._best_intercepts = [array.copy() for array in self.intercepts_]
         data = self._convert(X, targets, sample_weight, dtype, order)
+        if held_out is not None:
+            validation = Validation(data.rows, targets, sample_weight, held_out)
         batch_size = choose_batch_size(self.batch_size, data.n_samples)
         return {
             "network": self._make_network(dtype, batch_size=batch_size, **self._optimizer.network_options()),

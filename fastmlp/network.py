@@ -144,7 +144,8 @@ class Network:
         for layer, W, b in zip(self.layers, coefs, intercepts, strict=True):
             place = layer.parameters + copy * self._layout.n_parameters
             rows = layer.fan_in + 1
-            pack(np.vstack([W, np.reshape(b, (1, -1))]), self._workspace, place, rows, width)
+            pack(np.asarray(W), self._workspace, place, rows, width)
+            pack(np.reshape(b, (1, -1)), self._workspace, place + layer.fan_in * width, rows, width)
 
     def _unpack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
         width = self._layout.panel_width
@@ -253,7 +254,10 @@ class Network:
         no_improvement_count: int = 0,
         n_blocks: int | None = None,
     ) -> Epochs:
-        """Return a run over epochs of minibatches, which `Epochs.advance` carries on."""
+        """Return a run over epochs of minibatches, which `Epochs.advance` carries on.
+
+        `order` is not copied if it is a writable array of int64: with a `random_state` it is shuffled in place.
+        """
         self._check_blocks(n_blocks)
         return Epochs(
             self, rows, targets, sample_weight, order, batch_size, random_state, tol,
@@ -290,11 +294,11 @@ class Network:
         weight_sum = float(weights.sum(dtype=np.float64)) if len(weights) else float(rows.n_rows)
         n_blocks = self.n_blocks(self._layout.capacity)
         arguments = (rows.source, *self.prepared_targets(targets), weights)
-        order = np.arange(rows.n_rows)
         total = 0.0
+        shared.start = 0
         for start in range(0, rows.n_rows, self._layout.capacity):
-            shared.start = start
-            shared.rows = min(self._layout.capacity, rows.n_rows - start)
+            order = np.arange(start, min(start + self._layout.capacity, rows.n_rows))
+            shared.rows = len(order)
             total += self.run(
                 n_blocks, evaluate, *arguments, order, self.tile_bounds(n_blocks),
                 *training_phases(self.dtype, self.narrow),
@@ -320,25 +324,31 @@ class Network:
             place += layer.fan_out
         return coefs, intercepts
 
-    def predict(self, rows: Rows, out: np.ndarray, n_blocks: int | None = None) -> None:
-        """Write the outputs, after the output activation, into `out` of shape (n_rows, n_outputs)."""
+    def predict(
+        self, rows: Rows, out: np.ndarray, n_blocks: int | None = None, order: np.ndarray | None = None
+    ) -> None:
+        """Write the outputs, after the output activation, into `out` of shape (n_rows, n_outputs).
+
+        With an `order`, int64 numbers of rows, only those are predicted, `out` having as many rows as it has numbers.
+        """
         self._check_blocks(n_blocks)
         if self.narrow:
-            self._predictor().predict(rows, out, n_blocks)
+            self._predictor().predict(rows, out, n_blocks, order)
             return
-        chunk = min(rows.n_rows, self._layout.capacity)
+        n_rows = rows.n_rows if order is None else len(order)
+        chunk = min(n_rows, self._layout.capacity)
         expected = self.expected_seconds(chunk) / 3  # forward only
         is_worth_it = worth_sharing(chunk * self._work_per_sample / 3, self.dtype.itemsize, self.n_threads)
         most = n_blocks or (self.n_threads if is_worth_it else 1)
         sharing = Sharing(1 if n_blocks else most, expected)
         start, seconds = 0, expected
-        while start < rows.n_rows:
+        while start < n_rows:
             n_threads, is_trial = (most, False) if n_blocks else sharing.choose()
             chunks = 1 if is_trial else max(1, int(SECONDS_PER_CALL / max(seconds, 1e-6)))
-            stop = min(start + chunks * chunk, rows.n_rows)
-            order = np.arange(start, stop)
+            stop = min(start + chunks * chunk, n_rows)
+            part = np.arange(start, stop) if order is None else order[start:stop]
             began = time.perf_counter()
-            self.run(n_threads, infer_all, rows.source, order, out[start:stop], most, inference_phase(self.dtype))
+            self.run(n_threads, infer_all, rows.source, part, out[start:stop], most, inference_phase(self.dtype))
             seconds = (time.perf_counter() - began) * chunk / (stop - start)
             sharing.record(n_threads, seconds)
             start = stop

@@ -68,7 +68,9 @@ def choose_batch_size(batch_size: Any, n_samples: int) -> int:
 
 def require_finite_parameters(model: Any, since: str = "") -> None:
     """Raise scikit-learn's error if a weight or bias is NaN or infinite."""
-    if not all(np.isfinite(array).all() for array in model.coefs_ + model.intercepts_):
+    # The extremes of an array with a NaN are NaN. They need no array of booleans as large as the weights.
+    extremes = [extreme for array in model.coefs_ + model.intercepts_ for extreme in (array.min(), array.max())]
+    if not np.isfinite(extremes).all():
         raise ValueError(NON_FINITE_PARAMETERS + since)
 
 

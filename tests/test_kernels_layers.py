@@ -124,6 +124,18 @@ def test_prediction(problem, n_blocks):
 
 
 @many
+@given(problem=problems, seed=st.integers(0, 1000), narrow=st.booleans())
+def test_prediction_of_some_rows_in_any_order(problem, seed, narrow):
+    network = problem.network(GuardedNetwork, narrow=narrow, solver="adam", batch_size=3)
+    everything = np.empty((problem.n_samples, problem.layer_units[-1]), problem.dtype)
+    network.predict(problem.rows, everything)
+    order = np.random.RandomState(seed).randint(0, problem.n_samples, problem.n_samples // 2)
+    outputs = np.empty((len(order), problem.layer_units[-1]), problem.dtype)
+    network.predict(problem.rows, outputs, order=order)
+    np.testing.assert_array_equal(outputs, everything[order])
+
+
+@many
 @given(
     problem=problems,
     solver=st.sampled_from(list(SOLVERS)),

@@ -65,7 +65,7 @@ def test_ten_steps_in_shuffled_minibatches_of_a_part_of_the_samples(shape, solve
     reference = problem.reference(**SOLVERS[solver])
     order = np.random.RandomState(0).permutation(60)[:47]  # 20 + 20 + 7 samples an epoch
     generator = np.random.RandomState(4)
-    epochs = problem.epochs(network, batch_size=20, order=order, random_state=np.random.RandomState(4))
+    epochs = problem.epochs(network, batch_size=20, order=order.copy(), random_state=np.random.RandomState(4))
     losses = advance(epochs, 4, 0.01)
     expected = []
     for _ in range(4):

@@ -1,0 +1,86 @@
+"""The formula of docs/memory.md for the bytes that a fit needs beyond its X and y."""
+
+import itertools
+
+import numpy as np
+
+from fastmlp.network import is_narrow
+from fastmlp.tiles import TILE
+
+# Copies of the parameters that the workspace holds, and that the estimator holds besides them.
+WORKSPACE_COPIES = {"adam": 3, "momentum": 2, "sgd": 1, "lbfgs": 2}
+ESTIMATOR_COPIES = {"adam": 3, "momentum": 2, "sgd": 2, "lbfgs": 1}
+# Vectors as long as all the parameters that SciPy's minimiser and its callback hold, in float64.
+MINIMISER_VECTORS = 40
+# Samples that L-BFGS evaluates, and a narrow network predicts, at a time.
+CHUNK = 1024
+# Lists, records, the losses of a call.
+FIXED = 100_000
+
+
+def padded(units, dtype):
+    """Return the columns of the panels that hold so many."""
+    width = TILE.columns(dtype)
+    return -(-units // width) * width
+
+
+def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False):
+    pairs = list(itertools.pairwise(layer_units))
+    parameters = sum((fan_in + 1) * padded(fan_out, dtype) for fan_in, fan_out in pairs)
+    transposed = sum(fan_out * padded(fan_in, dtype) for fan_in, fan_out in pairs[1:])
+    if narrow:
+        units = sum(layer_units) + len(layer_units)
+        deltas = sum(layer_units[1:]) + layer_units[-1]
+        numbers = copies * parameters + padded(rows, dtype) * (units + deltas + 3)
+    else:
+        units = sum(padded(units, dtype) for units in layer_units)
+        deltas = sum(padded(units, dtype) for units in (*layer_units[1:], layer_units[-1]))
+        numbers = copies * parameters + rows * (units + 3)
+        if trains:
+            numbers += transposed + rows * deltas
+    return numbers * np.dtype(dtype).itemsize
+
+
+def fit_bytes(
+    layer_units,
+    *,
+    n_samples,
+    dtype,
+    solver="adam",
+    batch_size=200,
+    targets=0,
+    checks=0,
+    splitting=0,
+    held_out=0,
+    scoring=0,
+):
+    """Return the largest number of bytes that a fit holds at a time.
+
+    Parameters
+    ----------
+    targets : int
+        Bytes per sample of labels as codes, or of targets and weights that had to be converted.
+    checks, splitting : int
+        Bytes per sample while labels are checked, and while validation samples are drawn.
+    held_out : int
+        Validation samples; 0 without early stopping.
+    scoring : int
+        Bytes per validation sample while they are scored, their outputs included.
+    """
+    parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(layer_units))
+    itemsize = np.dtype(dtype).itemsize
+    estimator = ESTIMATOR_COPIES[solver] * parameters * itemsize
+    if solver == "lbfgs":
+        workspace = workspace_bytes(layer_units, min(CHUNK, n_samples), np.float64, WORKSPACE_COPIES[solver])
+        training = workspace + MINIMISER_VECTORS * 8 * parameters + targets * n_samples
+        return FIXED + estimator + max(training, checks * n_samples)
+    n_trained = n_samples - held_out
+    rows = min(batch_size, n_trained)
+    narrow = is_narrow(layer_units, rows, TILE.lanes(dtype))
+    training = workspace_bytes(layer_units, rows, dtype, WORKSPACE_COPIES[solver], narrow=narrow)
+    training += (8 + targets) * n_samples
+    if held_out:
+        training += parameters * itemsize + scoring * held_out
+        if narrow:
+            training += workspace_bytes(layer_units, CHUNK, dtype, 1, trains=False) + parameters * itemsize
+    return FIXED + estimator + max(training, checks * n_samples, splitting * n_samples)
