@@ -1,6 +1,5 @@
 """A fit needs as much memory as docs/memory.md says, however long it lasts, and never a copy of X."""
 
-import itertools
 import tracemalloc
 from pathlib import Path
 from unittest import mock
