@@ -222,8 +222,8 @@ def full_report(baseline: dict[str, Any]) -> str:
         "do not edit. Figures are medians with quartiles. Ratios are paired within a round: each "
         "contender's time divided by fastmlp's in the same round. Shares of peak are of the "
         "multiply-add peak measured in the same round on as many threads; only the three matrix "
-        "products count as work. *Best rival / peak* is how many times as long as the products alone would take at that "
-        "peak the best rival takes: on this machine no program can be more times as fast as that rival.",
+        "products count as work. *Best rival / peak*: how many times as long as the products alone would take at that "
+        "peak the best rival takes; on this machine no program can be more times as fast as that rival.",
         machine_text(baseline),
     ]
     for dtype in sorted({row["dtype"] for row in baseline["rows"]}):

@@ -11,6 +11,8 @@ from functools import cache
 
 from threadpoolctl import ThreadpoolController
 
+from fastmlp.interrupts import to_the_end
+
 _limiting = threading.Lock()
 
 
@@ -31,7 +33,18 @@ def one_blas_thread() -> Iterator[None]:
         yield
         return
     try:
-        with _controller().limit(limits=1, user_api="blas"):
+        libraries = _controller().select(user_api="blas").lib_controllers
+        former = [library.num_threads for library in libraries]
+
+        def restore() -> None:
+            for library, n_threads in zip(libraries, former, strict=True):
+                library.set_num_threads(n_threads)
+
+        try:
+            for library in libraries:
+                library.set_num_threads(1)
             yield
+        finally:
+            to_the_end(restore)
     finally:
         _limiting.release()

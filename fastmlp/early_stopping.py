@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from fastmlp.interrupts import to_the_end
+
 
 def split_indices(
     n_samples: int, validation_fraction: float, stratify: np.ndarray | None, random_state: Any
@@ -84,7 +86,7 @@ class Validation:
             model._no_improvement_count = 0
         if score > model.best_validation_score_:
             model.best_validation_score_ = score
-            network.get_parameters(model._best_coefs, model._best_intercepts)
+            to_the_end(lambda: network.get_parameters(model._best_coefs, model._best_intercepts))
 
     def _outputs(self, model: Any, network: Any) -> np.ndarray:
         outputs = np.empty((len(self._held_out), model.n_outputs_), network.dtype)

@@ -250,6 +250,8 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
                 f"{[array.shape for array in self.coefs_ + self.intercepts_]} do not fit X with "
                 f"{n_features} features and y with {n_outputs} outputs."
             )
+        _require_finite("coefs_", self.coefs_)
+        _require_finite("intercepts_", self.intercepts_)
         if not hasattr(self, "n_layers_"):  # parameters set before a first partial_fit
             self._describe(layer_units)
             self.n_iter_ = 0
@@ -360,6 +362,17 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _require_finite(name: str, arrays: list[np.ndarray]) -> None:
+    """Refuse to train on from parameters that are NaN or infinite: they would stay so."""
+    for number, array in enumerate(arrays):
+        if not np.isfinite(array).all():
+            place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
+            raise ValueError(
+                f"{name}[{number}] is {array[place]} at {list(place)}, so training cannot go on from there. "
+                f"Set a finite value, or call fit with warm_start=False."
+            )
 
 
 def _trainable(array: Any, dtype: np.dtype) -> np.ndarray:

@@ -154,8 +154,9 @@ def train_lbfgs(model: Any, network: Any, data: TrainingData, *, tasks: FitTasks
     objective.close()
     n_layers = len(coefs)
     with np.errstate(over="ignore"):  # what overflows is infinite, and will be found by the caller
-        model.coefs_ = [np.array(array, dtype) for array, dtype in zip(coefs, dtypes[:n_layers], strict=True)]
-        model.intercepts_ = [np.array(array, dtype) for array, dtype in zip(intercepts, dtypes[n_layers:], strict=True)]
+        cast = [np.array(array, dtype) for array, dtype in zip(coefs + intercepts, dtypes, strict=True)]
+    # Both at once: Ctrl-C must not leave the weights of one iteration with the biases of another.
+    model.coefs_, model.intercepts_ = cast[:n_layers], cast[n_layers:]
 
 
 def _reported_loss(model: Any, data: TrainingData, loss: float, coefs: list[np.ndarray]) -> float:

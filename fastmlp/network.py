@@ -21,9 +21,10 @@ from fastmlp.step import evaluate, infer_all
 from fastmlp.threads import Sharing, compiled_call, expected_seconds, resolve_n_threads, worth_sharing
 from fastmlp.tiles import TILE
 
-# Samples of one chunk of a prediction or of an L-BFGS evaluation.
+# Samples of one chunk of a prediction or of an L-BFGS evaluation: a compiled call covers at least one. In a very large
+# network it is fewer, because so many would keep Ctrl-C waiting; on one thread they shouldn't take longer than this.
 _CHUNK = 1024
-
+_LONGEST_CHUNK = 0.25
 
 # Time of a floating-point operation in a narrow network, against one in another (measured on planar: 10 GFLOP/s).
 _NARROW_FACTOR = 6
@@ -97,8 +98,12 @@ class Network:
         self._activation, self._loss = activation, loss
         self.n_threads = resolve_n_threads(n_threads)
         optimizer = optimizer_of(solver, momentum)
+        weights = sum(a * b for a, b in itertools.pairwise(self.layer_units))
+        # Floating-point operations of forward, backward data and weight gradient; the first layer has no backward data.
+        self._work_per_sample = 6 * weights - 2 * self.layer_units[0] * self.layer_units[1]
         if solver == "lbfgs" or solver is None:
-            batch_size = min(batch_size, _CHUNK)
+            seconds = self.expected_seconds(1) * (1 if solver else 1 / 3)  # a prediction is forward only
+            batch_size = min(batch_size, _CHUNK, max(TILE.rows, int(_LONGEST_CHUNK / seconds)))
         n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
         self.narrow = optimizer != NONE and is_narrow(self.layer_units, batch_size, TILE.lanes(self.dtype))
         layout = Layout(
@@ -129,11 +134,8 @@ class Network:
             setattr(record, name, getattr(layout, name))
         self.out_activation = OUTPUT_ACTIVATIONS[loss]
         self._has_labels = loss == "log_loss"
-        weights = sum(a * b for a, b in zip(self.layer_units, self.layer_units[1:], strict=False))
-        # Floating-point operations of forward, backward data and weight gradient; the first layer has no backward data.
-        # Those of a narrow network count more: most of its time goes into activations, losses and short loops.
-        self._work_per_sample = 6 * weights - 2 * self.layer_units[0] * self.layer_units[1]
         if self.narrow:
+            # Most of its time goes into activations, losses and short loops.
             self._work_per_sample *= _NARROW_FACTOR
 
     # --- parameters and moments

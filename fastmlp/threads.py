@@ -9,7 +9,8 @@ Even then a call runs on the serial twin when
 - the work of a step is too small to share out (`worth_sharing`);
 - the threading layer is ``workqueue``, which aborts the process when two threads enter it, or there is none;
 - this process was forked from one whose thread pool had started (GNU OpenMP kills such a child);
-- another thread of this process is in a compiled call too: together they would exceed the limit;
+- another thread of this process is in a compiled call too: together they would exceed the limit. (Who comes while a
+  call runs on several threads waits for its end, a tenth of a second at most as a rule.)
 - shared steps turn out slower than serial ones (`Sharing`), because other processes compete for the processors.
 
 Both twins give the same bits, so none of this shows in a result.
@@ -30,6 +31,7 @@ from numba import config
 from threadpoolctl import ThreadpoolController
 
 from fastmlp._jit import JIT_DISABLED
+from fastmlp.interrupts import to_the_end
 
 # The cost model, measured on two cores of a Zen 4 and of a Sapphire Rapids machine. A step on one thread runs at about
 # 60 GFLOP/s in float32, half that in float64; on n threads it takes 1.25 / n of the time, and two fork-joins with their
@@ -75,8 +77,9 @@ class _Process:
 
     def __init__(self, forked_with_pool: bool) -> None:
         self.forked_with_pool = forked_with_pool
-        self.lock = threading.Lock()
-        self.callers = 0
+        self.callers: set[object] = set()
+        # Held by the call that runs on several threads. Reentrant: a signal handler may predict.
+        self.sharing = threading.RLock()
 
 
 def _is_fork_of_stranger() -> bool:
@@ -171,7 +174,7 @@ def threading_layer() -> str:
         if not _pool_has_started():
             numba.get_num_threads()
         return numba.threading_layer()
-    except ValueError:
+    except (ValueError, ImportError):
         return "none"
 
 
@@ -197,23 +200,22 @@ def compiled_call(n_threads: int) -> Iterator[bool]:
 
     Numba's mask of threads is set for the call and restored after it, whatever happens in between.
     """
-    process = _process
-    with process.lock:
-        process.callers += 1
-        alone = process.callers == 1
+    process, caller = _process, object()
     try:
-        if n_threads == 1 or not alone or not _may_share():
-            yield False
-            return
-        former = numba.get_num_threads()
-        numba.set_num_threads(n_threads)
-        try:
-            yield True
-        finally:
-            numba.set_num_threads(former)
+        # Whoever has added itself after this lock was taken and the others counted waits here for the lock.
+        process.callers.add(caller)
+        with process.sharing:
+            if n_threads > 1 and len(process.callers) == 1 and _may_share():
+                former = numba.get_num_threads()
+                try:
+                    numba.set_num_threads(n_threads)
+                    yield True
+                finally:
+                    to_the_end(lambda: numba.set_num_threads(former))
+                return
+        yield False
     finally:
-        with process.lock:
-            process.callers -= 1
+        process.callers.discard(caller)
 
 
 class Sharing:

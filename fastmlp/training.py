@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.callbacks import FitTasks
 from fastmlp.early_stopping import Validation
+from fastmlp.interrupts import to_the_end
 
 # How many epochs the core is offered in its first call and at most. It returns after about a tenth of a second anyhow;
 # this only bounds the vector of rates.
@@ -184,12 +185,16 @@ def train_stochastic(
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
     finally:
-        network.get_parameters(model.coefs_, model.intercepts_)
-        optimizer.save_from(network)
+
+        def save() -> None:
+            network.get_parameters(model.coefs_, model.intercepts_)
+            optimizer.save_from(network)
+
+        to_the_end(save)
 
     if validation is not None:
-        model.coefs_ = model._best_coefs
-        model.intercepts_ = model._best_intercepts
+        model.coefs_, model.intercepts_ = model._best_coefs, model._best_intercepts
+    _warn_of_a_loss_that_is_not_finite(model)
 
 
 def _record_losses(model: Any, losses: list[float], n_samples: int) -> None:
@@ -220,6 +225,21 @@ def _why_stop(model: Any, early_stopping: bool) -> str:
 def _when_it_broke(model: Any) -> str:
     losses = np.asarray(model.loss_curve_[-model.n_iter_ :])
     return f" The loss is not finite from epoch {np.argmin(np.isfinite(losses)) + 1} of this fit on."
+
+
+def _warn_of_a_loss_that_is_not_finite(model: Any) -> None:
+    """Warn of a loss that overflowed though the weights did not, or though those of an earlier epoch are kept."""
+    if model.n_iter_ == 0 or np.isfinite(model.loss_):
+        return
+    parameters = model.coefs_ + model.intercepts_
+    if all(np.isfinite(array).all() for array in parameters):
+        warnings.warn(
+            f"The loss is {model.loss_}, although all weights are finite: what was trained may be useless."
+            f"{_when_it_broke(model)} X or y may contain large values and need to be preprocessed, or "
+            f"learning_rate_init={model.learning_rate_init} is too large.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
 
 def _end_task(tasks: FitTasks | None, model: Any, network: Any, validation: Validation | None) -> bool:

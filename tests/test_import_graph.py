@@ -14,9 +14,9 @@ PACKAGE = Path(fastmlp.__file__).parent
 # What the compiled core is, from the bottom up; none of it may import anything else of the package.
 CORE = [
     "tiles", "_cache", "_jit", "vector_type", "vectors_naive", "vectors", "sources_naive", "sources",
-    "microkernel_naive",
-    "microkernel", "dotkernel", "function_table", "floating_point", "clock", "layout", "activations", "losses",
-    "optimizers", "shuffling", "gather", "dense", "narrow", "phases", "step", "threads", "epochs", "network",
+    "microkernel_naive", "microkernel", "dotkernel", "function_table", "floating_point", "clock", "layout",
+    "activations", "losses", "optimizers", "shuffling", "gather", "dense", "narrow", "phases", "step",
+    "interrupts", "threads", "epochs", "network",
 ]  # fmt: skip
 
 # Third parties that the core may use.
