@@ -1,0 +1,81 @@
+"""Which twin each compiled call took, on how many threads and when, written down as it happens.
+
+Two calls that overlap in time run together, in one process or in several: their clock is the system's.
+"""
+
+import json
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import numba
+
+import fastmlp
+from fastmlp.network import Network
+
+FOLDER_VARIABLE = "FASTMLP_TEST_RECORDS"
+_run = Network.run
+calls = []
+
+
+def _recording(function, twin):
+    def recorded(*arguments):
+        n_threads = numba.get_num_threads() if twin == "parallel" else 1
+        begin = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            call = {"twin": twin, "driver": function.py_func.__name__, "n_threads": n_threads}
+            calls.append(call | {"begin": begin, "end": time.perf_counter(), "thread": threading.get_ident()})
+
+    return recorded
+
+
+def _run_recorded(network, n_blocks, twins, *arguments):
+    serial, parallel = twins
+    twins = (_recording(serial, "serial"), _recording(parallel, "parallel"))
+    return _run(network, n_blocks, twins, *arguments)
+
+
+def record():
+    """Begin to write down this process's compiled calls."""
+    Network.run = _run_recorded
+    calls.clear()
+
+
+def twins_used():
+    """Return the names of the twins that were called."""
+    return sorted({call["twin"] for call in calls})
+
+
+def most_threads_at_once(some_calls):
+    """Return how many threads ran compiled code at the same moment."""
+    events = [(call["begin"], call["n_threads"]) for call in some_calls]
+    events += [(call["end"], -call["n_threads"]) for call in some_calls]
+    running = most = 0
+    # Where one ends in the instant in which another begins, the end comes first.
+    for _, change in sorted(events):
+        running += change
+        most = max(most, running)
+    return most
+
+
+def read_records(folder):
+    """Return the calls of all processes that wrote into a folder, and how many processes there were."""
+    files = list(Path(folder).glob("*.json"))
+    return [call for file in files for call in json.loads(file.read_text())], len({file.name[:8] for file in files})
+
+
+class Recorded(fastmlp.MLPClassifier):
+    """A classifier whose fits leave a file with the calls that they made."""
+
+    def fit(self, X, y, sample_weight=None):
+        Network.run = _run_recorded
+        first = len(calls)
+        super().fit(X, y, sample_weight)
+        own = [call for call in calls[first:] if call["thread"] == threading.get_ident()]
+        path = Path(os.environ[FOLDER_VARIABLE]) / f"{os.getpid():08d}-{uuid.uuid4().hex}.json"
+        path.write_text(json.dumps(own))
+        return self
