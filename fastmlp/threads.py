@@ -40,6 +40,9 @@ _SECONDS_PER_FLOP = 1 / 60e9
 _SHARING_LOSS = 1.25
 _SECONDS_PER_STEP = 8e-6
 
+# Where a container sees its own limits.
+_CGROUP = "/sys/fs/cgroup"
+
 
 def expected_seconds(flops: float, itemsize: int) -> float:
     """Return the seconds that the cost model gives a step on one thread."""
@@ -118,13 +121,13 @@ def _affinity() -> int:
 def _cpu_quota() -> int | None:
     """Return the container's CPU quota in whole processors, or None: cgroup version 2, else version 1."""
     try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
+        with open(f"{_CGROUP}/cpu.max") as file:
             quota, period = file.read().split()
     except (OSError, ValueError):
         try:
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
+            with open(f"{_CGROUP}/cpu/cpu.cfs_quota_us") as file:
                 quota = file.read().strip()
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
+            with open(f"{_CGROUP}/cpu/cpu.cfs_period_us") as file:
                 period = file.read().strip()
         except OSError:
             return None
