@@ -57,12 +57,12 @@ class Validation:
     sample_weight : ndarray of shape (n,), or None
         All the weights.
     rows : ndarray of int64
-        Which samples are held out.
+        Which samples are held out; kept as an attribute.
     """
 
     def __init__(self, X: Any, truth: np.ndarray, sample_weight: np.ndarray | None, rows: np.ndarray):
         self._X = X.tocsr() if sparse.issparse(X) else X
-        self._rows = rows
+        self.rows = rows
         self._truth = truth[rows]
         self._sample_weight = None if sample_weight is None else sample_weight[rows]
 
@@ -93,9 +93,9 @@ class Validation:
     def _outputs(self, model: Any, network: Any) -> np.ndarray:
         from fastmlp.gather import as_rows
 
-        outputs = np.empty((len(self._rows), model.n_outputs_), network.dtype)
+        outputs = np.empty((len(self.rows), model.n_outputs_), network.dtype)
         piece = max(1, PIECE_BYTES // (8 * max(1, self._X.shape[1])))
-        for start in range(0, len(self._rows), piece):
-            held_out = self._X[self._rows[start : start + piece]]
+        for start in range(0, len(self.rows), piece):
+            held_out = self._X[self.rows[start : start + piece]]
             network.predict(as_rows(held_out, network.dtype), outputs[start : start + piece])
         return outputs
