@@ -158,10 +158,10 @@ def put_together(fields: Fields, arrays: dict[str, np.ndarray], model: Any, n_sa
     early_stopping = bool(model.early_stopping)
     order = take("order", None, np.int64)
     held_out = take("validation_rows", None, np.int64) if early_stopping else np.empty(0, np.int64)
-    rows = np.concatenate([order, held_out])
     # Compiled code reads X at these places.
     require(
-        len(rows) == n_samples and np.array_equal(np.sort(rows), np.arange(n_samples)),
+        len(order) + len(held_out) == n_samples
+        and np.array_equal(np.sort(np.concatenate([order, held_out])), np.arange(n_samples)),
         "its order of samples is not an order of all samples",
     )
     require(len(order) > 0 and (len(held_out) > 1 or not early_stopping), "its validation samples are none or all")

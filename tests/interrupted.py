@@ -4,11 +4,18 @@ import signal
 import warnings
 
 import numpy as np
+from sklearn.datasets import load_iris
 
 from fastmlp.epochs import Epochs
 
+IRIS, SPECIES = load_iris(return_X_y=True)
+
 ARRAYS = ("coefs_", "intercepts_", "_best_coefs", "_best_intercepts", "ms", "vs", "velocities")
 IGNORED = ("checkpoint", "checkpoint_interval", "n_threads", "verbose", "max_iter", "random_state", "warm_start")
+
+
+def make(cls, settings, **more):
+    return cls(**{"hidden_layer_sizes": (9, 5), "random_state": 3, "batch_size": 20, "max_iter": 9} | settings | more)
 
 
 def quietly_fit(model, *arguments, **options):

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import tracemalloc
 import warnings
 import zipfile
 
@@ -282,6 +283,19 @@ def test_missing_fields_are_refused(path, parts, kind):
         refuse(path, archive_bytes(rest, arrays), kind, f"header has no field '{name}'")
     needed = "best_validation_score" if "early_stopping" in kind else "best_loss"
     refuse(path, archive_bytes({**header, needed: None}, arrays), kind, "lacks its best loss or score")
+
+
+def test_memory_is_taken_for_the_file_only(path, parts, kind):
+    header, arrays = parts
+    content = archive_bytes(header, {**arrays, "order": np.arange(10**6)})
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="order of all samples"):
+            MLPClassifier(**SETTINGS, **kind, checkpoint=path).fit(IRIS, SPECIES)
+        assert tracemalloc.get_traced_memory()[1] < 2.1 * len(content)
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
