@@ -47,7 +47,7 @@ class Checkpoint:
     Attributes
     ----------
     found : State, or None
-        What an earlier fit has left.
+        What an earlier fit has left; None again when training goes on from it.
     """
 
     def __init__(self, model: Any):
@@ -93,8 +93,8 @@ class Checkpoint:
 
     def find(
         self, model: Any, X: Any, targets: np.ndarray, sample_weight: np.ndarray | None, dtype: np.dtype, warm: bool
-    ) -> State | None:
-        """Read the file if there is one, and check that it belongs to this fit.
+    ) -> None:
+        """Read the file if there is one, check that it belongs to this fit, and keep what it holds as ``found``.
 
         Parameters
         ----------
@@ -107,15 +107,12 @@ class Checkpoint:
         warm : bool
             Whether the initial parameters are those of an earlier fit.
 
-        Returns
-        -------
-        State or None
-            Kept as ``found`` too.
-
         Raises
         ------
         ValueError
             If the file is damaged, foreign, or of another fit; it says of which.
+        OSError
+            If it can't be read.
         """
         parameters = model.coefs_ + model.intercepts_
         self._fingerprint = {
@@ -127,14 +124,13 @@ class Checkpoint:
             "initial_parameters": digest(parameters) if warm else None,
         }
         if not self._path.exists():
-            return None
+            return
         try:
             self.found = self._read(model, X.shape[0], dtype)
             self._is_ours = True
         except BaseException:
             self._generator.set_state(self._state_before)
             raise
-        return self.found
 
     def _read(self, model: Any, n_samples: int, dtype: np.dtype) -> State:
         try:
@@ -146,6 +142,11 @@ class Checkpoint:
                 initial = fields.text("initial_parameters", optional=True)
                 if initial != self._fingerprint["initial_parameters"] and not stands_at(model, state):
                     differs = ["the initial parameters have other values"]
+        except OSError as error:
+            raise OSError(
+                f"checkpoint {str(self._path)!r} can't be read ({error}): make it readable, delete it or name another "
+                "file."
+            ) from error
         except ValueError as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise ValueError(
@@ -209,6 +210,7 @@ class Checkpoint:
         epochs.between_pieces = self._interrupt.raise_if_pending
         if self.found is not None:
             epochs.resume(self.found.position, self.found.accumulated_loss)
+            self.found = None  # as large as the network, and of no more use
 
     # --- while it runs ------------------------------------------------------------------------------
 
@@ -221,9 +223,11 @@ class Checkpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Remove the file if the fit has come to its end; let Ctrl-C in again."""
-        if error is None and self._is_ours and not self._was_interrupted:
-            self._remove()
-        self._interrupt.__exit__(kind, error, traceback)
+        try:
+            if error is None and self._is_ours and not self._was_interrupted:
+                self._remove()
+        finally:
+            self._interrupt.__exit__(kind, error, traceback)
 
     def between_calls(self, model: Any, network: Any, epochs: Any, validation: Any) -> None:
         """Save if it is time to, or raise a Ctrl-C that waits; everything is whole, and another epoch follows.

@@ -165,10 +165,9 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
             if self.solver == "lbfgs":
                 plan = self._plan_lbfgs(X, targets, sample_weight)
             else:
-                found = None
                 if checkpoint is not None:
-                    found = checkpoint.find(self, X, targets, sample_weight, parameter_dtype(self), is_warm)
-                plan = self._plan_stochastic(X, targets, sample_weight, incremental, found)
+                    checkpoint.find(self, X, targets, sample_weight, parameter_dtype(self), is_warm)
+                plan = self._plan_stochastic(X, targets, sample_weight, incremental, checkpoint)
 
         n_done = checkpoint.found.n_iter if checkpoint is not None and checkpoint.found is not None else 0
         tasks = fit_tasks(self, *as_given, max_tasks=1 if incremental else self.max_iter - n_done)
@@ -176,7 +175,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
             if self.solver == "lbfgs":
                 train_lbfgs(self, **plan, tasks=tasks)
             else:
-                train_stochastic(self, **plan, tasks=tasks, checkpoint=checkpoint)
+                train_stochastic(self, **plan, tasks=tasks)
             require_finite_parameters(self)
             if tasks is not None:
                 tasks.end_fit()
@@ -299,15 +298,15 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
             "data": self._convert(X, targets, sample_weight, dtype),
         }
 
-    def _plan_stochastic(self, X, targets, sample_weight, incremental, found):
-        """Return the arguments of ``train_stochastic``; what a checkpoint has found settles which samples it is for."""
+    def _plan_stochastic(self, X, targets, sample_weight, incremental, checkpoint):
+        """Return the arguments of ``train_stochastic``; a checkpoint found settles which samples are for it."""
         from fastmlp.training import choose_batch_size
 
         dtype = parameter_dtype(self)
         self._prepare_optimizer(incremental)
         order = validation = None
-        if found is not None:
-            order, held_out = found.order, found.held_out
+        if checkpoint is not None and checkpoint.found is not None:
+            order, held_out = checkpoint.found.order, checkpoint.found.held_out
         elif self.early_stopping:
             order, held_out = split_indices(
                 X.shape[0], self.validation_fraction, self._strata(targets), self._random_state
@@ -324,6 +323,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
             "batch_size": batch_size,
             "validation": validation,
             "incremental": incremental,
+            "checkpoint": checkpoint,
         }
 
     def _prepare_optimizer(self, incremental):

@@ -126,10 +126,11 @@ def differences(saved: Any, ours: Any) -> list[str]:
 
 
 def _difference(name: str, saved: Any, ours: Any) -> str:
+    name = _short(name)
     if not (isinstance(saved, dict) and isinstance(ours, dict)):
         if isinstance(saved, dict) or isinstance(ours, dict):
             return f"{name} was {_given(saved)} and is {_given(ours)}"
-        return f"{_short(name)} was {_short(saved)} and is {_short(ours)}"
+        return f"{name} was {_short(saved)} and is {_short(ours)}"
     changed = [
         f"{part} was {_short(saved.get(part))} and is {_short(ours.get(part))}"
         for part in ("shape", "dtype", "sparse")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.datasets import load_iris
 
-import fastmlp
+import fastmlp.checkpoints
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.archive import read_archive
 from fastmlp.persistence import load_model
@@ -171,6 +171,30 @@ def test_other_versions_and_classes_are_named(path, content, kind, monkeypatch):
     monkeypatch.setattr(fastmlp, "__version__", "9.9")
     model = MLPClassifier(**SETTINGS, **kind, checkpoint=path)
     assert_refused(path, model, IRIS, SPECIES, match=r"fastmlp's version was '0\.1\.0' and is '9\.9'")
+
+
+def test_names_that_a_stranger_has_thought_of_stay_in_one_line(path, parts, kind):
+    header, arrays = parts
+    for field in ("data", "parameters"):
+        for value in ({"digest": "x"}, [1], "\n\ud800", "x" * 10**5):
+            strange = {**header, field: {**header[field], "two\nlines\ud800": value}}
+            refuse(
+                path,
+                archive_bytes(strange, arrays),
+                kind,
+                r"belongs to another fit: 'two\\nlines\\ud800' was .{1,62} and is ",
+            )
+
+
+def test_a_file_that_cannot_be_read(path, content, kind, monkeypatch):
+    def refused(path):
+        raise PermissionError("Permission denied")
+
+    path.write_bytes(content)
+    monkeypatch.setattr(fastmlp.checkpoints, "read_archive", refused)
+    with pytest.raises(OSError, match=r"can't be read \(Permission denied\): make it readable, delete it or name"):
+        MLPClassifier(**SETTINGS, **kind, checkpoint=path).fit(IRIS, SPECIES)
+    assert path.read_bytes() == content
 
 
 def test_a_refused_fit_leaves_a_generator_that_was_given_as_it_was(path, content, kind):

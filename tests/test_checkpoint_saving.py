@@ -296,6 +296,10 @@ def test_a_file_that_cannot_be_removed_is_warned_of(monkeypatch, path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         make(MLPClassifier, {}, checkpoint=path).fit(IRIS, SPECIES)
+        warnings.filterwarnings("error", message="checkpoint")
+        with pytest.raises(UserWarning, match="could not be removed"):
+            make(MLPClassifier, {}, checkpoint=path).fit(IRIS, SPECIES)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     messages = [str(warning.message) for warning in caught]
     assert any("could not be removed (Operation not permitted)" in message for message in messages)
     assert path.exists()
