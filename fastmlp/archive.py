@@ -5,8 +5,8 @@ What :func:`write_archive` writes is what :func:`numpy.savez` writes, so that Nu
 be larger than the file), no header that would have to be evaluated, and no name that is a path.
 """
 
-import io
 import math
+import os
 import re
 import struct
 import zipfile
@@ -73,22 +73,20 @@ def read_archive(path):
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             raise ValueError("it is not a .npz archive")
-        file.seek(0)
-        content = file.read()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return dict(_read_members(archive, len(content)))
-    except (
-        EOFError,
-        NotImplementedError,
-        OSError,
-        OverflowError,
-        RuntimeError,
-        UnicodeError,
-        struct.error,
-        zipfile.BadZipFile,
-    ) as error:
-        raise ValueError(f"it is damaged ({error})") from error
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return dict(_read_members(archive, os.fstat(file.fileno()).st_size))
+        except (
+            EOFError,
+            NotImplementedError,
+            OSError,
+            OverflowError,
+            RuntimeError,
+            UnicodeError,
+            struct.error,
+            zipfile.BadZipFile,
+        ) as error:
+            raise ValueError(f"it is damaged ({error})") from error
 
 
 def _read_members(archive, n_bytes):

@@ -55,12 +55,12 @@ class Validation:
     sample_weight : ndarray of shape (n,), or None
         All the weights.
     held_out : ndarray of int64
-        Which samples are held out.
+        Which samples are held out; kept as an attribute.
     """
 
     def __init__(self, samples: Any, truth: np.ndarray, sample_weight: np.ndarray | None, held_out: np.ndarray):
         self._samples = samples
-        self._held_out = held_out
+        self.held_out = held_out
         self._truth = truth[held_out]
         self._sample_weight = None if sample_weight is None else sample_weight[held_out]
 
@@ -89,6 +89,6 @@ class Validation:
             to_the_end(lambda: network.get_parameters(model._best_coefs, model._best_intercepts))
 
     def _outputs(self, model: Any, network: Any) -> np.ndarray:
-        outputs = np.empty((len(self._held_out), model.n_outputs_), network.dtype)
-        network.predict(self._samples, outputs, order=self._held_out)
+        outputs = np.empty((len(self.held_out), model.n_outputs_), network.dtype)
+        network.predict(self._samples, outputs, order=self.held_out)
         return outputs

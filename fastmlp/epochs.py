@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +82,33 @@ class Epochs:
         self._n_pieces = 1 if expected < _LONGEST_STEP else 1 + int(expected / SECONDS_PER_CALL)
         self._tile_bounds = network.tile_bounds(self._n_blocks * self._n_pieces)
         self.should_stop = False
+        # Called between the pieces of a long step; what it raises ends the step as Ctrl-C does.
+        self.between_pieces: Callable[[], None] | None = None
+
+    @property
+    def position(self) -> int:
+        """Samples of the current epoch that are done."""
+        return int(self._run[0].position)
+
+    @property
+    def accumulated_loss(self) -> float:
+        """Sum of the losses of these samples."""
+        return float(self._run[0].accumulated_loss)
+
+    def resume(self, position: int, accumulated_loss: float) -> None:
+        """Go on in the midst of an epoch, where an earlier run in the same order stood.
+
+        Parameters
+        ----------
+        position : int
+            Samples that were done, fewer than there are.
+        accumulated_loss : float
+            The sum of their losses.
+        """
+        if not 0 <= position < len(self.order):
+            raise ValueError(f"position is {position}; it must be from 0 to {len(self.order) - 1}.")
+        self._run[0].position = position
+        self._run[0].accumulated_loss = accumulated_loss
 
     @property
     def best_loss(self) -> float:
@@ -167,9 +195,13 @@ class Epochs:
         return ended
 
     def _step_in_pieces(self, n_threads: int, arguments: tuple) -> int:
-        """Make one step, a compiled call for each piece; interrupted, leave the parameters of the last whole step."""
+        """Make one step, a compiled call for each piece; interrupted, leave all as the last whole step left it."""
         network, run = self._network, self._run[0]
         before = None
+        # The first step of an epoch begins with a new order.
+        unshuffled = None
+        if run.position == 0 and run.shuffle:
+            unshuffled = (self.order.copy(), self._generator.copy(), int(run.generator_position))
         try:
             while True:
                 if run.piece == self._n_pieces:
@@ -177,12 +209,16 @@ class Epochs:
                 ended = network.run(n_threads, train, *arguments)
                 if run.piece == 0:
                     return ended
+                if self.between_pieces is not None:
+                    self.between_pieces()
         except KeyboardInterrupt:
             if run.piece > 0:
                 run.piece = 0
                 run.t -= 1
                 if before is not None:
                     network.restore_state(before)
+                if unshuffled is not None:
+                    self.order[:], self._generator[:], run.generator_position = unshuffled
             raise
 
     def _load_generator(self, generator: np.random.RandomState) -> bool:

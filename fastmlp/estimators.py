@@ -1,6 +1,8 @@
 """What classifier and regressor share: one fit, from the user's arrays to fitted attributes."""
 
 import operator
+import os
+from contextlib import nullcontext
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -14,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastmlp.callbacks import fit_tasks
 from fastmlp.early_stopping import Validation, split_indices
+from fastmlp.model_files import ModelFileMixin
 from fastmlp.prediction import LOSS_OF_OUTPUT_ACTIVATION, parameter_dtype, predict_outputs
 from fastmlp.stochastic_optimizers import AdamOptimizer, SGDOptimizer
 from fastmlp.validation import require_range, unchanged_if_refused
@@ -21,7 +24,7 @@ from fastmlp.validation import require_range, unchanged_if_refused
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 
 
-class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
+class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimator):
     """The common part of :class:`fastmlp.MLPClassifier` and :class:`fastmlp.MLPRegressor`."""
 
     _optimizer: SGDOptimizer | AdamOptimizer
@@ -57,6 +60,8 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "dtype": [StrOptions({"float32", "float64"}), None],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_interval": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -87,6 +92,8 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
         max_fun,
         n_threads,
         dtype,
+        checkpoint,
+        checkpoint_interval,
     ):
         self.activation = activation
         self.solver = solver
@@ -114,6 +121,8 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
         self.max_fun = max_fun
         self.n_threads = n_threads
         self.dtype = dtype
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
 
     # --- what classifier and regressor add -------------------------------------------------------
 
@@ -150,22 +159,40 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
 
         as_given = (X, y, sample_weight)
         with unchanged_if_refused(self):
+            checkpoint = None if incremental else self._open_checkpoint()
+            is_warm = not self._begins_anew(incremental)
             X, targets, sample_weight = self._take_in(X, y, sample_weight, incremental, classes)
             if self.solver == "lbfgs":
                 plan = self._plan_lbfgs(X, targets, sample_weight)
             else:
-                plan = self._plan_stochastic(X, targets, sample_weight, incremental)
+                if checkpoint is not None:
+                    checkpoint.find(self, X, targets, sample_weight, parameter_dtype(self), is_warm)
+                plan = self._plan_stochastic(X, targets, sample_weight, incremental, checkpoint)
         del X, targets, sample_weight  # the plan has what training needs of them; the rest is not kept meanwhile
 
-        tasks = fit_tasks(self, *as_given, max_tasks=1 if incremental else self.max_iter)
-        if self.solver == "lbfgs":
-            train_lbfgs(self, **plan, tasks=tasks)
-        else:
-            train_stochastic(self, **plan, tasks=tasks)
-        require_finite_parameters(self)
-        if tasks is not None:
-            tasks.end_fit()
+        n_done = checkpoint.found.n_iter if checkpoint is not None and checkpoint.found is not None else 0
+        tasks = fit_tasks(self, *as_given, max_tasks=1 if incremental else self.max_iter - n_done)
+        with nullcontext() if checkpoint is None else checkpoint:
+            if self.solver == "lbfgs":
+                train_lbfgs(self, **plan, tasks=tasks)
+            else:
+                train_stochastic(self, **plan, tasks=tasks)
+            require_finite_parameters(self)
+            if tasks is not None:
+                tasks.end_fit()
         return self
+
+    def _open_checkpoint(self):
+        """Return the checkpoint of a fit that is about to begin, or None if it has none."""
+        if self.checkpoint is None:
+            return None
+        from fastmlp.checkpoints import Checkpoint
+
+        return Checkpoint(self)
+
+    def _begins_anew(self, incremental):
+        """Tell whether training begins from parameters of its own, and not from those that are there."""
+        return not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
 
     def _take_in(self, X, y, sample_weight, incremental, classes):
         """Check the data and make the model ready to be trained on them."""
@@ -176,7 +203,7 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
         if np.any(np.array(hidden_layer_sizes) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden_layer_sizes}.")
 
-        first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        first_pass = self._begins_anew(incremental)
         X, y = self._validate_input(X, y, incremental, first_pass, classes)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
@@ -274,21 +301,24 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
             "data": self._convert(X, targets, sample_weight, dtype),
         }
 
-    def _plan_stochastic(self, X, targets, sample_weight, incremental):
-        """Return the arguments of ``train_stochastic``."""
+    def _plan_stochastic(self, X, targets, sample_weight, incremental, checkpoint):
+        """Return the arguments of ``train_stochastic``; a checkpoint found settles which samples are for it."""
         from fastmlp.training import choose_batch_size
 
         dtype = parameter_dtype(self)
         self._prepare_optimizer(incremental)
-        order = held_out = validation = None
-        if self.early_stopping:
+        order = validation = None
+        if checkpoint is not None and checkpoint.found is not None:
+            order, held_out = checkpoint.found.order, checkpoint.found.held_out
+        elif self.early_stopping:
             order, held_out = split_indices(
                 X.shape[0], self.validation_fraction, self._strata(targets), self._random_state
             )
+        if self.early_stopping:
             self._best_coefs = [array.copy() for array in self.coefs_]
             self._best_intercepts = [array.copy() for array in self.intercepts_]
         data = self._convert(X, targets, sample_weight, dtype, order)
-        if held_out is not None:
+        if self.early_stopping:
             validation = Validation(data.rows, targets, sample_weight, held_out)
         batch_size = choose_batch_size(self.batch_size, data.n_samples)
         return {
@@ -297,6 +327,7 @@ class BaseMultilayerPerceptron(CallbackSupportMixin, BaseEstimator):
             "batch_size": batch_size,
             "validation": validation,
             "incremental": incremental,
+            "checkpoint": checkpoint,
         }
 
     def _prepare_optimizer(self, incremental):

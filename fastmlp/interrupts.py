@@ -1,6 +1,9 @@
-"""Ctrl-C at any moment: what must not be left half done."""
+"""Ctrl-C at any moment: what must not be left half done, and what it has to wait for."""
 
+import signal
+import threading
 from collections.abc import Callable
+from types import FrameType, TracebackType
 
 
 def to_the_end(action: Callable[[], object]) -> None:
@@ -21,3 +24,51 @@ def to_the_end(action: Callable[[], object]) -> None:
             interrupt = error
     if interrupt is not None:
         raise interrupt
+
+
+class DeferredInterrupt:
+    """A context in which Ctrl-C is noted, and raised where the program asks for it.
+
+    The second Ctrl-C is raised at once: whoever is kept waiting has the last word. Where Python would not raise
+    KeyboardInterrupt anyhow (in another thread than the main one, or with a handler of the user's), nothing changes.
+
+    Attributes
+    ----------
+    was_raised : bool
+        Whether a Ctrl-C was raised where the program asked for it.
+    """
+
+    def __init__(self) -> None:
+        self.was_raised = False
+        self._pending = False
+        self._installed = False
+
+    def __enter__(self) -> "DeferredInterrupt":
+        """Take Ctrl-C over."""
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._note)
+            self._installed = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give Ctrl-C back; one that nobody has asked for is raised now, unless there is an exception already."""
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._pending and error is None:
+            raise KeyboardInterrupt
+
+    def raise_if_pending(self) -> None:
+        """Raise KeyboardInterrupt if there was a Ctrl-C: nothing is half done here."""
+        if self._pending:
+            self._pending = False
+            self.was_raised = True
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._pending:
+            self._pending = False
+            raise KeyboardInterrupt
+        self._pending = True

@@ -1,5 +1,6 @@
-"""The header of a model file: JSON fields that are checked as they are read."""
+"""The header of a file: one JSON object, whose fields are checked as they are read."""
 
+import json
 import math
 
 import numpy as np
@@ -13,6 +14,50 @@ def require(condition, reason):
     """Raise ValueError with a reason unless the condition holds."""
     if not condition:
         raise ValueError(reason)
+
+
+def write_header(header):
+    """Turn a JSON object into the member ``header``.
+
+    Parameters
+    ----------
+    header : dict
+        Its fields.
+
+    Returns
+    -------
+    ndarray of uint8
+    """
+    return np.frombuffer(json.dumps(header, allow_nan=False).encode(), np.uint8)
+
+
+def read_header(arrays, file_format, latest_version):
+    """Take the member ``header`` out of a file's arrays and check which format it announces.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+        Members of the file.
+    file_format : str
+        What it has to be.
+    latest_version : int
+        The latest version of the format that can be read.
+
+    Returns
+    -------
+    Fields
+    """
+    text = arrays.pop("header", None)
+    require(text is not None and text.dtype == np.uint8 and text.ndim == 1, "it has no header")
+    try:
+        header = json.loads(text.tobytes().decode("utf-8"))
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ValueError("its header can't be read") from error
+    fields = Fields(header, "header")
+    require(fields.text("format") == file_format, "it is of another format")
+    version = fields.integer("format_version", 1)
+    require(version <= latest_version, "it was saved by a later version of fastmlp")
+    return fields
 
 
 def encode_number(value):
@@ -149,6 +194,61 @@ def _is_text(value):
     return True
 
 
+def is_mersenne_twister(generator):
+    """Tell whether a generator is the one that NumPy's RandomState has unless it is given another."""
+    return generator.get_state(legacy=False)["bit_generator"] == "MT19937"
+
+
+def encode_generator(generator):
+    """Turn a generator's state into what JSON has, and its key.
+
+    Parameters
+    ----------
+    generator : numpy.random.RandomState
+        A Mersenne Twister.
+
+    Returns
+    -------
+    state : list
+        Position, whether a Gaussian number is kept, and that number.
+    key : ndarray of uint32
+    """
+    _, key, position, has_gauss, cached_gaussian = generator.get_state()
+    return [int(position), int(has_gauss), float(cached_gaussian)], np.asarray(key, np.uint32)
+
+
+def decode_generator(fields, arrays):
+    """Make a generator of the field ``generator`` and the member ``random_state_key``, which is taken out.
+
+    Parameters
+    ----------
+    fields : Fields
+        What was read.
+    arrays : dict of str to ndarray
+        Members of the file.
+
+    Returns
+    -------
+    numpy.random.RandomState
+    """
+    key = arrays.pop("random_state_key", None)
+    position, has_gauss, cached_gaussian = (*fields.numbers("generator"), None, None, None)[:3]
+    require(
+        key is not None
+        and key.shape == (624,)
+        and key.dtype == np.uint32
+        and isinstance(position, int)
+        and 0 <= position <= 624
+        and has_gauss in (0, 1)
+        and isinstance(cached_gaussian, float)
+        and math.isfinite(cached_gaussian),
+        "its generator is wrong",
+    )
+    generator = np.random.RandomState()
+    generator.set_state(("MT19937", key, position, has_gauss, cached_gaussian))
+    return generator
+
+
 def encode_parameters(parameters):
     """Turn constructor parameters into what JSON has.
 
@@ -173,10 +273,9 @@ def encode_parameters(parameters):
             kind = "tuple" if isinstance(value, tuple) else "list"
             encoded[name] = {kind: [encode_number(item) for item in value]}
         elif isinstance(value, np.random.RandomState):
-            algorithm, key, position, has_gauss, cached_gaussian = value.get_state()
-            require(algorithm == "MT19937", "The model can't be saved: its generator is foreign.")
-            random_state_key = np.asarray(key, np.uint32)
-            encoded[name] = {"generator": [int(position), int(has_gauss), float(cached_gaussian)]}
+            require(is_mersenne_twister(value), "The model can't be saved: its generator is foreign.")
+            state, random_state_key = encode_generator(value)
+            encoded[name] = {"generator": state}
         elif value is None or isinstance(value, bool | int | float | str | np.generic):
             encoded[name] = encode_number(value)
         else:
@@ -205,7 +304,7 @@ def decode_parameters(fields, allowed, arrays):
         require(name in allowed, f"it has a foreign parameter {name!r}")
         value = fields[name]
         if isinstance(value, dict) and list(value) == ["generator"] and name == "random_state":
-            parameters[name] = _decode_generator(fields.fields(name), arrays)
+            parameters[name] = decode_generator(fields.fields(name), arrays)
         elif isinstance(value, dict):
             require(list(value) in (["tuple"], ["list"]), f"its parameter {name!r} is wrong")
             kind = next(iter(value))
@@ -218,22 +317,3 @@ def decode_parameters(fields, allowed, arrays):
         else:
             parameters[name] = fields.number(name)
     return parameters
-
-
-def _decode_generator(fields, arrays):
-    key = arrays.pop("random_state_key", None)
-    position, has_gauss, cached_gaussian = (*fields.numbers("generator"), None, None, None)[:3]
-    require(
-        key is not None
-        and key.shape == (624,)
-        and key.dtype == np.uint32
-        and isinstance(position, int)
-        and 0 <= position <= 624
-        and has_gauss in (0, 1)
-        and isinstance(cached_gaussian, float)
-        and math.isfinite(cached_gaussian),
-        "its generator is wrong",
-    )
-    generator = np.random.RandomState()
-    generator.set_state(("MT19937", key, position, has_gauss, cached_gaussian))
-    return generator

@@ -171,6 +171,21 @@ class Network:
         """Write weights and biases into the given arrays."""
         self._unpack(coefs, intercepts, 0)
 
+    def parameters(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return copies of weights and biases, in the network's data type."""
+        return self._copies(0)
+
+    def moments(self) -> list[list[np.ndarray]]:
+        """Return copies of the moments that the optimiser has, each as `set_moments` takes it: none, one or two."""
+        copies = (self._copies(copy) for copy in range(1, 1 + N_MOMENTS[int(self.record[0].optimizer)]))
+        return [coefs + intercepts for coefs, intercepts in copies]
+
+    def _copies(self, copy: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        coefs = [np.empty((layer.fan_in, layer.fan_out), self.dtype) for layer in self.layers]
+        intercepts = [np.empty(layer.fan_out, self.dtype) for layer in self.layers]
+        self._unpack(coefs, intercepts, copy)
+        return coefs, intercepts
+
     def set_moments(self, first: Sequence, second: Sequence | None = None) -> None:
         """Copy the optimiser's moments in: velocities, or Adam's first and second; weights first, then biases."""
         n = len(self.layers)
@@ -185,10 +200,7 @@ class Network:
     def restore_state(self, state: np.ndarray) -> None:
         """Put a copy of parameters and moments back."""
         self._workspace[: len(state)] = state
-        coefs = [np.empty((layer.fan_in, layer.fan_out), self.dtype) for layer in self.layers]
-        intercepts = [np.empty(layer.fan_out, self.dtype) for layer in self.layers]
-        self.get_parameters(coefs, intercepts)
-        self.set_parameters(coefs, intercepts)
+        self.set_parameters(*self.parameters())
 
     def get_moments(self, first: Sequence, second: Sequence | None = None) -> None:
         """Write the optimiser's moments into the given arrays."""
@@ -366,10 +378,7 @@ class Network:
             self.layer_units, activation=self._activation, loss=self._loss, dtype=self.dtype, solver=None,
             batch_size=_CHUNK, n_threads=self.n_threads,
         )  # fmt: skip
-        coefs = [np.empty((layer.fan_in, layer.fan_out), self.dtype) for layer in self.layers]
-        intercepts = [np.empty(layer.fan_out, self.dtype) for layer in self.layers]
-        self.get_parameters(coefs, intercepts)
-        network.set_parameters(coefs, intercepts)
+        network.set_parameters(*self.parameters())
         return network
 
     def run(self, n_blocks: int, twins: tuple, *arguments: object) -> Any:

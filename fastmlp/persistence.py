@@ -1,4 +1,4 @@
-"""Saving and loading fitted models without pickle.
+"""Saving and loading fitted models without pickle; ``docs/files.md`` describes the files.
 
 A model file is an ordinary ``.npz`` archive, uncompressed, whose members are numeric arrays only;
 ``numpy.load(path)`` reads it with its default ``allow_pickle=False``. Its members:
@@ -24,7 +24,6 @@ every header field is checked for type, shape and finite values before an estima
 A file that doesn't pass is refused with a :class:`ValueError` of one sentence.
 """
 
-import json
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -33,11 +32,12 @@ import numpy as np
 from fastmlp.archive import read_archive, write_archive
 from fastmlp.files import replaced_file
 from fastmlp.model_header import (
-    Fields,
     decode_parameters,
     encode_number,
     encode_parameters,
+    read_header,
     require,
+    write_header,
 )
 
 FORMAT = "fastmlp model"
@@ -47,6 +47,8 @@ FORMAT_VERSION = 1
 INTEGER_ATTRIBUTES = ("n_iter_", "t_", "_no_improvement_count")
 NUMBER_ATTRIBUTES = ("loss_", "best_loss_", "best_validation_score_")
 VECTOR_ATTRIBUTES = ("loss_curve_", "validation_scores_")
+# Where and how often fits save themselves. A file from a stranger must not choose what a fit will write and remove.
+NOT_SAVED = ("checkpoint", "checkpoint_interval")
 SGD_FIELDS = ("learning_rate_init", "learning_rate", "momentum", "power_t")
 ADAM_FIELDS = ("learning_rate_init", "learning_rate", "beta_1", "beta_2", "epsilon")
 
@@ -101,8 +103,7 @@ def save_model(path, estimator, scaler=None, columns=None, target=None):
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"The model can't be saved: its {name} are not all finite.")
-    text = json.dumps(header, allow_nan=False).encode()
-    arrays = {"header": np.frombuffer(text, np.uint8), **arrays}
+    arrays = {"header": write_header(header), **arrays}
     with replaced_file(path) as file:
         write_archive(file, arrays)
 
@@ -124,7 +125,10 @@ def _take_apart(estimator):
         arrays[f"coefs_{layer}"] = W.astype(dtype, copy=False)
         arrays[f"intercepts_{layer}"] = b.astype(dtype, copy=False)
 
-    parameters, random_state_key = encode_parameters(estimator.get_params(deep=False))
+    parameters = estimator.get_params(deep=False)
+    for name in NOT_SAVED:
+        del parameters[name]
+    parameters, random_state_key = encode_parameters(parameters)
     if random_state_key is not None:
         arrays["random_state_key"] = random_state_key
     attributes = {}
@@ -215,24 +219,10 @@ def load_model(path):
     """
     try:
         arrays = read_archive(path)
-        return _put_together(_read_header(arrays), arrays)
+        return _put_together(read_header(arrays, FORMAT, FORMAT_VERSION), arrays)
     except ValueError as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"{str(path)!r} is not a model of fastmlp: {reason}.") from error
-
-
-def _read_header(arrays):
-    text = arrays.pop("header", None)
-    require(text is not None and text.dtype == np.uint8 and text.ndim == 1, "it has no header")
-    try:
-        header = json.loads(text.tobytes().decode("utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ValueError("its header can't be read") from error
-    fields = Fields(header, "header")
-    require(fields.text("format") == FORMAT, "it is of another format")
-    version = fields.integer("format_version", 1)
-    require(version <= FORMAT_VERSION, "it was saved by a later version of fastmlp")
-    return fields
 
 
 def _put_together(fields, arrays):
@@ -241,7 +231,7 @@ def _put_together(fields, arrays):
 
     classes = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
     estimator_class = classes[fields.choice("estimator", classes)]
-    allowed = set(estimator_class().get_params(deep=False))
+    allowed = set(estimator_class().get_params(deep=False)) - set(NOT_SAVED)
     parameters = decode_parameters(fields.fields("parameters"), allowed, arrays)
     estimator = estimator_class(**parameters)
     estimator._validate_params()

@@ -78,6 +78,14 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         depend on it, bit for bit.
     dtype : {'float32', 'float64'} or None, default=None
         What to compute in. None is scikit-learn's rule: float32 if X is float32, else float64.
+    checkpoint : path or None, default=None
+        A file to which ``fit`` saves its state while it trains, so that the same call, made again
+        after an interrupt or a crash, goes on from there to the very weights that it would have
+        come to; it is removed when the fit ends. See ``docs/files.md``. Not for 'lbfgs', and not
+        used by ``partial_fit``.
+    checkpoint_interval : float, default=60.0
+        Seconds from one save to the next; 0 saves as often as training comes back from compiled
+        code, which is about every tenth of a second.
 
     Attributes
     ----------
@@ -163,6 +171,8 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         max_fun=15000,
         n_threads=None,
         dtype=None,
+        checkpoint=None,
+        checkpoint_interval=60.0,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -191,6 +201,8 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
             max_fun=max_fun,
             n_threads=n_threads,
             dtype=dtype,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
         )
 
     @_fit_context(prefer_skip_nested_validation=True)

@@ -4,10 +4,12 @@ The compiled core runs epochs; this file decides how many, at which rate, and wh
 for the estimator's fitted attributes. It works on any object that has scikit-learn's names.
 """
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -15,6 +17,9 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp.callbacks import FitTasks
 from fastmlp.early_stopping import Validation
 from fastmlp.interrupts import to_the_end
+
+if TYPE_CHECKING:
+    from fastmlp.checkpoints import Checkpoint
 
 # How many epochs the core is offered in its first call and at most. It returns after about a tenth of a second anyhow;
 # this only bounds the vector of rates.
@@ -95,6 +100,7 @@ def train_stochastic(
     validation: Validation | None = None,
     incremental: bool = False,
     tasks: FitTasks | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train a model for up to ``max_iter`` epochs, or for one if ``incremental``.
 
@@ -114,6 +120,8 @@ def train_stochastic(
         Whether this is a ``partial_fit``.
     tasks : FitTasks, optional
         Callbacks, told of every epoch.
+    checkpoint : Checkpoint, optional
+        A file for the state; what it has found there is where training begins.
     """
     optimizer = model._optimizer
     network.set_parameters(model.coefs_, model.intercepts_)
@@ -137,12 +145,18 @@ def train_stochastic(
             no_improvement_count=0 if one_by_one else model._no_improvement_count,
         )
 
-    epochs = begin(data.order)
-    n_epochs = 1 if one_by_one else FIRST_EPOCHS_A_CALL
     model.n_iter_ = 0
+    if checkpoint is not None:
+        checkpoint.restore(model, network)
+    epochs = begin(data.order)
+    if checkpoint is not None:
+        checkpoint.restore_epochs(epochs)
+    n_epochs = 1 if one_by_one else FIRST_EPOCHS_A_CALL
     try:
         while model.n_iter_ < model.max_iter:
-            if tasks is not None and not epochs.mid_epoch:
+            if checkpoint is not None:
+                checkpoint.between_calls(model, network, epochs, validation)
+            if tasks is not None and not tasks.running:
                 tasks.begin("epoch")
             n_offered = min(n_epochs, model.max_iter - model.n_iter_)
             losses = epochs.advance(optimizer.coming_rates(n_offered, model.t_, data.n_samples)).tolist()
@@ -166,7 +180,9 @@ def train_stochastic(
                     _end_task(tasks, model, network, validation)
                     break
                 model._no_improvement_count = 0
+                between_pieces = epochs.between_pieces
                 epochs = begin(epochs.order)  # goes on in the order that it has come to
+                epochs.between_pieces = between_pieces
 
             if _end_task(tasks, model, network, validation) or incremental:
                 break
@@ -183,6 +199,8 @@ def train_stochastic(
                     stacklevel=2,
                 )
     except KeyboardInterrupt:
+        if checkpoint is not None:
+            checkpoint.interrupted(model, network, epochs, validation)
         warnings.warn("Training interrupted by user.", stacklevel=2)
     finally:
 

@@ -84,10 +84,10 @@ def test_constructor_is_scikit_learns_with_own_parameters_last(name):
     their_parameters = list(inspect.signature(theirs).parameters.values())
     assert our_parameters[: len(their_parameters)] == their_parameters
     own = our_parameters[len(their_parameters) :]
-    assert {"n_threads", "dtype"} <= {parameter.name for parameter in own}
+    defaults = {"n_threads": None, "dtype": None, "checkpoint": None, "checkpoint_interval": 60.0}
+    assert {parameter.name: parameter.default for parameter in own} == defaults
     for parameter in own:
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        assert parameter.default is None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -98,7 +98,7 @@ def test_methods_are_scikit_learns(name):
         return {attribute for attribute in dir(cls) if not attribute.startswith("_")}
 
     # Without decision_function: meta-estimators change what they do when they find one.
-    assert public(ours) == public(theirs) | {"set_callbacks"}
+    assert public(ours) == public(theirs) | {"set_callbacks", "save", "load"}
     for method in ("fit", "partial_fit", "predict", "score"):
         assert inspect.signature(getattr(ours(), method)) == inspect.signature(getattr(theirs(), method))
 
@@ -122,7 +122,7 @@ def test_repr_and_parameters(name):
     ours, theirs = both(name)
     settings = {"hidden_layer_sizes": (3, 4), "alpha": 1, "solver": "sgd"}
     assert repr(ours(**settings)) == repr(theirs(**settings))
-    own = {"n_threads": 2, "dtype": "float32"}
+    own = {"n_threads": 2, "dtype": "float32", "checkpoint": "run.npz", "checkpoint_interval": 5}
     assert ours(**own).get_params() == theirs().get_params() | own
 
 
@@ -179,12 +179,13 @@ def test_invalid_values_of_own_and_regression_parameters():
     ]
     assert outcomes[0] == outcomes[1]
     ours = fastmlp.MLPRegressor
-    for bad in ({"n_threads": 0}, {"n_threads": 1.5}, {"dtype": "float16"}, {"dtype": int}):
+    wrong_files = ({"checkpoint": 1}, {"checkpoint_interval": -1}, {"checkpoint_interval": None})
+    for bad in ({"n_threads": 0}, {"n_threads": 1.5}, {"dtype": "float16"}, {"dtype": int}, *wrong_files):
         with pytest.raises(InvalidParameterError, match=next(iter(bad))):
             ours(**bad).fit(X_IRIS, Y_IRIS)
 
 
-@pytest.mark.parametrize("module", ["classifier", "regressor"])
+@pytest.mark.parametrize("module", ["classifier", "regressor", "model_files"])
 def test_examples_of_the_documentation(module):
     assert doctest.testmod(importlib.import_module(f"fastmlp.{module}")).failed == 0
 

@@ -17,8 +17,8 @@ from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.archive import read_archive, write_archive
-from fastmlp.model_header import LARGEST_INTEGER
 from fastmlp.persistence import SavedModel, load_model, save_model
+from tests.strangers import JUNK, archive_bytes, leaves
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 
@@ -136,6 +136,34 @@ def test_numpy_reads_the_file_without_pickle(tmp_path, model_bytes):
     assert header["layer_units"] == [4, 5, 4, 3]
 
 
+class TestMethods:
+    def test_save_and_load(self, tmp_path, classifier):
+        classifier.save(tmp_path / "model.npz")
+        loaded = MLPClassifier.load(tmp_path / "model.npz")
+        vars(classifier).pop("_random_state", None)
+        assert_same_attributes(loaded, classifier)
+
+    def test_the_other_class_is_refused(self, tmp_path, classifier):
+        classifier.save(tmp_path / "model.npz")
+        with pytest.raises(ValueError, match=r"holds an MLPClassifier, not an MLPRegressor: load it with MLPClass"):
+            MLPRegressor.load(tmp_path / "model.npz")
+
+    def test_what_a_method_cannot_return_is_refused(self, tmp_path, classifier):
+        for extra in ({"scaler": StandardScaler().fit(IRIS)}, {"columns": ["a", "b", "c", "d"]}, {"target": "y"}):
+            save_model(tmp_path / "model.npz", classifier, **extra)
+            with pytest.raises(ValueError, match=r"predict with `fastmlp predict`"):
+                MLPClassifier.load(tmp_path / "model.npz")
+
+    def test_where_fits_save_themselves_is_not_saved(self, tmp_path, parts):
+        path = tmp_path / "model.npz"
+        fit(MLPClassifier(5, checkpoint=tmp_path / "run.npz", checkpoint_interval=5)).save(path)
+        assert MLPClassifier.load(path).get_params() == MLPClassifier(5, max_iter=3).get_params()
+        header, arrays = parts
+        for name, value in (("checkpoint", "/tmp/victim"), ("checkpoint_interval", 0)):
+            changed = {**header, "parameters": {**header["parameters"], name: value}}
+            refuse(path, archive_bytes(changed, arrays), "foreign parameter")
+
+
 class TestSaving:
     def test_unfitted_or_foreign_estimators_are_refused(self, tmp_path):
         from sklearn.neural_network import MLPClassifier as TheirClassifier
@@ -204,13 +232,6 @@ def refuse(path, content, match=None):
     assert "\n" not in message
 
 
-def archive_bytes(header, arrays):
-    file = io.BytesIO()
-    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    write_archive(file, {"header": text, **arrays})
-    return file.getvalue()
-
-
 @pytest.fixture
 def parts(tmp_path, model_bytes):
     (tmp_path / "good").write_bytes(model_bytes)
@@ -272,27 +293,6 @@ def test_flipped_bits_are_refused_or_harmless(tmp_path_factory, model_bytes, dat
         assert "\n" not in str(error)  # noqa: PT017
     else:  # the bit was one of those that a zip file has for nothing, such as the date
         loaded.estimator.predict(IRIS)
-
-
-JUNK = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 3),
-    st.sampled_from([LARGEST_INTEGER + 1, -(10**30), 1e308, -1.5, "inf", "nan", "", "\ud800", "x"]),
-    st.lists(st.integers(-1, 9), max_size=4),
-    st.dictionaries(st.text(max_size=3), st.none(), max_size=2),
-)
-
-
-def leaves(value, place=()):
-    """Every place in nested objects and lists."""
-    yield place
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from leaves(item, (*place, name))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from leaves(item, (*place, index))
 
 
 def test_sparse_labels_of_one_class_each_are_refused(tmp_path, parts):
