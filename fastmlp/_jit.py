@@ -20,6 +20,7 @@ from typing import Any
 import numba
 from numba import config
 from numba.core import cgutils, types
+from numba.core.cpu import ParallelOptions
 from numba.extending import intrinsic
 
 from fastmlp._cache import attach_cache
@@ -57,9 +58,12 @@ def twins(function: Callable) -> tuple[Any, Any]:
 
     The parallel twin is a copy under a qualified name of its own, because Numba's key for a cached
     function leaves out the target options. Loop fusion is off: Numba would merge two ``prange``
-    loops that stand one after the other, and with them the barrier that the second one needs.
+    loops that stand one after the other, and with them the barrier that the second one needs: blocks would read what
+    others have not written yet, and results would depend on the number of threads.
     """
     serial = kernel(function)
+    # Not as a dictionary: Numba empties one when it compiles the first data type, and would fuse loops for the second.
+    options = ParallelOptions({"fusion": False})
     copy = python_types.FunctionType(
         function.__code__,
         function.__globals__,
@@ -69,7 +73,7 @@ def twins(function: Callable) -> tuple[Any, Any]:
     copy.__qualname__ = function.__qualname__ + "_parallel"
     copy.__module__ = function.__module__
     copy.__doc__ = function.__doc__
-    parallel = attach_cache(numba.njit(parallel={"fusion": False}, **_COMMON)(copy))
+    parallel = attach_cache(numba.njit(parallel=options, **_COMMON)(copy))
     return serial, parallel
 
 

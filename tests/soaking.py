@@ -20,6 +20,7 @@ from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor, threads
 from fastmlp.network import warmup
+from fastmlp.training import NON_FINITE_PARAMETERS
 
 MEGABYTE = 2**20
 # Share of the run after which the allocator's pools and all compiled code are there.
@@ -73,7 +74,7 @@ def draw_problem(generator):
     elif form in ("csr", "csc"):
         X = sparse.csr_array(np.where(X > 1, X, 0)).asformat(form)
     elif form == "uint8":
-        X = (10 * np.abs(X)).astype(np.uint8)
+        X = np.abs(X).astype(np.uint8)
     elif form == "list":
         n_samples = min(n_samples, 100)
         X = X[:100].tolist()
@@ -85,6 +86,8 @@ def draw_problem(generator):
         "activation": generator.choice(["identity", "logistic", "tanh", "relu"]),
         "batch_size": int(generator.choice([1, 7, 32, 200])) if n_samples >= 200 else "auto",
         "max_iter": int(generator.randint(1, 12)),
+        # A minibatch of a single sample would make more run away.
+        "learning_rate_init": 1e-4,
         "early_stopping": bool(generator.randint(2)) and solver != "lbfgs",
         "n_threads": int(generator.randint(1, 3)),
         "dtype": [None, "float32", "float64"][generator.randint(3)],
@@ -223,7 +226,6 @@ def soak(seconds, seed):
         operation = OPERATIONS[generator.randint(len(OPERATIONS))]
         try:
             outcome = operation(generator, interrupter)
-            record.counts[operation.__name__] += 1
             if isinstance(outcome, str):
                 record.counts[f"{operation.__name__}: {outcome}"] += 1
             if operation is fit and number % REFIT_EVERY == 0:
@@ -231,9 +233,12 @@ def soak(seconds, seed):
                 record.counts["refits"] += 1
             del outcome
             require_clean(mask)
-        except BaseException:
-            traceback.print_exc()
-            raise SystemExit(f"operation {number}, {operation.__name__}, of the run with seed {seed}") from None
+        except BaseException as error:
+            if NON_FINITE_PARAMETERS not in str(error):
+                traceback.print_exc()
+                raise SystemExit(f"operation {number}, {operation.__name__}, of the run with seed {seed}") from None
+            record.counts[f"{operation.__name__}: ran away"] += 1
+        record.counts[operation.__name__] += 1
         number += 1
         if elapsed >= next_sample:
             record.take(elapsed)
