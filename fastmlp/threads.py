@@ -23,6 +23,7 @@ import functools
 import multiprocessing.process
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,12 +76,18 @@ def _pool_has_started() -> bool:
     return True
 
 
+class _Caller:
+    """One compiled call that is under way."""
+
+
 class _Process:
     """What this process knows of its own threads; one instance, made anew in a forked child."""
 
     def __init__(self, forked_with_pool: bool) -> None:
         self.forked_with_pool = forked_with_pool
-        self.callers: set[object] = set()
+        # Weak: a Ctrl-C in the moment before or after a call can keep it from being taken out, but not from being
+        # forgotten. Else this process would think for good that it is not alone.
+        self.callers: weakref.WeakSet[_Caller] = weakref.WeakSet()
         # Held by the call that runs on several threads. Reentrant: a signal handler may predict.
         self.sharing = threading.RLock()
 
@@ -203,7 +210,7 @@ def compiled_call(n_threads: int) -> Iterator[bool]:
 
     Numba's mask of threads is set for the call and restored after it, whatever happens in between.
     """
-    process, caller = _process, object()
+    process, caller = _process, _Caller()
     try:
         # Whoever has added itself after this lock was taken and the others counted waits here for the lock.
         process.callers.add(caller)
