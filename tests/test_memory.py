@@ -152,7 +152,7 @@ def test_many_samples(name):
 
 
 def test_many_samples_lbfgs():
-    # It keeps the order of the samples: nothing but the chunk of the workspace.
+    # There is no order of all the samples, only one of each chunk; targets become float64.
     X = draw(N_SAMPLES, 4)
     model = MLPRegressor(hidden_layer_sizes=(50,), solver="lbfgs", max_iter=2)
     formula = fit_bytes([4, 50, 1], n_samples=N_SAMPLES, dtype=np.float32, solver="lbfgs", targets=8)
