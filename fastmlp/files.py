@@ -39,6 +39,16 @@ def _is_special(path):
     return path.exists() and not path.is_file()
 
 
+def _sync_folder(folder):
+    """Have the new name written to disk as well, so that it outlives a loss of power; not every system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 @contextmanager
 def replaced_file(path):
     """Open a file for writing, such that an earlier file of that name is kept until all is well.
@@ -72,6 +82,7 @@ def replaced_file(path):
         if path.exists():
             shutil.copymode(path, temporary)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
