@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
 from fastmlp.interrupts import to_the_end
 
-_limiting = threading.Lock()
+_choosing = threading.Lock()
+_limiting: list[object] = []  # whoever has set the limit and will restore it
 
 
 @cache
@@ -29,22 +31,24 @@ def one_blas_thread() -> Iterator[None]:
     The setting belongs to the process. Two Python threads that both limit it and both restore what they found can leave
     the limit behind, so only one at a time does; whoever comes while it lasts has the benefit and leaves it alone.
     """
-    if not _limiting.acquire(blocking=False):
-        yield
-        return
+    found: list[tuple[Any, int]] = []
+    caller = object()
+
+    def restore() -> None:
+        for library, n_threads in found:
+            library.set_num_threads(n_threads)
+
     try:
-        libraries = _controller().select(user_api="blas").lib_controllers
-        former = [library.num_threads for library in libraries]
-
-        def restore() -> None:
-            for library, n_threads in zip(libraries, former, strict=True):
-                library.set_num_threads(n_threads)
-
-        try:
+        with _choosing:
+            if not _limiting:
+                _limiting.append(caller)
+        if caller in _limiting:
+            libraries = _controller().select(user_api="blas").lib_controllers
+            found = [(library, library.num_threads) for library in libraries]
             for library in libraries:
                 library.set_num_threads(1)
-            yield
-        finally:
-            to_the_end(restore)
+        yield
     finally:
-        _limiting.release()
+        if caller in _limiting:
+            to_the_end(restore)
+            _limiting.remove(caller)

@@ -219,10 +219,10 @@ def _record_losses(model: Any, losses: list[float], n_samples: int) -> None:
     if model.verbose:
         for epoch, loss in enumerate(losses, start=model.n_iter_ + 1):
             print(f"Iteration {epoch}, loss = {loss:.8f}")
-    model.n_iter_ += len(losses)
-    model.t_ += n_samples * len(losses)
-    model.loss_ = losses[-1]
     model.loss_curve_.extend(losses)
+    model.loss_ = losses[-1]
+    model.t_ += n_samples * len(losses)
+    model.n_iter_ += len(losses)
 
 
 def _count_no_improvement(model: Any) -> None:
