@@ -24,6 +24,7 @@ from numba.core.cpu import ParallelOptions
 from numba.extending import intrinsic
 
 from fastmlp._cache import attach_cache
+from fastmlp.interrupts import held_back
 
 FASTMATH = {"contract", "nsz"}
 JIT_DISABLED = bool(config.DISABLE_JIT)
@@ -48,9 +49,22 @@ def uncached(function: Callable) -> Any:
     return numba.njit(**_COMMON)(function)
 
 
+def _finished(dispatcher: Any) -> Any:
+    """Give a dispatcher the compile cache, and have Ctrl-C wait until what is being compiled is compiled."""
+    if not JIT_DISABLED:
+        compile_one = dispatcher.compile
+
+        def compile_whole(signature: Any) -> Any:
+            with held_back():
+                return compile_one(signature)
+
+        dispatcher.compile = compile_whole
+    return attach_cache(dispatcher)
+
+
 def kernel(function: Callable) -> Any:
     """Compile a kernel whose machine code is cached and shared."""
-    return attach_cache(uncached(function))
+    return _finished(uncached(function))
 
 
 def twins(function: Callable) -> tuple[Any, Any]:
@@ -73,7 +87,7 @@ def twins(function: Callable) -> tuple[Any, Any]:
     copy.__qualname__ = function.__qualname__ + "_parallel"
     copy.__module__ = function.__module__
     copy.__doc__ = function.__doc__
-    parallel = attach_cache(numba.njit(parallel=options, **_COMMON)(copy))
+    parallel = _finished(numba.njit(parallel=options, **_COMMON)(copy))
     return serial, parallel
 
 

@@ -2,8 +2,10 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Any
 
 
 def to_the_end(action: Callable[[], object]) -> None:
@@ -24,6 +26,28 @@ def to_the_end(action: Callable[[], object]) -> None:
             interrupt = error
     if interrupt is not None:
         raise interrupt
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is over.
+
+    While LLVM compiles it calls Python back. An interrupt that was raised in there would be lost, with the machine code
+    that was to be cached.
+    """
+    handler: Any = signal.getsignal(signal.SIGINT)
+    # Signals are the main thread's affair. What is not a function ignores them, or ends the process.
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    pressed: list[tuple] = []
+    try:
+        signal.signal(signal.SIGINT, lambda *arguments: pressed.append(arguments))
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pressed:
+            handler(*pressed[0])
 
 
 class DeferredInterrupt:
