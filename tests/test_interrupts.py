@@ -136,13 +136,13 @@ AT_EVERY_MOMENT = """
 """
 
 FITS = {
-    "steps": ({}, "", 2),
-    "early stopping": ({"early_stopping": True}, "", 5),
-    "L-BFGS": ({"solver": "lbfgs"}, "", 5),
+    "steps": ({}, "", 5),
+    "early stopping": ({"early_stopping": True}, "", 7),
+    "L-BFGS": ({"solver": "lbfgs"}, "", 11),
     "a step in pieces": (
         {"solver": "sgd"},
         "    epochs._LONGEST_STEP, epochs.SECONDS_PER_CALL = 0, 1e-7",
-        3,
+        7,
     ),
 }
 
@@ -185,7 +185,7 @@ SIGNALS = """
         waited, right = [], []
         fastmlp.MLPRegressor(**(endless | options | {"max_iter": 1})).fit(X, y)  # compiles
         record()
-        for seconds in (0.05, 0.4, 0.9):
+        for seconds in (0.05, 0.6):
             model = fastmlp.MLPRegressor(**(endless | options))
             waited.append(stop(lambda: model.fit(X, y), seconds))
             if not hasattr(model, "coefs_"):  # so slow a machine that the data were still being checked
