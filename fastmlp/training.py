@@ -123,96 +123,143 @@ def train_stochastic(
     checkpoint : Checkpoint, optional
         A file for the state; what it has found there is where training begins.
     """
-    optimizer = model._optimizer
-    network.set_parameters(model.coefs_, model.intercepts_)
-    optimizer.load_into(network)
-
-    # Where something has to happen between two epochs, the core is given one epoch at a time, and
-    # the rule for stopping is applied here.
-    one_by_one = validation is not None or incremental or tasks is not None
-
-    def begin(order: np.ndarray | None) -> Any:
-        return network.epochs(
-            data.rows,
-            data.targets,
-            sample_weight=data.sample_weight,
-            order=order,
-            batch_size=batch_size,
-            random_state=shuffling_generator(model, batch_size, data.n_samples),
-            tol=None if one_by_one else float(model.tol),
-            n_iter_no_change=int(min(model.n_iter_no_change, NEVER)),
-            best_loss=np.inf if one_by_one else model.best_loss_,
-            no_improvement_count=0 if one_by_one else model._no_improvement_count,
-        )
-
-    model.n_iter_ = 0
-    if checkpoint is not None:
-        checkpoint.restore(model, network)
-    epochs = begin(data.order)
-    if checkpoint is not None:
-        checkpoint.restore_epochs(epochs)
-    n_epochs = 1 if one_by_one else FIRST_EPOCHS_A_CALL
+    training = _Training(model, network, data, batch_size, validation, incremental, tasks, checkpoint)
     try:
         while model.n_iter_ < model.max_iter:
-            if checkpoint is not None:
-                checkpoint.between_calls(model, network, epochs, validation)
-            if tasks is not None and not tasks.running:
-                tasks.begin("epoch")
-            n_offered = min(n_epochs, model.max_iter - model.n_iter_)
-            losses = epochs.advance(optimizer.coming_rates(n_offered, model.t_, data.n_samples)).tolist()
-            if not losses:  # a long epoch: its first rate holds until it ends
-                continue
-            if not one_by_one:
-                n_epochs = min(4 * len(losses), MAX_EPOCHS_A_CALL)
-            _record_losses(model, losses, data.n_samples)
-
-            if validation is not None:
-                validation.epoch_ended(model, network)
-            elif one_by_one:
-                _count_no_improvement(model)
-            else:
-                model.best_loss_ = float(epochs.best_loss)
-                model._no_improvement_count = int(epochs.no_improvement_count)
-            optimizer.epochs_ended(model.t_)
-
-            if model._no_improvement_count > model.n_iter_no_change:
-                if optimizer.trigger_stopping(_why_stop(model, validation is not None), model.verbose):
-                    _end_task(tasks, model, network, validation)
-                    break
-                model._no_improvement_count = 0
-                between_pieces = epochs.between_pieces
-                epochs = begin(epochs.order)  # goes on in the order that it has come to
-                epochs.between_pieces = between_pieces
-
-            if _end_task(tasks, model, network, validation) or incremental:
+            if training.advance():
                 break
-            if validation is None and not np.isfinite(losses[-1]):
-                # What is not finite never leaves the weights again: further epochs would be wasted.
-                # (The loss alone may be NaN: Poisson with negative targets.)
-                network.get_parameters(model.coefs_, model.intercepts_)
-                require_finite_parameters(model, _when_it_broke(model))
-            if model.n_iter_ == model.max_iter:
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) "
-                    "reached and the optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
+        else:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) "
+                "reached and the optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
     except KeyboardInterrupt:
-        if checkpoint is not None:
-            checkpoint.interrupted(model, network, epochs, validation)
+        training.interrupted()
         warnings.warn("Training interrupted by user.", stacklevel=2)
     finally:
-
-        def save() -> None:
-            network.get_parameters(model.coefs_, model.intercepts_)
-            optimizer.save_from(network)
-
-        to_the_end(save)
+        to_the_end(training.save)
 
     if validation is not None:
         model.coefs_, model.intercepts_ = model._best_coefs, model._best_intercepts
     _warn_of_a_loss_that_is_not_finite(model)
+
+
+class _Training:
+    """One fit: a compiled call after the other, and what follows from each for the model.
+
+    The parameters are those of `train_stochastic`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        network: Any,
+        data: TrainingData,
+        batch_size: int,
+        validation: Validation | None,
+        incremental: bool,
+        tasks: FitTasks | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self._model, self._network, self._data, self._batch_size = model, network, data, batch_size
+        self._validation, self._incremental, self._tasks = validation, incremental, tasks
+        self._checkpoint = checkpoint
+        # Where something has to happen between two epochs, the core is given one epoch at a time, and
+        # the rule for stopping is applied here.
+        self._one_by_one = validation is not None or incremental or tasks is not None
+        self._n_epochs = 1 if self._one_by_one else FIRST_EPOCHS_A_CALL
+
+        network.set_parameters(model.coefs_, model.intercepts_)
+        model._optimizer.load_into(network)
+        model.n_iter_ = 0
+        if checkpoint is not None:
+            checkpoint.restore(model, network)
+        self._epochs = self._begin(data.order)
+        if checkpoint is not None:
+            checkpoint.restore_epochs(self._epochs)
+
+    def _begin(self, order: np.ndarray | None) -> Any:
+        """Return a run over epochs, its rule for stopping at the beginning."""
+        model, data = self._model, self._data
+        return self._network.epochs(
+            data.rows,
+            data.targets,
+            sample_weight=data.sample_weight,
+            order=order,
+            batch_size=self._batch_size,
+            random_state=shuffling_generator(model, self._batch_size, data.n_samples),
+            tol=None if self._one_by_one else float(model.tol),
+            n_iter_no_change=int(min(model.n_iter_no_change, NEVER)),
+            best_loss=np.inf if self._one_by_one else model.best_loss_,
+            no_improvement_count=0 if self._one_by_one else model._no_improvement_count,
+        )
+
+    def advance(self) -> bool:
+        """Make one compiled call; return whether training is over."""
+        model, data, optimizer = self._model, self._data, self._model._optimizer
+        if self._checkpoint is not None:
+            self._checkpoint.between_calls(model, self._network, self._epochs, self._validation)
+        if self._tasks is not None and not self._tasks.running:
+            self._tasks.begin("epoch")
+        n_offered = min(self._n_epochs, model.max_iter - model.n_iter_)
+        losses = self._epochs.advance(optimizer.coming_rates(n_offered, model.t_, data.n_samples)).tolist()
+        if not losses:  # a long epoch: its first rate holds until it ends
+            return False
+        if not self._one_by_one:
+            self._n_epochs = min(4 * len(losses), MAX_EPOCHS_A_CALL)
+        _record_losses(model, losses, data.n_samples)
+        return self._epochs_ended(losses[-1])
+
+    def _epochs_ended(self, last_loss: float) -> bool:
+        """Apply the rule for stopping, the schedule of the rate and the callbacks; return whether training is over."""
+        model, optimizer = self._model, self._model._optimizer
+        if self._validation is not None:
+            self._validation.epoch_ended(model, self._network)
+        elif self._one_by_one:
+            _count_no_improvement(model)
+        else:
+            model.best_loss_ = float(self._epochs.best_loss)
+            model._no_improvement_count = int(self._epochs.no_improvement_count)
+        optimizer.epochs_ended(model.t_)
+
+        has_converged = False
+        if model._no_improvement_count > model.n_iter_no_change:
+            has_converged = optimizer.trigger_stopping(_why_stop(model, self._validation is not None), model.verbose)
+            if not has_converged:
+                model._no_improvement_count = 0
+                between_pieces = self._epochs.between_pieces
+                self._epochs = self._begin(self._epochs.order)  # goes on in the order that it has come to
+                self._epochs.between_pieces = between_pieces
+        if self._end_task() or has_converged or self._incremental:
+            return True
+        if self._validation is None and not np.isfinite(last_loss):
+            # What is not finite never leaves the weights again: further epochs would be wasted.
+            # (The loss alone may be NaN: Poisson with negative targets.)
+            self._network.get_parameters(model.coefs_, model.intercepts_)
+            require_finite_parameters(model, _when_it_broke(model))
+        return False
+
+    def _end_task(self) -> bool:
+        """Tell the callbacks, if there are any, that an epoch has ended; True means: stop here."""
+        if self._tasks is None:
+            return False
+        model = self._model
+        self._network.get_parameters(model.coefs_, model.intercepts_)
+        if self._validation is None:
+            return self._tasks.end(model.coefs_, model.intercepts_)
+        return self._tasks.end(model._best_coefs, model._best_intercepts)
+
+    def interrupted(self) -> None:
+        """Save what Ctrl-C would else cost."""
+        if self._checkpoint is not None:
+            self._checkpoint.interrupted(self._model, self._network, self._epochs, self._validation)
+
+    def save(self) -> None:
+        """Write weights and moments back to the model."""
+        self._network.get_parameters(self._model.coefs_, self._model.intercepts_)
+        self._model._optimizer.save_from(self._network)
 
 
 def _record_losses(model: Any, losses: list[float], n_samples: int) -> None:
@@ -258,13 +305,3 @@ def _warn_of_a_loss_that_is_not_finite(model: Any) -> None:
             ConvergenceWarning,
             stacklevel=3,
         )
-
-
-def _end_task(tasks: FitTasks | None, model: Any, network: Any, validation: Validation | None) -> bool:
-    """Tell the callbacks, if there are any, that an epoch has ended; True means: stop here."""
-    if tasks is None:
-        return False
-    network.get_parameters(model.coefs_, model.intercepts_)
-    if validation is None:
-        return tasks.end(model.coefs_, model.intercepts_)
-    return tasks.end(model._best_coefs, model._best_intercepts)

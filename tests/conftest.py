@@ -1,11 +1,18 @@
 """Fixtures and options that every test module shares."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 DATA_VARIABLE = "FASTMLP_DATA"
+
+
+def pytest_configure(config):
+    """Have Ctrl-C raise KeyboardInterrupt: what a script or nohup starts in the background ignores it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
