@@ -103,7 +103,9 @@ def test_demo_digits_is_the_default(tmp_path):
     loss, reference_loss = table["final loss"]
     assert loss == pytest.approx(reference_loss, rel=1e-2)
     assert min(table["test accuracy"]) > 96
-    assert table["largest difference between weights"][0] < 0.05
+    # The float32 reference itself ends up to 0.154 away from where it ended when its initial weights differ by one unit
+    # in the last place (in 5 of 12 trials): some unit with relu then comes to lie on the other side of zero.
+    assert table["largest difference between weights"][0] < 0.2
     assert table["seconds"][0] > 0
     ratio = table["seconds"][1] / table["seconds"][0]
     assert table["times as fast as plain NumPy"][0] == pytest.approx(ratio, rel=0.1)
