@@ -55,8 +55,8 @@ def test_fork_after_a_fit(layer):
     assert before == after[0]
     # GNU OpenMP kills a child that enters it after its parent has.
     assert all(child[1:] == [["serial"], 1] for child in children)
-    assert before_twins == after_twins
-    assert ("parallel" in after_twins) == (layer == "omp")
+    # Where others compete for the processors a run tries the serial twin too.
+    assert ("parallel" in before_twins) == ("parallel" in after_twins) == (layer == "omp")
 
 
 @HAS_FORK
