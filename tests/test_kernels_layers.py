@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numba import config
 
 from fastmlp._jit import JIT_DISABLED
+from fastmlp.dense import BLOCK_BYTES, BLOCK_ROWS, PANEL_BYTES
 from fastmlp.tiles import TILE
 from tests.panels import GuardedNetwork, guards_checked
 from tests.phases import infer_blocks, naive_layers, propagate_blocks, update_blocks
@@ -199,6 +200,26 @@ def test_every_activation_with_every_loss(activation, loss, dtype, narrow):
     ]
     np.testing.assert_allclose(losses, expected, rtol=10 * tolerance(dtype))
     assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < 10 * tolerance(dtype)
+
+
+@pytest.mark.needs_jit
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_layers_whose_activations_do_not_fit_into_a_cache(activation, dtype):
+    """Their sums are computed in several visits, over blocks of samples."""
+    layer_units, n_samples = [900, 800, 700, 10], 300
+    n_panels = BLOCK_BYTES // (BLOCK_ROWS * PANEL_BYTES)
+    assert n_samples > BLOCK_ROWS
+    assert min(layer_units[:-1]) > n_panels * TILE.columns(dtype)
+    problem = make_problem(layer_units, activation, "log_loss", dtype, n_samples=n_samples)
+    reference = problem.reference(**SOLVERS["plain"])
+    expected = [reference.step(problem.X, problem.targets, LEARNING_RATE, None) for _ in range(2)]
+    limit = 100 * tolerance(dtype)
+    for n_blocks in BLOCKS[:2]:
+        network = problem.network(**SOLVERS["plain"], n_threads=n_blocks)
+        losses = advance(problem.epochs(network, n_blocks=n_blocks), 2, LEARNING_RATE)
+        np.testing.assert_allclose(losses, expected, rtol=limit)
+        assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < limit
 
 
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
