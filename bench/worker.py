@@ -13,6 +13,7 @@ from typing import Any
 from bench.machine import pin_to_cores
 
 PEAK = "peak"
+PEAK_ATTEMPTS = 8
 
 
 class PeakWorker:
@@ -27,7 +28,8 @@ class PeakWorker:
 
         if command == "bandwidth":
             return {"gigabytes": memory_bandwidth(self.n_threads)}
-        return {"gflops": fma_peak(self.dtype, self.n_threads)}
+        # The best of a few: two threads may begin on one processor, or another program's turn may come.
+        return {"gflops": max(fma_peak(self.dtype, self.n_threads) for _ in range(PEAK_ATTEMPTS))}
 
 
 class ContenderWorker:
