@@ -43,7 +43,7 @@ def note(benchmark: Any) -> Callable[..., None]:
         benchmark.extra_info.update(dtype=dtype, n_threads=n_threads, tile=TILE.name, versions=VERSIONS, **more)
         if flops is not None and benchmark.stats is not None:  # None with --benchmark-disable
             gflops = flops / benchmark.stats.stats.median / 1e9
-            peak = float(np.median([fma_peak(dtype, n_threads) for _ in range(15)]))
+            peak = max(fma_peak(dtype, n_threads) for _ in range(15))
             benchmark.extra_info.update(
                 gflops=round(gflops, 2),
                 peak_gflops=round(peak, 1),
