@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import multiprocessing.process
 import os
 import threading
@@ -234,7 +235,8 @@ class Sharing:
     The cost model decides first. But where other processes compete for the processors, a thread that waits for one
     which is not running makes a shared step tens of times slower than a serial one. So as soon as shared steps take
     longer than the model expects of one thread, one thread is tried; the faster is kept, and the other is tried again
-    now and then.
+    now and then. Shared steps that are slow at first get a second chance: a pool of threads had to be started for them,
+    and memory was touched for the first time.
 
     Parameters
     ----------
@@ -251,13 +253,14 @@ class Sharing:
         self._most = n_threads
         self._seconds = {1: expected}
         self._has_tried_one = False
+        self._shared_calls = 0
         self._calls = 0
 
     def choose(self) -> tuple[int, bool]:
         """Return the threads for the next call, and whether it is a trial, to be kept short."""
         if self._most == 1:
             return 1, False
-        if self._most not in self._seconds:
+        if self._shared_calls < 2 and self._seconds.get(self._most, math.inf) > self._seconds[1]:
             return self._most, True
         if not self._has_tried_one:
             return (1, True) if self._seconds[self._most] > self._seconds[1] else (self._most, False)
@@ -270,4 +273,5 @@ class Sharing:
     def record(self, n_threads: int, seconds: float) -> None:
         """Take note of the seconds of a step."""
         self._seconds[n_threads] = seconds
+        self._shared_calls += n_threads == self._most
         self._has_tried_one |= n_threads == 1
