@@ -132,7 +132,7 @@ def spread_text(values: list[float]) -> str:
 def most_possible_text(row: dict[str, Any]) -> str:
     """Write how many times as fast as the best rival a program that ran at the peak would be."""
     ratios = [ratio[1] for ratio in row["speed_ups"].values()]
-    return f"{significant(min(ratios) * row['share_of_peak'][1], 2):g}" if ratios else "–"
+    return f"{significant(min(ratios) / row['share_of_peak'][1], 2):g}" if ratios else "–"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
