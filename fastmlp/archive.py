@@ -78,7 +78,7 @@ def read_archive(path):
                 return dict(_read_members(archive, os.fstat(file.fileno()).st_size))
         except (
             EOFError,
-            NotImplementedError,
+            NotImplementedError,  # zipfile's answer to a compression or a version of the format that it doesn't know
             OSError,
             OverflowError,
             RuntimeError,

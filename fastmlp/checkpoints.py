@@ -232,16 +232,7 @@ class Checkpoint:
     def between_calls(self, model: Any, network: Any, epochs: Any, validation: Any) -> None:
         """Save if it is time to, or raise a Ctrl-C that waits; everything is whole, and another epoch follows.
 
-        Parameters
-        ----------
-        model : estimator
-            In training.
-        network : fastmlp.network.Network
-            Likewise.
-        epochs : fastmlp.epochs.Epochs
-            The run.
-        validation : fastmlp.early_stopping.Validation, or None
-            Which rows are held out.
+        The parameters are those of `take_apart`.
         """
         self._interrupt.raise_if_pending()
         if time.monotonic() - self._last_save >= self._interval:

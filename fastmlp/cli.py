@@ -303,11 +303,11 @@ def run_warmup(arguments):
     import numpy as np
 
     from fastmlp._cache import cache_directory
-    from fastmlp.network import warmup
+    from fastmlp.warmup import warmup
 
     for dtype in (np.float32, np.float64):
         start = time.perf_counter()
-        warmup(dtype, parallel=True)
+        warmup(dtype)
         print(f"{np.dtype(dtype)}: ready after {time.perf_counter() - start:.1f} s", flush=True)
     print(f"cached in {cache_directory()}")
 

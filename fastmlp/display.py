@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from fastmlp.extras import MissingExtraError, import_extra
+
 SECONDS_BETWEEN_REFRESHES = 0.1
 
 
@@ -35,12 +37,9 @@ class Display(Protocol):
 def open_display() -> Display:
     """Return a display for standard output: rich's if it is installed and a person looks on."""
     try:
-        import rich  # noqa: F401
-    except ImportError:
-        print(
-            "There is no progress bar, because rich is missing; pip install 'fastmlp[demo]' brings it.",
-            file=sys.stderr,
-        )
+        import_extra(["rich"], "demo", "There is no progress bar, because rich is missing")
+    except MissingExtraError as error:
+        print(error, file=sys.stderr)
         return PlainDisplay()
     return RichDisplay()
 

@@ -2,10 +2,11 @@
 
 import operator
 import os
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -19,12 +20,12 @@ from fastmlp.early_stopping import Validation, split_indices
 from fastmlp.model_files import ModelFileMixin
 from fastmlp.prediction import LOSS_OF_OUTPUT_ACTIVATION, parameter_dtype, predict_outputs
 from fastmlp.stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from fastmlp.validation import require_range, unchanged_if_refused
+from fastmlp.validation import require_finite, require_range, trainable, unchanged_if_refused
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 
 
-class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimator):
+class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimator, ABC):
     """The common part of :class:`fastmlp.MLPClassifier` and :class:`fastmlp.MLPRegressor`."""
 
     _optimizer: SGDOptimizer | AdamOptimizer
@@ -126,29 +127,29 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
 
     # --- what classifier and regressor add -------------------------------------------------------
 
+    @abstractmethod
     def _validate_input(self, X, y, incremental, reset, classes):
         """Check X and y and return them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _encode_targets(self, y):
         """Return checked targets as numbers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _count_outputs(self, targets):
         """Return the units of the last layer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _choose_out_activation(self):
         """Return the name of the output activation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _strata(self, targets):
         """Return the labels whose proportions a validation split keeps, or None."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _score_outputs(self, targets, outputs, sample_weight):
         """Score outputs as ``score`` would score the predictions that follow from them."""
-        raise NotImplementedError
 
     # --- fit -------------------------------------------------------------------------------------
 
@@ -266,8 +267,8 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
     def _continue(self, n_features, n_outputs):
         """Make ready to go on from the parameters that are there, whoever has set them."""
         dtype = parameter_dtype(self)
-        self.coefs_ = [_trainable(array, dtype) for array in self.coefs_]
-        self.intercepts_ = [_trainable(array, dtype) for array in self.intercepts_]
+        self.coefs_ = [trainable(array, dtype) for array in self.coefs_]
+        self.intercepts_ = [trainable(array, dtype) for array in self.intercepts_]
         layer_units = [n_features, *(array.shape[-1] for array in self.coefs_)]
         layer_units[-1] = n_outputs
         shapes = [*pairwise(layer_units), *((units,) for units in layer_units[1:])]
@@ -277,8 +278,8 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
                 f"{[array.shape for array in self.coefs_ + self.intercepts_]} do not fit X with "
                 f"{n_features} features and y with {n_outputs} outputs."
             )
-        _require_finite("coefs_", self.coefs_)
-        _require_finite("intercepts_", self.intercepts_)
+        require_finite("coefs_", self.coefs_)
+        require_finite("intercepts_", self.intercepts_)
         if not hasattr(self, "n_layers_"):  # parameters set before a first partial_fit
             self._describe(layer_units)
             self.n_iter_ = 0
@@ -393,21 +394,3 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _require_finite(name: str, arrays: list[np.ndarray]) -> None:
-    """Refuse to train on from parameters that are NaN or infinite: they would stay so."""
-    for number, array in enumerate(arrays):
-        if not np.isfinite(array).all():
-            place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
-            raise ValueError(
-                f"{name}[{number}] is {array[place]} at {list(place)}, so training cannot go on from there. "
-                f"Set a finite value, or call fit with warm_start=False."
-            )
-
-
-def _trainable(array: Any, dtype: np.dtype) -> np.ndarray:
-    """Return the array itself if training can write into it, else a copy that it can."""
-    if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.dtype.isnative and array.flags.writeable:
-        return array
-    return np.array(array, dtype)

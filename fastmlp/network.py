@@ -12,7 +12,7 @@ import numpy as np
 from fastmlp.activations import ACTIVATIONS
 from fastmlp.epochs import SECONDS_PER_CALL, Epochs
 from fastmlp.function_table import function_table
-from fastmlp.gather import Rows, as_rows
+from fastmlp.gather import Rows
 from fastmlp.layout import NETWORK, Layout, aligned_zeros, pack, unpack
 from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
@@ -138,8 +138,7 @@ class Network:
             # Most of its time goes into activations, losses and short loops.
             self._work_per_sample *= _NARROW_FACTOR
 
-    # --- parameters and moments
-    # ---------------------------------------------------------------------------------------
+    # --- parameters and moments -------------------------------------------------------------------
 
     def _pack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
         width = self._layout.panel_width
@@ -209,8 +208,7 @@ class Network:
             if moments is not None:
                 self._unpack(moments[:n], moments[n:], copy)
 
-    # --- work
-    # ---------------------------------------------------------------------------------------------------------
+    # --- work -------------------------------------------------------------------------------------
 
     def expected_seconds(self, rows: int) -> float:
         """Return the seconds that a step over so many samples is expected to take on one thread."""
@@ -387,26 +385,3 @@ class Network:
         records = (self._workspace, function_table(self.dtype, self.narrow), self.layers, self.record)
         with compiled_call(n_blocks) as may_share:
             return (parallel if may_share else serial)(*records, *arguments)
-
-
-def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:
-    """Compile everything that fits and predictions in `dtype` need, or load it from the cache.
-
-    Parameters
-    ----------
-    dtype : dtype
-        float32 or float64.
-    parallel : bool
-        Whether to compile the parallel twins too.
-    """
-    X = np.zeros((8, 2), dtype=dtype)
-    y = np.zeros((8, 1), dtype=dtype)
-    rows = as_rows(X, dtype)
-    # Eight samples fill the lanes, one does not: both orientations.
-    for batch_size in (8, 1):
-        for n_blocks in (1, 2)[: 1 + parallel]:
-            network = Network([2, 2, 1], loss="squared_error", dtype=dtype, batch_size=batch_size, n_threads=n_blocks)
-            if network.n_threads < n_blocks:
-                continue  # Numba's pool is one thread: the parallel twins will never run
-            network.epochs(rows, y, batch_size=batch_size, n_blocks=n_blocks).advance(np.array([0.001]))
-            network.predict(rows, np.empty_like(y), n_blocks=n_blocks)

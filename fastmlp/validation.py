@@ -91,6 +91,24 @@ def require_range(array: Any, dtype: Any, name: str) -> None:
         raise ValueError(f"Input {name} contains infinity or a value too large for {np.dtype(dtype)!r}.")
 
 
+def require_finite(name: str, arrays: list[np.ndarray]) -> None:
+    """Refuse to train on from parameters that are NaN or infinite: they would stay so."""
+    for number, array in enumerate(arrays):
+        if not np.isfinite(array).all():
+            place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
+            raise ValueError(
+                f"{name}[{number}] is {array[place]} at {list(place)}, so training cannot go on from there. "
+                f"Set a finite value, or call fit with warm_start=False."
+            )
+
+
+def trainable(array: Any, dtype: np.dtype) -> np.ndarray:
+    """Return the array itself if training can write into it, else a copy that it can."""
+    if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.dtype.isnative and array.flags.writeable:
+        return array
+    return np.array(array, dtype)
+
+
 def regression_targets(y: Any) -> np.ndarray:
     """Return targets as a matrix (n_samples, n_outputs) of numbers."""
     if sparse.issparse(y):

@@ -19,8 +19,8 @@ import numpy as np
 from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor, threads
-from fastmlp.network import warmup
 from fastmlp.training import NON_FINITE_PARAMETERS
+from fastmlp.warmup import warmup
 
 MEGABYTE = 2**20
 # Share of the run after which the allocator's pools and all compiled code are there.

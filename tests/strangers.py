@@ -36,3 +36,27 @@ def leaves(value, place=()):
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from leaves(item, (*place, index))
+
+
+def spoil(header, data):
+    """Return a header in which one field is missing or junk."""
+    header = json.loads(json.dumps(header))
+    *steps, last = data.draw(st.sampled_from(list(leaves(header))[1:]))
+    target = header
+    for step in steps:
+        target = target[step]
+    if data.draw(st.booleans()) and isinstance(target, dict):
+        del target[last]
+    else:
+        target[last] = data.draw(JUNK)
+    return header
+
+
+def accepted(action):
+    """Do something with a stranger's file; return what came of it, or None if it was refused in one sentence."""
+    try:
+        return action()
+    except ValueError as error:
+        sentence = str(error)
+    assert "\n" not in sentence
+    return None

@@ -112,7 +112,7 @@ def test_a_second_start_compiles_nothing(trained):
 def test_after_a_warmup_nothing_is_left_to_compile():
     warmup = """
         import numpy as np
-        from fastmlp.network import warmup
+        from fastmlp.warmup import warmup
         warmup(np.float32)
     """
     training = """

@@ -19,7 +19,7 @@ from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.archive import read_archive
 from fastmlp.persistence import load_model
 from tests.interrupted import assert_same_generator, interrupted_fit, quietly_fit
-from tests.strangers import JUNK, archive_bytes, leaves
+from tests.strangers import accepted, archive_bytes, spoil
 from tests.subprocesses import ROOT
 
 IRIS, SPECIES = load_iris(return_X_y=True)
@@ -81,11 +81,7 @@ def refuse_or_finish(path, content, kind):
     """Fit with a file that may be good or not: a ValueError of one sentence, or a fit that comes to its end."""
     path.write_bytes(content)
     model = MLPClassifier(**SETTINGS, **kind, checkpoint=path)
-    try:
-        model.fit(IRIS, SPECIES)
-    except ValueError as error:
-        assert "\n" not in str(error)  # noqa: PT017
-    else:
+    if accepted(lambda: model.fit(IRIS, SPECIES)):
         assert not path.exists()
 
 
@@ -334,16 +330,8 @@ def test_flipped_bits_are_refused_or_harmless(path, content, kind, data):
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_wrong_headers_are_refused_or_harmless(path, parts, kind, data):
-    header, arrays = json.loads(json.dumps(parts[0])), parts[1]
-    place = data.draw(st.sampled_from(list(leaves(header))[1:]))
-    target = header
-    for step in place[:-1]:
-        target = target[step]
-    if data.draw(st.booleans()) and isinstance(target, dict):
-        del target[place[-1]]
-    else:
-        target[place[-1]] = data.draw(JUNK)
-    refuse_or_finish(path, archive_bytes(header, arrays), kind)
+    header, arrays = parts
+    refuse_or_finish(path, archive_bytes(spoil(header, data), arrays), kind)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

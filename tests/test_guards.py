@@ -225,7 +225,7 @@ def test_warming_up_with_a_single_thread(variables):
         from tests.panels import GuardedNetwork, guards_checked
 
         with guards_checked(), mock.patch("fastmlp.network.Network", GuardedNetwork):
-            from fastmlp.network import warmup
+            from fastmlp.warmup import warmup
             warmup(np.float32)
         """,
         **variables,

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.archive import read_archive, write_archive
 from fastmlp.persistence import SavedModel, load_model, save_model
-from tests.strangers import JUNK, archive_bytes, leaves
+from tests.strangers import accepted, archive_bytes, spoil
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 
@@ -159,7 +159,7 @@ class TestMethods:
         fit(MLPClassifier(5, checkpoint=tmp_path / "run.npz", checkpoint_interval=5)).save(path)
         assert MLPClassifier.load(path).get_params() == MLPClassifier(5, max_iter=3).get_params()
         header, arrays = parts
-        for name, value in (("checkpoint", "/tmp/victim"), ("checkpoint_interval", 0)):
+        for name, value in (("checkpoint", "victim.npz"), ("checkpoint_interval", 0)):
             changed = {**header, "parameters": {**header["parameters"], name: value}}
             refuse(path, archive_bytes(changed, arrays), "foreign parameter")
 
@@ -287,11 +287,8 @@ def test_flipped_bits_are_refused_or_harmless(tmp_path_factory, model_bytes, dat
         position = data.draw(st.integers(0, len(content) - 1))
         content[position] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(bytes(content))
-    try:
-        loaded = load_model(path)
-    except ValueError as error:
-        assert "\n" not in str(error)  # noqa: PT017
-    else:  # the bit was one of those that a zip file has for nothing, such as the date
+    loaded = accepted(lambda: load_model(path))
+    if loaded:  # the bit was one of those that a zip file has for nothing, such as the date
         loaded.estimator.predict(IRIS)
 
 
@@ -308,22 +305,11 @@ def test_sparse_labels_of_one_class_each_are_refused(tmp_path, parts):
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_wrong_headers_are_refused_or_harmless(tmp_path, parts, data):
-    header, arrays = json.loads(json.dumps(parts[0])), parts[1]
-    place = data.draw(st.sampled_from(list(leaves(header))[1:]))
-    target = header
-    for step in place[:-1]:
-        target = target[step]
-    if data.draw(st.booleans()) and isinstance(target, dict):
-        del target[place[-1]]
-    else:
-        target[place[-1]] = data.draw(JUNK)
+    header, arrays = parts
     path = tmp_path / "model.npz"
-    path.write_bytes(archive_bytes(header, arrays))
-    try:
-        loaded = load_model(path)
-    except ValueError as error:
-        assert "\n" not in str(error)  # noqa: PT017
-    else:  # such as another loss, or another name of a column
+    path.write_bytes(archive_bytes(spoil(header, data), arrays))
+    loaded = accepted(lambda: load_model(path))
+    if loaded:  # such as another loss, or another name of a column
         assert np.isin(loaded.estimator.predict(IRIS), loaded.estimator.classes_).all()
 
 

@@ -9,7 +9,7 @@ from numba.core.cpu import ParallelOptions
 
 from fastmlp import step
 from fastmlp._jit import FASTMATH, twins
-from fastmlp.network import warmup
+from fastmlp.warmup import warmup
 from tests.problems import DTYPES
 
 pytestmark = pytest.mark.needs_jit

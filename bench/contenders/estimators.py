@@ -1,6 +1,7 @@
 """fastmlp and scikit-learn, through the interface that they share."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,9 +14,9 @@ from bench.workloads import Array
 class Estimator(Contender):
     """An estimator and its ``fit``."""
 
+    @abstractmethod
     def module(self) -> Any:
         """Return the module that holds ``MLPClassifier`` and ``MLPRegressor``."""
-        raise NotImplementedError
 
     def own_parameters(self) -> dict[str, Any]:
         """Return what the constructor takes beyond scikit-learn's parameters."""

@@ -1,0 +1,31 @@
+"""Compiling before it is needed: one small run through everything that fits and predictions call."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.gather import as_rows
+from fastmlp.network import Network
+
+
+def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:
+    """Compile everything that fits and predictions in `dtype` need, or load it from the cache.
+
+    Parameters
+    ----------
+    dtype : dtype
+        float32 or float64.
+    parallel : bool
+        Whether to compile the parallel twins too.
+    """
+    X = np.zeros((8, 2), dtype=dtype)
+    y = np.zeros((8, 1), dtype=dtype)
+    rows = as_rows(X, dtype)
+    # Eight samples fill the lanes, one does not: both orientations.
+    for batch_size in (8, 1):
+        for n_blocks in (1, 2)[: 1 + parallel]:
+            network = Network([2, 2, 1], loss="squared_error", dtype=dtype, batch_size=batch_size, n_threads=n_blocks)
+            if network.n_threads < n_blocks:
+                continue  # Numba's pool is one thread: the parallel twins will never run
+            network.epochs(rows, y, batch_size=batch_size, n_blocks=n_blocks).advance(np.array([0.001]))
+            network.predict(rows, np.empty_like(y), n_blocks=n_blocks)
