@@ -7,7 +7,7 @@ function destroys what its first line names and nothing else.
 from __future__ import annotations
 
 from fastmlp._jit import inner
-from fastmlp.activations import LOGISTIC, RELU, TANH, activate_tile, differentiate_tile
+from fastmlp.activations import RELU, activate_tile, differentiate_tile
 from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_rows
 from fastmlp.tiles import TILE
 from fastmlp.vectors import lane_count, panel_width
@@ -50,6 +50,46 @@ def inner_step(rows, inner, width):
 
 
 @inner
+def _product(
+    workspace, tiles, out, start, start_step, left, right, right_step, inner, columns, begin, end, capacity, floor,
+    outputs, activation,
+):  # fmt: skip
+    """Out = f(start + left right), or (left right) * f'(outputs), for samples `begin` to `end`.
+
+    out, outputs (capacity, columns), left (capacity, inner), right (inner, columns): panels, those of right
+    `right_step` apart. start: a row for each panel, `start_step` apart. outputs: -1 for the former of the two.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    no_floor = workspace.dtype.type(-float("inf"))
+    for top in range(begin, end, BLOCK_ROWS):
+        bottom = min(end, top + BLOCK_ROWS)
+        step = inner_step(bottom - top, inner, width)
+        for unit in range(0, inner, step):
+            units = min(step, inner - unit)
+            is_last = unit + units == inner
+            for first in range(0, columns, width):
+                panel = first // width
+                vectors = tile_vectors(columns, first, lanes)
+                row = top
+                while row < bottom:
+                    rows = tile_rows(bottom - row)
+                    place = (panel * capacity + row) * width
+                    multiply_rows(
+                        workspace, tiles, out + place, start + panel * start_step if unit == 0 else out + place,
+                        0 if unit == 0 else width, left + (unit // width * capacity + row) * width, capacity * width,
+                        right + panel * right_step + unit * width, units, rows, vectors,
+                        floor if is_last else no_floor,
+                        outputs + place if is_last and outputs >= 0 and activation == RELU else -1,
+                    )  # fmt: skip
+                    if is_last and outputs >= 0:
+                        differentiate_tile(workspace, out + place, outputs + place, rows, vectors * lanes, activation)
+                    elif is_last:
+                        activate_tile(workspace, out + place, rows, vectors * lanes, activation)
+                    row += rows
+
+
+@inner
 def dense_forward(workspace, tiles, layer, begin, end, capacity):
     """A_{l+1} = f(A_l W + b) for samples `begin` to `end`.
 
@@ -57,33 +97,12 @@ def dense_forward(workspace, tiles, layer, begin, end, capacity):
     panels.
     """
     width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    no_floor = workspace.dtype.type(-float("inf"))
+    panel_size = (layer.fan_in + 1) * width
     floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
-    finish = layer.activation == TANH or layer.activation == LOGISTIC
-    for top in range(begin, end, BLOCK_ROWS):
-        bottom = min(end, top + BLOCK_ROWS)
-        step = inner_step(bottom - top, layer.fan_in, width)
-        for unit in range(0, layer.fan_in, step):
-            units = min(step, layer.fan_in - unit)
-            is_last = unit + units == layer.fan_in
-            for first in range(0, layer.fan_out, width):
-                panel = first // width
-                vectors = tile_vectors(layer.fan_out, first, lanes)
-                weights = layer.parameters + panel * (layer.fan_in + 1) * width
-                bias = weights + layer.fan_in * width
-                row = top
-                while row < bottom:
-                    rows = tile_rows(bottom - row)
-                    out = layer.outputs + (panel * capacity + row) * width
-                    multiply_rows(
-                        workspace, tiles, out, bias if unit == 0 else out, 0 if unit == 0 else width,
-                        layer.inputs + (unit // width * capacity + row) * width, capacity * width,
-                        weights + unit * width, units, rows, vectors, floor if is_last else no_floor, -1,
-                    )  # fmt: skip
-                    if finish and is_last:
-                        activate_tile(workspace, out, rows, vectors * lanes, layer.activation)
-                    row += rows
+    _product(
+        workspace, tiles, layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs,
+        layer.parameters, panel_size, layer.fan_in, layer.fan_out, begin, end, capacity, floor, -1, layer.activation,
+    )  # fmt: skip
 
 
 @inner
@@ -94,33 +113,11 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
     all panels.
     """
     width = panel_width(workspace)
-    lanes = lane_count(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
-    for top in range(begin, end, BLOCK_ROWS):
-        bottom = min(end, top + BLOCK_ROWS)
-        step = inner_step(bottom - top, layer.fan_out, width)
-        for unit in range(0, layer.fan_out, step):
-            units = min(step, layer.fan_out - unit)
-            is_last = unit + units == layer.fan_out
-            for first in range(0, layer.fan_in, width):
-                panel = first // width
-                vectors = tile_vectors(layer.fan_in, first, lanes)
-                weights = layer.transposed + panel * layer.fan_out * width
-                row = top
-                while row < bottom:
-                    rows = tile_rows(bottom - row)
-                    place = (panel * capacity + row) * width
-                    out = below.deltas + place
-                    activations = below.outputs + place
-                    multiply_rows(
-                        workspace, tiles, out, zeros if unit == 0 else out, 0 if unit == 0 else width,
-                        layer.deltas + (unit // width * capacity + row) * width, capacity * width,
-                        weights + unit * width, units, rows, vectors, no_floor,
-                        activations if is_last and below.activation == RELU else -1,
-                    )  # fmt: skip
-                    if is_last:
-                        differentiate_tile(workspace, out, activations, rows, vectors * lanes, below.activation)
-                    row += rows
+    _product(
+        workspace, tiles, below.deltas, zeros, 0, layer.deltas, layer.transposed, layer.fan_out * width, layer.fan_out,
+        layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
+    )  # fmt: skip
 
 
 @inner
