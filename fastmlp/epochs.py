@@ -26,8 +26,10 @@ _LONGEST_STEP = 0.5
 # A call that finds out how fast a number of threads is covers about this much.
 _SECONDS_PER_TRIAL = 0.002
 
-# A call on several threads begins no further step when it has taken so long, because others compete for the processors.
+# A call on several threads, and a trial of them, begins no further step when it has taken so long, because others
+# compete for the processors.
 _LONGEST_SHARED_CALL = 0.25
+_LONGEST_TRIAL = 0.02
 _NO_LIMIT = 2**62
 
 
@@ -182,7 +184,8 @@ class Epochs:
             max_steps = 1 + int(max_steps * _SECONDS_PER_TRIAL / SECONDS_PER_CALL)
             # No step: what is not compiled yet is compiled now, outside the time taken.
             network.run(n_threads, train, *arguments, 0, *addresses)
-        run.most_ticks = int(_LONGEST_SHARED_CALL * _Clock.ticks_per_second) or _NO_LIMIT
+        longest = _LONGEST_TRIAL if is_trial else _LONGEST_SHARED_CALL
+        run.most_ticks = int(longest * _Clock.ticks_per_second) or _NO_LIMIT
         started = time.perf_counter()
         ended = network.run(n_threads, train, *arguments, max_steps, *addresses)
         elapsed = time.perf_counter() - started

@@ -26,8 +26,9 @@ from fastmlp.tiles import TILE
 _CHUNK = 1024
 _LONGEST_CHUNK = 0.25
 
-# Time of a floating-point operation in a narrow network, against one in another (measured on planar: 10 GFLOP/s).
-_NARROW_FACTOR = 6
+# What a unit of a narrow network costs for each sample besides its products (activation, loss, ends of short loops),
+# in floating-point operations that take as long (measured on planar and on 8-8-8-8-10 units).
+_NARROW_WORK_PER_UNIT = 55
 
 # A block of samples starts at a multiple of this, so that most of its tiles have rows enough.
 _ROW_GRAIN = 4
@@ -135,8 +136,7 @@ class Network:
         self.out_activation = OUTPUT_ACTIVATIONS[loss]
         self._has_labels = loss == "log_loss"
         if self.narrow:
-            # Most of its time goes into activations, losses and short loops.
-            self._work_per_sample *= _NARROW_FACTOR
+            self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(self.layer_units[1:])
 
     # --- parameters and moments -------------------------------------------------------------------
 

@@ -216,7 +216,8 @@ class AdamOptimizer(StochasticOptimizer):
     def load_into(self, network: Any) -> None:
         """Hand moments and step to the network that is about to train."""
         self.ms, self.vs = _writable(self.ms), _writable(self.vs)
-        network.set_moments(self.ms, self.vs)
+        if self.t > 0:  # else all are zeros, as in the new network
+            network.set_moments(self.ms, self.vs)
         network.t = self.t
 
     def save_from(self, network: Any) -> None:

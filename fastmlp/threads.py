@@ -233,10 +233,10 @@ class Sharing:
     """On how many threads the calls of one run go, watched while it goes on.
 
     The cost model decides first. But where other processes compete for the processors, a thread that waits for one
-    which is not running makes a shared step tens of times slower than a serial one. So as soon as shared steps take
-    longer than the model expects of one thread, one thread is tried; the faster is kept, and the other is tried again
-    now and then. Shared steps that are slow at first get a second chance: a pool of threads had to be started for them,
-    and memory was touched for the first time.
+    which is not running makes a shared step tens of times slower than a serial one. So as soon as shared steps are not
+    clearly faster than the model expects of one thread, one thread is tried; the faster is kept, and the other is tried
+    again, soon at first, then now and then. Shared steps that are slow at first get a second chance: a pool of threads
+    had to be started for them, and memory was touched for the first time.
 
     Parameters
     ----------
@@ -246,15 +246,19 @@ class Sharing:
         Seconds of a step on one thread by the cost model.
     """
 
-    # One call in so many is a trial of what was slower.
-    _TRIAL_INTERVAL = 16
+    # Of the time that the model expects of one thread. It may in truth take little more: the model is for small layers.
+    _CLEARLY_FASTER = 0.6
+
+    # Calls between two trials of what was slower: so many at first, twice as many after each trial, up to the second.
+    _FIRST_INTERVAL, _LAST_INTERVAL = 2, 16
 
     def __init__(self, n_threads: int, expected: float) -> None:
         self._most = n_threads
-        self._seconds = {1: expected}
+        self._seconds = {1: self._CLEARLY_FASTER * expected}
         self._has_tried_one = False
         self._shared_calls = 0
         self._calls = 0
+        self._interval = self._FIRST_INTERVAL
 
     def choose(self) -> tuple[int, bool]:
         """Return the threads for the next call, and whether it is a trial, to be kept short."""
@@ -264,11 +268,13 @@ class Sharing:
             return self._most, True
         if not self._has_tried_one:
             return (1, True) if self._seconds[self._most] > self._seconds[1] else (self._most, False)
-        self._calls += 1
         faster = min(self._seconds, key=self._seconds.__getitem__)
-        if self._calls % self._TRIAL_INTERVAL == 0:
-            return 1 + self._most - faster, True
-        return faster, False
+        self._calls += 1
+        if self._calls < self._interval:
+            return faster, False
+        self._calls = 0
+        self._interval = min(2 * self._interval, self._LAST_INTERVAL)
+        return 1 + self._most - faster, True
 
     def record(self, n_threads: int, seconds: float) -> None:
         """Take note of the seconds of a step."""
