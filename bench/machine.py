@@ -11,6 +11,9 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# What a figure depends on, of all that is in the repository.
+MEASURED = ("fastmlp", "bench/contenders", "bench/workloads.py")
+
 
 def processor_name() -> str:
     """Return the processor's own name for itself, where the system tells it."""
@@ -47,13 +50,18 @@ def describe_machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit that is measured, marked where the tree differs from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """Return the last commit that changed what is measured, marked where the tree differs from it."""
+
+    def git(*command: str) -> str:
+        result = subprocess.run(
+            ["git", *command, "--", *MEASURED], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        return result.stdout.strip()
+
     try:
-        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return git("log", "-1", "--format=%h", "--abbrev=12") + "-dirty" * bool(git("status", "--porcelain"))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return result.stdout.strip()
 
 
 def quartiles(values: Sequence[float]) -> list[float]:

@@ -6,8 +6,9 @@ thread and on all, each contender in a process of its own, one after the other a
 so that no idle thread pool spins beside another's work, and the machine's peak is one of them.
 
 Every finished cell is written to the JSON file at once. A run that was interrupted goes on where it
-was when it is started again; ``--fresh`` measures everything anew. ``python -m bench.report`` turns
-the JSON into the Markdown table and the figures, and this command does so too when it is done.
+was when it is started again; ``--fresh`` measures everything anew, and ``--more`` adds rounds to what
+is there: on a machine that drifts, half an hour later. ``python -m bench.report`` turns the JSON into
+the Markdown table and the figures, and this command does so too when it is done.
 """
 
 import argparse
@@ -212,11 +213,26 @@ def is_done(cell: dict[str, Any] | None, names: list[str], current: str) -> bool
     return all("error" not in cell["contenders"].get(name, {"error": ""}) for name in names)
 
 
+def add_rounds(cell: dict[str, Any], former: dict[str, Any] | None) -> None:
+    """Put the rounds that were measured before, of the same contenders at the same commit, in front of a cell's own."""
+
+    def running(cell: dict[str, Any]) -> dict[str, Any]:
+        return {name: record for name, record in cell["contenders"].items() if "error" not in record}
+
+    if former is None or former["commit"] != cell["commit"] or running(former).keys() != running(cell).keys():
+        return
+    cell["peak_gflops"][:0] = former["peak_gflops"]
+    for name, record in running(cell).items():
+        record["microseconds"][:0] = former["contenders"][name]["microseconds"]
+
+
 def measure_group(dtype: str, n_threads: int, results: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Measure what is missing at one precision and number of threads."""
     keys = {name: cell_key(name, dtype, n_threads) for name in arguments.workloads}
     missing = [
-        name for name, key in keys.items() if not is_done(results["cells"].get(key), arguments.contenders, commit())
+        name
+        for name, key in keys.items()
+        if arguments.more or not is_done(results["cells"].get(key), arguments.contenders, commit())
     ]
     if not missing:
         return
@@ -227,6 +243,8 @@ def measure_group(dtype: str, n_threads: int, results: dict[str, Any], arguments
         results["bandwidth"][str(n_threads)] = bandwidth
         for name in missing:
             cell = measure_cell(name, dtype, n_threads, workers, arguments)
+            if arguments.more:
+                add_rounds(cell, results["cells"].get(keys[name]))
             results["cells"][keys[name]] = cell
             write_results(arguments.output, results)
             print_cell(cell)
@@ -251,6 +269,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.25, help="of one timed fit, about")
     parser.add_argument("--output", type=Path, default=RESULTS, help="the JSON file")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    parser.add_argument("--more", action="store_true", help="add rounds to what was measured at this commit")
     parser.add_argument("--no-accuracy", action="store_true", help="leave out time to accuracy")
     parser.add_argument("--only-accuracy", action="store_true", help="measure nothing else")
     parser.add_argument("--accuracy-rounds", type=int, default=3)

@@ -11,7 +11,7 @@ import pytest
 from sklearn.neural_network import MLPClassifier as ScikitMLPClassifier
 from threadpoolctl import threadpool_limits
 
-from bench import report
+from bench import report, rivals
 from bench.contenders import FastMLP, NumPyReference, ScikitLearn
 from bench.machine import quartiles
 from bench.workloads import SEED, WORKLOADS
@@ -120,6 +120,21 @@ def test_ratios_are_paired_within_a_round():
     assert row["share_of_peak"] == [0.5, 0.5, 0.5]
     assert row["speed_ups"] == {"scikit-learn": [10.0, 10.0, 10.0]}
     assert row["microseconds"] == [significant(q) for q in quartiles([63.2, 126.4])]
+
+
+def test_more_rounds_are_added_to_those_of_the_same_commit_and_contenders():
+    def cell(**changes):
+        return made_up_results()["cells"]["digits/float32/2"] | changes
+
+    twice = cell()
+    rivals.add_rounds(twice, cell(peak_gflops=[150.0, 160.0]))
+    assert twice["peak_gflops"] == [150.0, 160.0, 200.0, 100.0]
+    assert twice["contenders"]["fastmlp"]["microseconds"] == [63.2, 126.4, 63.2, 126.4]
+    assert twice["contenders"]["jax"] == {"error": "it is not there"}
+    for former in (None, cell(commit="1" * 12), cell(contenders={"fastmlp": cell()["contenders"]["fastmlp"]})):
+        once = cell()
+        rivals.add_rounds(once, former)
+        assert once == cell()
 
 
 def significant(value):
