@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmlp.gather import Rows
+from fastmlp.interrupts import to_the_end
 from fastmlp.phases import training_phases
 from fastmlp.shuffling import STATE_WORDS
 from fastmlp.step import RUN, train
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
 # A compiled call covers about this much time: within it no Ctrl-C is seen and no callback runs.
 SECONDS_PER_CALL = 0.1
 
-# A step that is expected to take less than this on one thread is never cut into pieces.
-_LONGEST_STEP = 0.5
+# A step that takes longer than this is cut into pieces, between which Python sees Ctrl-C.
+_LONGEST_STEP = 0.4
+
+# With no more pieces than these, phase 2 is short enough to be ended before Ctrl-C is answered. With more of them, the
+# weights are copied before it, and put back.
+_PIECES_TO_END = 4
 
 # A call that finds out how fast a number of threads is covers about this much.
 _SECONDS_PER_TRIAL = 0.002
@@ -31,6 +37,11 @@ _SECONDS_PER_TRIAL = 0.002
 _LONGEST_SHARED_CALL = 0.25
 _LONGEST_TRIAL = 0.02
 _NO_LIMIT = 2**62
+
+
+def pieces_of_step(seconds: float) -> int:
+    """Return into how many pieces each phase of a step is cut, if the whole of it takes so long."""
+    return max(1, math.ceil(seconds / _LONGEST_STEP))
 
 
 class _Clock:
@@ -80,9 +91,9 @@ class Epochs:
         self._steps_per_call = 1 + int(SECONDS_PER_CALL / (3 * expected + 1e-6))
         self._n_blocks = n_blocks or network.n_blocks(run.batch_size)
         self._sharing = None if n_blocks else Sharing(self._n_blocks, expected)
-        # A step that takes long, over very many samples, is cut into pieces, between which Python sees Ctrl-C.
-        self._n_pieces = 1 if expected < _LONGEST_STEP else 1 + int(expected / SECONDS_PER_CALL)
-        self._tile_bounds = network.tile_bounds(self._n_blocks * self._n_pieces)
+        self._n_pieces = 0
+        self._seconds_per_step = expected / self._n_blocks
+        self._cut(self._seconds_per_step)
         self.should_stop = False
         # Called between the pieces of a long step; what it raises ends the step as Ctrl-C does.
         self.between_pieces: Callable[[], None] | None = None
@@ -177,8 +188,6 @@ class Epochs:
             self._rows.source, self._targets, self._labels, self._weights, self.order, self._run, self._generator,
             rates, losses, self._tile_bounds, self._n_blocks,
         )  # fmt: skip
-        if self._n_pieces > 1:
-            return self._step_in_pieces(n_threads, (*arguments, 1, *addresses))
         max_steps = self._steps_per_call
         if is_trial:
             max_steps = 1 + int(max_steps * _SECONDS_PER_TRIAL / SECONDS_PER_CALL)
@@ -187,7 +196,10 @@ class Epochs:
         longest = _LONGEST_TRIAL if is_trial else _LONGEST_SHARED_CALL
         run.most_ticks = int(longest * _Clock.ticks_per_second) or _NO_LIMIT
         started = time.perf_counter()
-        ended = network.run(n_threads, train, *arguments, max_steps, *addresses)
+        if self._n_pieces > 1:
+            ended = self._step_in_pieces(n_threads, (*arguments, 1, *addresses))
+        else:
+            ended = network.run(n_threads, train, *arguments, max_steps, *addresses)
         elapsed = time.perf_counter() - started
         if elapsed > _SECONDS_PER_TRIAL and run.ticks > 0:
             _Clock.ticks_per_second = max(_Clock.ticks_per_second, run.ticks / elapsed)
@@ -195,11 +207,24 @@ class Epochs:
         if self._sharing:
             self._sharing.record(n_threads, seconds)
         self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds))
+        # What took long only once was compiled, or was held up.
+        self._cut(min(seconds, self._seconds_per_step))
+        self._seconds_per_step = seconds
         return ended
 
+    def _cut(self, seconds: float) -> None:
+        """Cut the coming steps into pieces, if one takes so many seconds that Ctrl-C would wait for too long."""
+        n_pieces = pieces_of_step(seconds)
+        if n_pieces != self._n_pieces:
+            self._n_pieces = n_pieces
+            self._tile_bounds = self._network.tile_bounds(self._n_blocks * n_pieces)
+
     def _step_in_pieces(self, n_threads: int, arguments: tuple) -> int:
-        """Make one step, a compiled call for each piece; interrupted, leave all as the last whole step left it."""
-        network, run = self._network, self._run[0]
+        """Make one step, a compiled call for each piece; interrupted, leave all as a whole step left it.
+
+        That is this step if phase 2 has begun and will soon end, else the one before.
+        """
+        network, run, n_pieces = self._network, self._run[0], self._n_pieces
         before = None
         # The first step of an epoch begins with a new order.
         unshuffled = None
@@ -207,15 +232,18 @@ class Epochs:
             unshuffled = (self.order.copy(), self._generator.copy(), int(run.generator_position))
         try:
             while True:
-                if run.piece == self._n_pieces:
+                if run.piece == n_pieces > _PIECES_TO_END:
                     before = network.save_state()
                 ended = network.run(n_threads, train, *arguments)
                 if run.piece == 0:
                     return ended
-                if self.between_pieces is not None:
+                can_stop = run.piece <= n_pieces or before is not None
+                if can_stop and self.between_pieces is not None:
                     self.between_pieces()
         except KeyboardInterrupt:
-            if run.piece > 0:
+            if run.piece > n_pieces and before is None:
+                to_the_end(lambda: self._end_step(n_threads, arguments))
+            elif run.piece > 0:
                 run.piece = 0
                 run.t -= 1
                 if before is not None:
@@ -223,6 +251,10 @@ class Epochs:
                 if unshuffled is not None:
                     self.order[:], self._generator[:], run.generator_position = unshuffled
             raise
+
+    def _end_step(self, n_threads: int, arguments: tuple) -> None:
+        while self._run[0].piece > 0:
+            self._network.run(n_threads, train, *arguments)
 
     def _load_generator(self, generator: np.random.RandomState) -> bool:
         """Copy the generator's state to where the kernels draw from; return False if it is not one they know."""

@@ -18,6 +18,8 @@ from sklearn.model_selection import GridSearchCV
 import fastmlp.checkpoints
 import fastmlp.epochs
 from fastmlp import MLPClassifier
+from fastmlp.network import Network
+from fastmlp.step import train
 from tests.interrupted import IRIS, SPECIES, assert_same_fit, interrupted_fit, make, quietly_fit
 from tests.subprocesses import finish, start_python
 
@@ -169,45 +171,43 @@ def test_handlers_of_others_and_other_threads_are_left_alone(path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+LONG_STEPS = {
+    # n_pieces: (whole steps of a fit before its Ctrl-C, phase in which it comes, and what the file then holds)
+    6: [(0, 0, (0, 0, 0)), (0, 1, (0, 0, 0)), (1, 0, (0, 64, 1)), (2, 1, (1, 0, 3)), (1, 1, (1, 64, 4))],
+    # So short a phase 2 is ended first, here once with an epoch.
+    3: [(0, 0, (0, 0, 0)), (0, 1, (0, 64, 1)), (1, 0, (0, 128, 2)), (0, 1, (1, 0, 3)), (1, 1, (1, 128, 5))],
+}
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle):
+@pytest.mark.parametrize("n_pieces", LONG_STEPS)
+def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle, n_pieces):
     """Also in the first step of an epoch, whose shuffle is taken back."""
-    monkeypatch.setattr(fastmlp.epochs, "_LONGEST_STEP", 0)
-    monkeypatch.setattr(fastmlp.epochs, "SECONDS_PER_CALL", 1e-6)
+    monkeypatch.setattr(fastmlp.epochs, "pieces_of_step", lambda seconds: n_pieces)
     settings = {"max_iter": 2, "batch_size": 64, "shuffle": shuffle}
     expected = quietly_fit(make(MLPClassifier, settings), IRIS, SPECIES)
-    restore_epochs = fastmlp.checkpoints.Checkpoint.restore_epochs
+    run = Network.run
 
     def interrupt(steps, phase):
         """Fit until so many steps and half a phase of the next are done."""
-        n_seen = []
+        pieces = []
 
-        def restore_and_watch(self, epochs):
-            restore_epochs(self, epochs)
-            raise_if_pending, n_pieces = epochs.between_pieces, epochs._n_pieces
-            assert n_pieces > 2
-            at = steps * (2 * n_pieces - 1) + phase * n_pieces + 1
-
-            def between_pieces():
-                n_seen.append(1)
-                if len(n_seen) == at:
-                    signal.raise_signal(signal.SIGINT)
-                raise_if_pending()
-
-            epochs.between_pieces = between_pieces
+        def run_and_press(self, n_blocks, twins, *arguments):
+            result = run(self, n_blocks, twins, *arguments)
+            pieces.append(twins is train)
+            if sum(pieces) == (2 * steps + phase) * n_pieces + 1:
+                signal.raise_signal(signal.SIGINT)
+            return result
 
         with monkeypatch.context() as patch:
-            patch.setattr(fastmlp.checkpoints.Checkpoint, "restore_epochs", restore_and_watch)
+            patch.setattr(Network, "run", run_and_press)
             quietly_fit(make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES)
         with np.load(path) as archive:
             header = json.loads(archive["header"].tobytes())
         return header["n_iter"], header["position"], header["steps"]
 
-    assert interrupt(0, 0) == (0, 0, 0)
-    assert interrupt(0, 1) == (0, 0, 0)
-    assert interrupt(1, 0) == (0, 64, 1)
-    assert interrupt(2, 1) == (1, 0, 3)
-    assert interrupt(1, 1) == (1, 64, 4)
+    for steps, phase, reached in LONG_STEPS[n_pieces]:
+        assert interrupt(steps, phase) == reached
     assert_same_fit(quietly_fit(make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES), expected)
 
 
