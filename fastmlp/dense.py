@@ -9,14 +9,14 @@ from __future__ import annotations
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate_tile, differentiate_tile
 from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_rows
-from fastmlp.tiles import TILE
+from fastmlp.tiles import BLOCK_BYTES, TILE
 from fastmlp.vectors import lane_count, panel_width
 
-# A product goes over the samples in blocks of so many rows. Of a block's activations no more than these bytes are used
-# at a time, while all panels of W pass by them: they stay in the second-level cache, of 1 MiB or more, and W is read
-# from memory once for each block, one number after the other.
-BLOCK_ROWS = 256
-BLOCK_BYTES = 640 * 1024
+# A product goes over the samples in blocks of as many rows as this has numbers: 256 in float32, 128 in float64. Of a
+# block's activations no more than BLOCK_BYTES are used at a time, while all panels of W pass by them: W is read from
+# memory once for each block, one number after the other.
+BLOCK_COLUMN_BYTES = 1024
+BLOCK_COLUMN_VECTORS = BLOCK_COLUMN_BYTES // TILE.vector_bytes
 PANEL_BYTES = TILE.vectors * TILE.vector_bytes
 
 
@@ -62,8 +62,9 @@ def _product(
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
-    for top in range(begin, end, BLOCK_ROWS):
-        bottom = min(end, top + BLOCK_ROWS)
+    block_rows = BLOCK_COLUMN_VECTORS * lanes
+    for top in range(begin, end, block_rows):
+        bottom = min(end, top + block_rows)
         step = inner_step(bottom - top, inner, width)
         for unit in range(0, inner, step):
             units = min(step, inner - unit)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.tiles import ALIGNMENT, TILE
+from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, TILE
 
 LAYER = np.dtype(
     [
@@ -35,7 +35,8 @@ LAYER = np.dtype(
             "outputs",  # A_{l+1}
             "deltas",  # dL/dz_{l+1}
             "first_tile",  # number of this layer's first weight tile among those of all layers
-            "row_tiles",  # tiles from the first row of W to the last
+            "row_tiles",  # tiles from the first row of W to the last, and one for the biases
+            "block_tiles",  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
             "activation",
         )
     ],
@@ -146,6 +147,7 @@ class Layout:
             layer.first_tile = tile
             # The bias is a tile of its own: it has no L2 term.
             layer.row_tiles = -(-fan_in // TILE.rows) + 1
+            layer.block_tiles = self._block_tiles(layer.row_tiles, np.dtype(dtype).itemsize)
             tile += layer.row_tiles * self.n_panels(fan_out)
         self.n_tiles = tile
         self.n_parameters = self.size
@@ -173,6 +175,12 @@ class Layout:
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
         self.scratch = self._numbers(n_blocks * TILE.rows * self.panel_width)
+
+    def _block_tiles(self, row_tiles: int, itemsize: int) -> int:
+        """Return how many row tiles of a layer phase 2 goes through in all panels before it begins with the next."""
+        # Units of the layer below, by whole panels, whose activations stay in cache meanwhile.
+        panel_bytes = self.capacity * self.panel_width * itemsize
+        return min(row_tiles, max(1, BLOCK_BYTES // panel_bytes) * self.panel_width // TILE.rows)
 
     def n_panels(self, columns: int) -> int:
         """Return the number of panels of a matrix."""

@@ -229,9 +229,12 @@ class Network:
             # row.
             heights[-2] = layer.fan_in - (layer.row_tiles - 2) * TILE.rows
             heights[-1] = 1
-            for first in range(0, layer.fan_out, width):
-                vectors = -(-min(width, layer.fan_out - first) // lanes)
-                costs.append(vectors * (heights + 0.5))
+            firsts = np.arange(0, layer.fan_out, width)
+            vectors = -(-np.minimum(width, layer.fan_out - firsts) // lanes)
+            layer_costs = vectors[:, np.newaxis] * (heights + 0.5)
+            # In the order in which the tiles are numbered.
+            for block in range(0, layer.row_tiles, layer.block_tiles):
+                costs.append(layer_costs[:, block : block + layer.block_tiles].ravel())
         total = np.concatenate([[0.0], np.cumsum(np.concatenate(costs))])
         shares = np.linspace(0, total[-1], n_blocks + 1)
         bounds = np.searchsorted(total, shares - 1e-9).astype(np.int64)

@@ -185,6 +185,25 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     return sum_lanes(squares)
 
 
+@inner
+def tile_place(layer, tile, n_panels):
+    """Return the panel and the row tile of a layer's weight tile: the numbering keeps a block of A_l in cache.
+
+    All panels of the first block of row tiles come first, then those of the next::
+
+                  panel 0   panel 1   panel 2
+                +---------+---------+---------+
+        block 0 | 0, 1, 2 | 3, 4, 5 | 6, 7, 8 |     block_tiles = 3, row_tiles = 5: the last is the biases
+                +---------+---------+---------+
+        block 1 | 9, 10   | 11, 12  | 13, 14  |
+                +---------+---------+---------+
+    """
+    first = tile // (layer.block_tiles * n_panels) * layer.block_tiles
+    height = min(layer.block_tiles, layer.row_tiles - first)
+    tile -= first * n_panels
+    return tile // height, first + tile % height
+
+
 @kernel
 def update(workspace, tiles, layers, network, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
@@ -195,10 +214,10 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
     scratch = shared.scratch + block * MR * width
     for number in range(shared.n_layers):
         layer = layers[number]
-        n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
+        n_panels = (layer.fan_out + width - 1) // width
+        n_tiles = layer.row_tiles * n_panels
         for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
-            panel = tile // layer.row_tiles
-            row_tile = tile % layer.row_tiles
+            panel, row_tile = tile_place(layer, tile, n_panels)
             vectors = tile_vectors(layer.fan_out, panel * width, lanes)
             if row_tile == layer.row_tiles - 1:
                 _update_bias(workspace, tiles, layer, shared, panel, vectors, scratch)

@@ -27,6 +27,9 @@ from numba import config
 ALIGNMENT = 64
 """Bytes on which every panel starts: a cache line, and the widest vector."""
 
+BLOCK_BYTES = 640 * 1024
+"""How much of the activations a product uses at a time: it stays in the second-level cache, of 1 MiB or more."""
+
 
 @dataclass(frozen=True)
 class Tile:

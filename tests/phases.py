@@ -10,6 +10,11 @@ from fastmlp.optimizers import ADAM
 from fastmlp.reference import DERIVATIVES
 
 
+def place_of_tile(layer, tile, n_panels):
+    """Return panel and row tile of a layer's weight tile; Python cannot call what is compiled for kernels only."""
+    return getattr(phases.tile_place, "py_func", phases.tile_place)(layer, tile, n_panels)
+
+
 def _records(network):
     return network.workspace, function_table(network.dtype, network.narrow), network.layers, network.record
 

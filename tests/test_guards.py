@@ -9,7 +9,7 @@ import pytest
 
 from fastmlp.tiles import TILE
 from tests.panels import GuardedNetwork, guards_checked
-from tests.phases import infer_blocks, propagate_blocks, update_blocks
+from tests.phases import infer_blocks, place_of_tile, propagate_blocks, update_blocks
 from tests.problems import DTYPES, advance, make_problem, parameters_of, relative_difference
 from tests.subprocesses import ROOT, environment_with, run_python
 
@@ -110,7 +110,7 @@ def test_phase_2_changes_the_tiles_of_its_block(layer_units, dtype, solver, narr
             before = network.workspace.copy()
             first = layer.first_tile + tile
             update_blocks(network, problem, [first, first + 1], 0.01)
-            panel, row_tile = divmod(tile, layer.row_tiles)
+            panel, row_tile = place_of_tile(layer, tile, n_panels)
             if row_tile == layer.row_tiles - 1:
                 rows = [layer.fan_in]  # the biases
             else:
@@ -172,9 +172,10 @@ def test_what_an_earlier_minibatch_left_is_never_read(layer_units, dtype, loss, 
         network.workspace[place : place + size] = np.nan
     for layer in network.layers:
         # The tiles of biases have no squares: their places hold zeros for good.
-        tiles = np.arange(layer.row_tiles * (network.padded(layer.fan_out) // network.padded(1)))
-        weight_tiles = tiles[tiles % layer.row_tiles < layer.row_tiles - 1]
-        network.workspace[shared.squares + layer.first_tile + weight_tiles] = np.nan
+        n_panels = network.padded(layer.fan_out) // network.padded(1)
+        places = (place_of_tile(layer, tile, n_panels) for tile in range(layer.row_tiles * n_panels))
+        weight_tiles = [tile for tile, (_, row_tile) in enumerate(places) if row_tile < layer.row_tiles - 1]
+        network.workspace[shared.squares + layer.first_tile + np.array(weight_tiles)] = np.nan
     reference = problem.reference()
     losses = advance(problem.epochs(network), 2, 0.01)
     expected = [reference.step(problem.X, problem.targets, 0.01) for _ in range(2)]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numba import config
 
 from fastmlp._jit import JIT_DISABLED
-from fastmlp.dense import BLOCK_BYTES, BLOCK_ROWS, PANEL_BYTES
-from fastmlp.tiles import TILE
+from fastmlp.dense import BLOCK_COLUMN_BYTES, PANEL_BYTES
+from fastmlp.tiles import BLOCK_BYTES, TILE
 from tests.panels import GuardedNetwork, guards_checked
 from tests.phases import infer_blocks, naive_layers, propagate_blocks, update_blocks
 from tests.problems import (
@@ -208,8 +208,9 @@ def test_every_activation_with_every_loss(activation, loss, dtype, narrow):
 def test_layers_whose_activations_do_not_fit_into_a_cache(activation, dtype):
     """Their sums are computed in several visits, over blocks of samples."""
     layer_units, n_samples = [900, 800, 700, 10], 300
-    n_panels = BLOCK_BYTES // (BLOCK_ROWS * PANEL_BYTES)
-    assert n_samples > BLOCK_ROWS
+    block_rows = BLOCK_COLUMN_BYTES // np.dtype(dtype).itemsize
+    n_panels = BLOCK_BYTES // (block_rows * PANEL_BYTES)
+    assert n_samples > block_rows
     assert min(layer_units[:-1]) > n_panels * TILE.columns(dtype)
     problem = make_problem(layer_units, activation, "log_loss", dtype, n_samples=n_samples)
     reference = problem.reference(**SOLVERS["plain"])

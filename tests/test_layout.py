@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmlp.layout import Layout, aligned_zeros, pack, unpack
-from fastmlp.tiles import ALIGNMENT, TILE
+from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, TILE
+from tests.phases import place_of_tile
 from tests.problems import DTYPES, make_problem, parameters_of
 
 sizes = st.integers(1, 2 * TILE.columns(np.float32) + 3)
@@ -128,6 +129,24 @@ def test_blocks_of_weights_cover_all_tiles_once(n_blocks, dtype):
         assert bounds[0] == 0
         assert bounds[-1] == network.record[0].n_tiles
         assert (np.diff(bounds) >= 0).all()
+
+
+@pytest.mark.parametrize("capacity", [1, 300, 10_000, 200_000])
+@pytest.mark.parametrize("fan_in", [1, 50, 700])
+def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
+    layout = Layout([fan_in, 100], capacity, np.float32, 0, False, 1)
+    (layer,) = layout.layers
+    n_panels = layout.n_panels(layer.fan_out)
+    places = [place_of_tile(layer, tile, n_panels) for tile in range(layout.n_tiles)]
+    blocks = [[row_tile // layer.block_tiles, panel, row_tile] for panel, row_tile in places]
+    assert blocks == sorted(blocks)
+    assert sorted(places) == list(itertools.product(range(n_panels), range(layer.row_tiles)))
+    # A block's activations fit, unless those of one tile or panel are too many.
+    units = layer.block_tiles * TILE.rows
+    assert units <= layout.panel_width or units * capacity * 4 <= BLOCK_BYTES or layer.block_tiles == layer.row_tiles
+    assert (layer.block_tiles == layer.row_tiles) == (
+        capacity * fan_in * 4 <= BLOCK_BYTES or fan_in <= layout.panel_width
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
