@@ -19,6 +19,8 @@ same places in copies of the parameter block.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, TILE
@@ -140,6 +142,7 @@ class Layout:
         self.layers = np.zeros(len(layer_units) - 1, dtype=LAYER).view(np.recarray)
         self.capacity = capacity
         self.size = 0
+        self._grain = math.lcm(self.panel_width, ALIGNMENT // np.dtype(dtype).itemsize)
         tile = 0
         for layer, fan_in, fan_out in zip(self.layers, layer_units[:-1], layer_units[1:], strict=True):
             layer.fan_in, layer.fan_out = fan_in, fan_out
@@ -187,9 +190,9 @@ class Layout:
         return -(-columns // self.panel_width)
 
     def _numbers(self, count: int) -> int:
-        """Reserve `count` numbers, rounded up to whole panels' rows (so also to whole cache lines)."""
+        """Reserve `count` numbers, rounded up to whole rows of panels and to whole cache lines."""
         place = self.size
-        self.size += -(-count // self.panel_width) * self.panel_width
+        self.size += -(-count // self._grain) * self._grain
         return place
 
     def _panels(self, rows: int, columns: int) -> int:
