@@ -235,8 +235,9 @@ class Sharing:
     The cost model decides first. But where other processes compete for the processors, a thread that waits for one
     which is not running makes a shared step tens of times slower than a serial one. So as soon as shared steps are not
     clearly faster than the model expects of one thread, one thread is tried; the faster is kept, and the other is tried
-    again, soon at first, then now and then. Shared steps that are slow at first get a second chance: a pool of threads
-    had to be started for them, and memory was touched for the first time.
+    again, soon at first, then now and then. A trial is two short calls, of which the first counts for nothing: it wakes
+    threads and fills their caches. Shared steps that are slow at first get a second chance, as the pool of threads had
+    to be started for them, and memory was touched for the first time.
 
     Parameters
     ----------
@@ -259,11 +260,22 @@ class Sharing:
         self._shared_calls = 0
         self._calls = 0
         self._interval = self._FIRST_INTERVAL
+        # Threads of the trial that is under way, or None, and whether its first call has been made.
+        self._trial: int | None = None
+        self._is_warm = False
 
     def choose(self) -> tuple[int, bool]:
-        """Return the threads for the next call, and whether it is a trial, to be kept short."""
+        """Return the threads for the next call, and whether it is part of a trial, to be kept short."""
         if self._most == 1:
             return 1, False
+        if self._trial is None:
+            n_threads, is_trial = self._choose()
+            if not is_trial:
+                return n_threads, False
+            self._trial = n_threads
+        return self._trial, True
+
+    def _choose(self) -> tuple[int, bool]:
         if self._shared_calls < 2 and self._seconds.get(self._most, math.inf) > self._seconds[1]:
             return self._most, True
         if not self._has_tried_one:
@@ -278,6 +290,10 @@ class Sharing:
 
     def record(self, n_threads: int, seconds: float) -> None:
         """Take note of the seconds of a step."""
+        if self._trial is not None and not self._is_warm:
+            self._is_warm = True
+            return
+        self._trial, self._is_warm = None, False
         self._seconds[n_threads] = seconds
         self._shared_calls += n_threads == self._most
         self._has_tried_one |= n_threads == 1

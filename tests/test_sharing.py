@@ -2,6 +2,8 @@
 
 from fastmlp.threads import Sharing
 
+TRIAL_OF_ONE, TRIAL_OF_TWO = [(1, True)] * 2, [(2, True)] * 2
+
 
 def calls(sharing, seconds_of, count):
     """Make calls whose steps take what `seconds_of` says for a number of threads; return what was chosen."""
@@ -15,39 +17,47 @@ def calls(sharing, seconds_of, count):
 
 def test_fast_shared_steps_stay_shared():
     chosen = calls(Sharing(2, expected=1.0), {1: 0.9, 2: 0.5}.get, 40)
-    assert chosen == [(2, True)] + [(2, False)] * 39
+    assert chosen == TRIAL_OF_TWO + [(2, False)] * 38
 
 
 def test_shared_steps_that_are_not_clearly_fast_are_compared_with_one_thread():
     # One thread may be faster than the model has it.
-    chosen = calls(Sharing(2, expected=1.0), {1: 0.65, 2: 0.9}.get, 6)
-    assert chosen == [(2, True), (2, True), (1, True), (1, False), (2, True), (1, False)]
-    chosen = calls(Sharing(2, expected=1.0), {1: 0.95, 2: 0.9}.get, 6)
-    assert chosen == [(2, True), (2, True), (1, True), (2, False), (1, True), (2, False)]
+    chosen = calls(Sharing(2, expected=1.0), {1: 0.65, 2: 0.9}.get, 10)
+    assert chosen == TRIAL_OF_TWO * 2 + TRIAL_OF_ONE + [(1, False)] + TRIAL_OF_TWO + [(1, False)]
+    chosen = calls(Sharing(2, expected=1.0), {1: 0.95, 2: 0.9}.get, 10)
+    assert chosen == TRIAL_OF_TWO * 2 + TRIAL_OF_ONE + [(2, False)] + TRIAL_OF_ONE + [(2, False)]
+
+
+def test_the_first_call_of_a_trial_counts_for_nothing():
+    seconds = iter([100.0] + [0.5] * 40)
+    chosen = calls(Sharing(2, expected=1.0), lambda n_threads: next(seconds), 40)
+    assert chosen == TRIAL_OF_TWO + [(2, False)] * 38
 
 
 def test_the_first_shared_steps_may_be_slow():
-    seconds = iter([7.0] + [0.5] * 40)
+    seconds = iter([7.0, 7.0] + [0.5] * 40)
     chosen = calls(Sharing(2, expected=1.0), lambda n_threads: next(seconds), 40)
-    assert chosen == [(2, True)] * 2 + [(2, False)] * 38
+    assert chosen == TRIAL_OF_TWO * 2 + [(2, False)] * 36
 
 
 def test_slow_shared_steps_are_given_up_and_tried_again_soon_then_now_and_then():
     sharing = Sharing(4, expected=1.0)
-    chosen = calls(sharing, {1: 0.9, 4: 30.0}.get, 35)
-    assert chosen[:4] == [(4, True), (4, True), (1, True), (1, False)]
-    assert [place for place, (n_threads, _) in enumerate(chosen) if n_threads == 4] == [0, 1, 4, 8, 16, 32]
+    chosen = calls(sharing, {1: 0.9, 4: 30.0}.get, 45)
+    assert chosen[:7] == [(4, True)] * 4 + TRIAL_OF_ONE + [(1, False)]
+    trials = [place for place, (n_threads, _) in enumerate(chosen) if n_threads == 4]
+    assert trials == [0, 1, 2, 3, 7, 8, 12, 13, 21, 22, 38, 39]
     assert all(is_trial for n_threads, is_trial in chosen if n_threads == 4)
     # The others have left: the next trial finds out.
     later = calls(sharing, {1: 0.9, 4: 0.3}.get, 40)[-20:]
     assert {call for call in later if call != (4, False)} <= {(1, True)}
-    assert later.count((4, False)) >= 18
+    assert later.count((4, False)) >= 17
 
 
 def test_shared_steps_that_become_slow_are_noticed():
     sharing = Sharing(2, expected=1.0)
     calls(sharing, {1: 0.9, 2: 0.5}.get, 10)
-    assert calls(sharing, {1: 0.9, 2: 5.0}.get, 5) == [(2, False), (1, True), (1, False), (2, True), (1, False)]
+    chosen = calls(sharing, {1: 0.9, 2: 5.0}.get, 7)
+    assert chosen == [(2, False), *TRIAL_OF_ONE, (1, False), *TRIAL_OF_TWO, (1, False)]
 
 
 def test_one_thread_needs_no_trial():
