@@ -268,3 +268,17 @@ def test_more_than_two_to_the_31_numbers():
     model.partial_fit(windows, np.ones(n_rows), weights)
     assert not np.array_equal(alone.coefs_[0], np.zeros_like(alone.coefs_[0]))
     np.testing.assert_allclose(model.coefs_[0], alone.coefs_[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("batch_size", [0, -5])
+def test_a_batch_of_nothing_is_refused_even_where_parameters_are_not_checked(method, batch_size):
+    """Compiled code would go on for ever."""
+    X, y = load_iris(return_X_y=True)
+    model = fastmlp.MLPRegressor(max_iter=1, batch_size=batch_size)
+    with (
+        sklearn.config_context(skip_parameter_validation=True),
+        pytest.raises(ValueError, match=f"batch_size={batch_size} must be 'auto' or an integer of at least 1"),
+    ):
+        getattr(model, method)(X, y)
+    assert not hasattr(model, "coefs_")
