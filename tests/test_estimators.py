@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -271,8 +272,8 @@ TALKATIVE = [
 def test_output_and_warnings_are_the_same(name, settings, capsys):
     results = []
     for cls in both(name):
-        settings = {"random_state": 0, "verbose": True, "hidden_layer_sizes": (6,), **settings}
-        found = outcome(lambda cls=cls: cls(**settings), "fit", X_IRIS, Y_IRIS)  # noqa: B023
+        make = partial(cls, **{"random_state": 0, "verbose": True, "hidden_layer_sizes": (6,), **settings})
+        found = outcome(make, "fit", X_IRIS, Y_IRIS)
         results.append((*found, capsys.readouterr().out))
     assert results[0] == results[1]
 
