@@ -74,7 +74,7 @@ def main() -> None:
     )
     parser.add_argument("kernel", choices=KERNELS)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--tile", help="avx512, avx2, neon or generic; default: this processor's")
+    parser.add_argument("--tile", help="avx512, zen, avx2, neon or generic; default: this processor's")
     parser.add_argument("--text", metavar="NAME", help="print the functions whose name contains NAME")
     arguments = parser.parse_args()
     if arguments.tile:

@@ -72,6 +72,7 @@ NETWORK = np.dtype(
             "gather",  # whether its rows must be copied into the first panels
             "weighted",  # whether samples have weights
             "update",  # whether phase 2 updates the parameters, or stores the gradient
+            "shared",  # whether several threads do the work
         )
     ]
     + [

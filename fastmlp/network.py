@@ -387,4 +387,5 @@ class Network:
         serial, parallel = twins
         records = (self._workspace, function_table(self.dtype, self.narrow), self.layers, self.record)
         with compiled_call(n_blocks) as may_share:
+            self.record[0].shared = may_share
             return (parallel if may_share else serial)(*records, *arguments)

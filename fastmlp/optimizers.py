@@ -11,7 +11,17 @@ branch in ``update_row``.
 from __future__ import annotations
 
 from fastmlp._jit import inner
-from fastmlp.vectors import lane_count, load, multiply_add, panel_width, prefetch, splat_of, square_root, store
+from fastmlp.vectors import (
+    lane_count,
+    load,
+    multiply_add,
+    panel_width,
+    prefetch_to_read,
+    prefetch_to_write,
+    splat_of,
+    square_root,
+    store,
+)
 
 NONE, SGD, MOMENTUM, ADAM = range(4)
 N_MOMENTS = {NONE: 0, SGD: 0, MOMENTUM: 1, ADAM: 2}
@@ -27,23 +37,27 @@ def optimizer_of(solver: str | None, momentum: float) -> int:
 
 
 @inner
-def prefetch_row(workspace, network, weights, columns):
+def prefetch_row(workspace, network, weights, columns, in_place):
     """Ask for a row of parameters and its moments while the gradient is still being computed."""
     lanes = lane_count(workspace)
     for column in range(0, columns, lanes):
-        prefetch(workspace, weights + column)
+        if in_place:
+            prefetch_to_write(workspace, weights + column)
+        else:
+            prefetch_to_read(workspace, weights + column)
         if network.optimizer >= MOMENTUM:
-            prefetch(workspace, weights + network.n_parameters + column)
+            prefetch_to_write(workspace, weights + network.n_parameters + column)
         if network.optimizer == ADAM:
-            prefetch(workspace, weights + 2 * network.n_parameters + column)
+            prefetch_to_write(workspace, weights + 2 * network.n_parameters + column)
 
 
 @inner
-def update_tile(workspace, network, gradient, weights, rows, columns, alpha):
+def update_tile(workspace, network, gradient, weights, updated, rows, columns, alpha):
     """Update a tile of parameters; return, lane by lane, the sum of their squares before that.
 
-    workspace[weights...] and its moments (rows, columns), rows NR apart: overwritten. workspace[gradient...], likewise:
-    the sum over samples of the loss's derivative, without L2 term and not yet divided.
+    workspace[weights...] (rows, columns), rows NR apart: the parameters; their moments are overwritten.
+    workspace[gradient...], likewise: the sum over samples of the loss's derivative, not yet divided, without L2 term.
+    workspace[updated...], likewise: overwritten with the new parameters; it may be either of the two.
     """
     lanes = lane_count(workspace)
     width = panel_width(workspace)
@@ -69,7 +83,7 @@ def update_tile(workspace, network, gradient, weights, rows, columns, alpha):
                 v = load(workspace, second_moments + place) * beta_2 + g * g * new_2
                 store(workspace, first_moments + place, m)
                 store(workspace, second_moments + place, v)
-                store(workspace, weights + place, w - m * rate / (square_root(v) + epsilon))
+                store(workspace, updated + place, w - m * rate / (square_root(v) + epsilon))
     elif network.optimizer == MOMENTUM:
         momentum = splat_of(workspace, network.momentum)
         nesterovs_momentum = network.nesterovs_momentum
@@ -83,12 +97,12 @@ def update_tile(workspace, network, gradient, weights, rows, columns, alpha):
                 store(workspace, first_moments + place, velocity)
                 if nesterovs_momentum:
                     velocity = velocity * momentum - step
-                store(workspace, weights + place, w + velocity)
+                store(workspace, updated + place, w + velocity)
     else:
         for row in range(rows):
             for place in range(row * width, row * width + columns, lanes):
                 w = load(workspace, weights + place)
                 squares = multiply_add(w, w, squares)
                 g = multiply_add(w, alpha, load(workspace, gradient + place)) * scale
-                store(workspace, weights + place, w - g * rate)
+                store(workspace, updated + place, w - g * rate)
     return squares

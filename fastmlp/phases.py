@@ -39,7 +39,21 @@ from fastmlp.narrow import (
 )
 from fastmlp.optimizers import prefetch_row, update_tile
 from fastmlp.sources import SOURCE
-from fastmlp.vectors import lane_count, load, panel_width, splat_of, store, sum_lanes, transpose_tile
+from fastmlp.tiles import TILE
+from fastmlp.vectors import (
+    end_of_streams,
+    lane_count,
+    load,
+    panel_width,
+    splat_of,
+    store,
+    stream,
+    sum_lanes,
+    transpose_tile,
+)
+
+# A constant to the compiler: other tiles have no code for it.
+STREAMS = TILE.streams
 
 
 @kernel
@@ -142,7 +156,7 @@ def _update_bias(workspace, tiles, layer, shared, panel, vectors, scratch):
     else:
         _bias_gradient(workspace, layer, scratch, panel, shared.rows, vectors, shared.capacity)
     if shared.update:
-        update_tile(workspace, shared, scratch, place, 1, vectors * lanes, 0.0)
+        update_tile(workspace, shared, scratch, place, place, 1, vectors * lanes, 0.0)
     else:
         place += shared.n_parameters
         for column in range(0, vectors * lanes, lanes):
@@ -151,9 +165,24 @@ def _update_bias(workspace, tiles, layer, shared, panel, vectors, scratch):
 
 
 @inner
-def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch):
-    """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that."""
+def _stream_tile(workspace, source, target, rows, columns):
+    """Copy a tile of parameters past the caches. workspace[source...], workspace[target...] (rows, columns)."""
     width = panel_width(workspace)
+    for row in range(rows):
+        for place in range(row * width, row * width + columns, lane_count(workspace)):
+            stream(workspace, target + place, load(workspace, source + place))
+
+
+@inner
+def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch):
+    """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that.
+
+    All threads have read W in phase 1, so its lines lie in the caches of all. AMD's processors take these back one
+    after the other when one thread writes: 8 ns a line, and 37 where a thread runs on another chiplet, in which time a
+    tile could be computed. A store past the caches does not wait for that.
+    """
+    width = panel_width(workspace)
+    streams = STREAMS and shared.shared and shared.update
     columns = vectors * lane_count(workspace)
     place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
     height = min(MR, layer.fan_in - unit)
@@ -168,7 +197,7 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     else:
         if shared.update:
             for row in range(height):
-                prefetch_row(workspace, shared, place + row * width, columns)
+                prefetch_row(workspace, shared, place + row * width, columns, not streams)
         done = 0
         while done < height:
             rows = tile_rows(height - done)
@@ -179,9 +208,12 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
             done += rows
     if not shared.update:
         return workspace.dtype.type(0)
-    squares = update_tile(workspace, shared, scratch, place, height, columns, shared.alpha)
+    updated = scratch if streams else place
+    squares = update_tile(workspace, shared, scratch, place, updated, height, columns, shared.alpha)
     if layer.transposed:
-        _transpose(workspace, layer, place, unit, panel, height, vectors)
+        _transpose(workspace, layer, updated, unit, panel, height, vectors)
+    if streams:
+        _stream_tile(workspace, updated, place, height, columns)
     return sum_lanes(squares)
 
 
@@ -225,6 +257,8 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
                 workspace[shared.squares + layer.first_tile + tile] = _update_weights(
                     workspace, tiles, layer, shared, row_tile * MR, panel, vectors, scratch
                 )
+    if STREAMS:
+        end_of_streams()
     restore_denormals(former)
 
 

@@ -9,6 +9,7 @@ panels.
 tile       registers       lanes      accumulators + right operand + broadcast
 =========  ==============  =========  ================================================
 avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28
+zen        the same, on AMD's processors, whose threads stream new weights past the caches
 avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
 neon       32 of 128 bit   4 / 2      4 * 4 + 4 + 1 = 21
 generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
@@ -47,6 +48,9 @@ class Tile:
         Vectors in one row of the micro-tile.
     dot_rows, dot_columns : int
         Inner products that the second micro-kernel keeps in registers, one vector each (see ``dotkernel``).
+    streams : bool
+        Whether weights that several threads read are written past the caches (see ``phases``). A register must then be
+        a whole cache line.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Tile:
     vectors: int
     dot_rows: int
     dot_columns: int
+    streams: bool = False
 
     def lanes(self, dtype: type[np.floating] | np.dtype) -> int:
         """Return how many numbers of `dtype` one register holds."""
@@ -69,6 +74,7 @@ TILES = {
     tile.name: tile
     for tile in (
         Tile("avx512", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4),
+        Tile("zen", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4, streams=True),
         Tile("avx2", vector_bytes=32, rows=4, vectors=3, dot_rows=2, dot_columns=4),
         Tile("neon", vector_bytes=16, rows=4, vectors=4, dot_rows=4, dot_columns=4),
         Tile("generic", vector_bytes=16, rows=4, vectors=2, dot_rows=2, dot_columns=4),
@@ -95,7 +101,8 @@ def _choose() -> Tile:
         return TILES[wanted]
     features = _features()
     if "avx512f" in features:
-        return TILES["avx512"]
+        is_zen = (config.CPU_NAME or llvm.get_host_cpu_name()).startswith("znver")
+        return TILES["zen" if is_zen else "avx512"]
     if {"avx2", "fma"} <= features:
         return TILES["avx2"]
     if "neon" in features or llvm.get_process_triple().startswith(("aarch64", "arm64")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import RequireLiteralValue
@@ -59,6 +60,39 @@ def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), codegen
+
+
+@emitted(vectors_naive.stream)
+def stream(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Write a register to ``array[offset]`` and on, past the caches; the place is aligned to the register's size.
+
+    Other threads see it once `end_of_streams` has been passed.
+    """
+    if not isinstance(value, Vector):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = element_pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = builder.bitcast(pointer, llvm_vector(value).as_pointer())
+        instruction = builder.store(args[2], pointer, align=TILE.vector_bytes)
+        instruction.set_metadata("nontemporal", builder.module.add_metadata([_INT32(1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+@emitted(vectors_naive.end_of_streams)
+def end_of_streams(typingctx: Any) -> Any:
+    """Wait until all that was streamed can be seen by other threads."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if llvm.get_process_triple().startswith(("x86_64", "amd64")):
+            builder.call(declare(builder, "llvm.x86.sse.sfence", ir.VoidType(), []), [])
+        else:
+            builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 @emitted(vectors_naive.broadcast)
@@ -240,19 +274,25 @@ def lane_numbers(typingctx: Any, array: Any) -> Any:
     return vector(array), codegen
 
 
-@emitted(vectors_naive.prefetch)
-def prefetch(typingctx: Any, array: Any, offset: Any) -> Any:
-    """Ask for the cache line of ``array[offset]``, to be written to."""
+def _prefetch(to_write: bool) -> Any:
+    """Return the intrinsic that asks for the cache line of ``array[offset]``."""
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = element_pointer(context, builder, sig.args[0], args[0], args[1])
-        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-        arguments = [pointer, _INT32(1), _INT32(3), _INT32(1)]
-        target = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [a.type for a in arguments])
-        builder.call(target, arguments)
-        return context.get_dummy_value()
+    def ask(typingctx: Any, array: Any, offset: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            pointer = element_pointer(context, builder, sig.args[0], args[0], args[1])
+            pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+            arguments = [pointer, _INT32(int(to_write)), _INT32(3), _INT32(1)]
+            target = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [a.type for a in arguments])
+            builder.call(target, arguments)
+            return context.get_dummy_value()
 
-    return types.void(array, types.intp), codegen
+        return types.void(array, types.intp), codegen
+
+    return emitted(vectors_naive.prefetch)(ask)
+
+
+prefetch_to_read = _prefetch(False)
+prefetch_to_write = _prefetch(True)
 
 
 def _interleave(builder: Any, rows: list[ir.Value]) -> ir.Value:

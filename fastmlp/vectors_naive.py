@@ -17,6 +17,13 @@ def store(array: np.ndarray, offset: int, value: np.ndarray) -> None:
     array[offset : offset + len(value)] = value
 
 
+stream = store
+
+
+def end_of_streams() -> None:
+    """Do nothing: what was written has been written."""
+
+
 def broadcast(scalar: float, like: np.ndarray) -> np.ndarray:
     """Return the scalar in all lanes of a register like `like`."""
     return np.full_like(like, scalar)

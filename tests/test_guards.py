@@ -98,11 +98,13 @@ def test_phase_1_changes_the_rows_of_its_samples(layer_units, dtype, loss, narro
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer_units", SHAPES, ids=str)
-def test_phase_2_changes_the_tiles_of_its_block(layer_units, dtype, solver, narrow):
+@pytest.mark.parametrize("shared", [0, 1], ids=["alone", "shared"])
+def test_phase_2_changes_the_tiles_of_its_block(shared, layer_units, dtype, solver, narrow):
     problem = make_problem(layer_units, "tanh", "squared_error", dtype, n_samples=7)
     network = problem.network(GuardedNetwork, narrow=narrow, solver=solver)
     propagate_blocks(network, problem, [0, 7])
-    shared, width = network.record[0], network._layout.panel_width
+    record, width = network.record[0], network._layout.panel_width
+    record.shared = shared
     n_copies = 3 if solver == "adam" else 2
     for number, layer in enumerate(network.layers):
         n_panels = -(-layer.fan_out // width)
@@ -120,8 +122,8 @@ def test_phase_2_changes_the_tiles_of_its_block(layer_units, dtype, solver, narr
                 network.parameter_matrix(number, copy, network.padded(layer.fan_out))[np.ix_(rows, columns)]
                 for copy in range(n_copies)
             ]
-            owned.append(np.arange(shared.scratch, shared.scratch + TILE.rows * width))
-            owned.append([shared.squares + first])
+            owned.append(np.arange(record.scratch, record.scratch + TILE.rows * width))
+            owned.append([record.squares + first])
             if layer.transposed and rows[0] < layer.fan_in:
                 own_columns = columns[columns < layer.fan_out]
                 owned.append(network.transposed_matrix(number)[np.ix_(own_columns, rows)])

@@ -239,6 +239,7 @@ def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, narrow):
         n_tiles = network.record[0].n_tiles
         for tile_cuts in (np.array([0, n_tiles]), network.tile_bounds(POOL)):
             network.t = 0
+            network.record[0].shared = len(tile_cuts) > 2
             network.set_parameters(problem.coefs, problem.intercepts)
             network.set_moments(*(2 * [[np.zeros_like(a) for a in problem.coefs + problem.intercepts]]))
             propagate_blocks(network, problem, sample_cuts)

@@ -5,6 +5,7 @@ import pytest
 
 from fastmlp import vectors, vectors_naive
 from fastmlp._jit import uncached
+from fastmlp.layout import aligned_zeros
 from fastmlp.tiles import TILE
 from tests.problems import DTYPES
 
@@ -27,7 +28,8 @@ def all_operations(floats, integers, scalars, a, b, c, scalar):
     z = vectors.load(c, 0)
     one = vectors.splat_of(floats, 1.0)
     bits = vectors.as_bits(x)
-    vectors.store(floats, 0 * lanes, x + y)
+    vectors.stream(floats, 0 * lanes, x + y)
+    vectors.end_of_streams()
     vectors.store(floats, 1 * lanes, x - y)
     vectors.store(floats, 2 * lanes, x * y)
     vectors.store(floats, 3 * lanes, x / y)
@@ -82,7 +84,7 @@ def operands(dtype, seed):
 def run_operations(dtype, a, b, c, scalar):
     lanes = TILE.lanes(dtype)
     integer = np.int32 if np.dtype(dtype).itemsize == 4 else np.int64
-    floats = np.zeros(len(FLOATS) * lanes, dtype)
+    floats = aligned_zeros(len(FLOATS) * lanes, dtype)
     integers = np.zeros(len(INTEGERS) * lanes, integer)
     scalars = np.zeros(5)
     all_operations(floats, integers, scalars, a, b, c, dtype(scalar))
@@ -167,7 +169,8 @@ def test_nan_is_neither_less_nor_equal_nor_greater_but_different(dtype):
 
 @uncached
 def call_transpose(array, source, target, n_vectors):
-    vectors.prefetch(array, source)
+    vectors.prefetch_to_read(array, source)
+    vectors.prefetch_to_write(array, target)
     vectors.transpose_tile(array, source, target, n_vectors)
 
 

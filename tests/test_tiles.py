@@ -56,18 +56,41 @@ def test_training_and_predicting_on_narrower_tiles(processor):
     assert name.strip() == PROCESSORS[processor].get("FASTMLP_TILE", "generic")
 
 
+@pytest.mark.needs_jit
+def test_streaming_the_weights_changes_no_bit():
+    """The tile `zen` writes weights past the caches when threads share the work; `avx512` computes the same."""
+    code = """
+        import numpy as np
+        from tests.problems import advance, make_problem, parameters_of
+
+        for dtype in (np.float32, np.float64):
+            for layer_units in ([30, 100, 10], [70, 65, 50, 60], [3, 1]):
+                for options in ({"solver": "adam"}, {"solver": "sgd"}, {"solver": "sgd", "momentum": 0}):
+                    problem = make_problem(layer_units, "relu", "squared_error", dtype, n_samples=99)
+                    network = problem.network(n_threads=2, alpha=0.1, **options)
+                    advance(problem.epochs(network, batch_size=50, n_blocks=2), 3, 0.001)
+                    assert network.record[0].shared
+                    print(*(array.tobytes().hex() for array in parameters_of(network)))
+    """
+    bits = [run_python(code, FASTMLP_TILE=name, NUMBA_NUM_THREADS=2)[0] for name in ("avx512", "zen")]
+    assert bits[0].count("\n") == 18
+    assert bits[0] == bits[1]
+
+
 @pytest.mark.parametrize(
-    ("features", "name"),
+    ("features", "processor", "name"),
     [
-        ("+avx512f,+avx2,+fma", "avx512"),
-        ("+avx2,+fma,-avx512f", "avx2"),
-        ("+avx2,-fma", "generic"),  # there is such a processor (VIA)
-        ("+sse2,+avx", "generic"),
-        ("+neon", "neon"),
+        ("+avx512f,+avx2,+fma", "sapphirerapids", "avx512"),
+        ("+avx512f,+avx2,+fma", "znver4", "zen"),
+        ("+avx2,+fma,-avx512f", "znver3", "avx2"),
+        ("+avx2,-fma", "generic", "generic"),  # there is such a processor (VIA)
+        ("+sse2,+avx", "sandybridge", "generic"),
+        ("+neon", "apple-m1", "neon"),
     ],
 )
-def test_the_choice_of_a_tile(features, name, monkeypatch):
+def test_the_choice_of_a_tile(features, processor, name, monkeypatch):
     monkeypatch.delenv("FASTMLP_TILE", raising=False)
+    monkeypatch.setattr(tiles.config, "CPU_NAME", processor)
     monkeypatch.setattr(tiles.config, "CPU_FEATURES", features)
     monkeypatch.setattr(tiles.llvm, "get_process_triple", lambda: "x86_64-unknown-linux-gnu")
     assert tiles._choose().name == name
@@ -84,7 +107,7 @@ def test_a_processor_that_numba_is_told_to_know_nothing_of(monkeypatch):
 
 def test_a_name_that_is_not_in_the_table_is_refused(monkeypatch):
     monkeypatch.setenv("FASTMLP_TILE", "avx3")
-    with pytest.raises(ValueError, match="FASTMLP_TILE is 'avx3'; it must be one of avx512, avx2, neon, generic"):
+    with pytest.raises(ValueError, match="FASTMLP_TILE is 'avx3'; it must be one of avx512, zen, avx2, neon, generic"):
         tiles._choose()
     monkeypatch.setenv("FASTMLP_TILE", "")  # as good as unset
     assert tiles._choose().name in TILES
@@ -92,9 +115,10 @@ def test_a_name_that_is_not_in_the_table_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("tile", TILES.values(), ids=TILES)
 def test_what_the_kernels_rely_on(tile):
-    registers = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}[tile.name]
+    registers = {"avx512": 32, "zen": 32, "avx2": 16, "neon": 32, "generic": 16}[tile.name]
     assert tile.rows * tile.vectors + tile.vectors + 1 <= registers
     assert tile.dot_rows * tile.dot_columns + tile.dot_rows + 1 <= registers
+    assert not tile.streams or tile.vector_bytes == tiles.ALIGNMENT
     # Inner products are cut into powers of two, and vectors are transposed by halves.
     for number in (tile.rows, tile.dot_rows, tile.dot_columns):
         assert number & (number - 1) == 0
