@@ -1,7 +1,7 @@
 """The classifier, with scikit-learn's interface."""
 
 import numpy as np
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.metaestimators import available_if
@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators import BaseMultilayerPerceptron
-from fastmlp.validation import check_X_y, class_targets
+from fastmlp.validation import check_X_y, class_targets, fit_context
 
 
 class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
@@ -206,7 +206,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
             checkpoint_interval=checkpoint_interval,
         )
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y, sample_weight=None):
         """Train on samples and their labels.
 
@@ -227,7 +227,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
         return self._fit(X, y, sample_weight=sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def partial_fit(self, X, y, sample_weight=None, classes=None):
         """Train for one epoch, from where the last call left off.
 

@@ -3,14 +3,14 @@
 from typing import ClassVar
 
 import numpy as np
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators import BaseMultilayerPerceptron
-from fastmlp.validation import check_X_y, regression_targets
+from fastmlp.validation import check_X_y, fit_context, regression_targets
 
 
 class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
@@ -205,7 +205,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
             checkpoint_interval=checkpoint_interval,
         )
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def fit(self, X, y, sample_weight=None):
         """Train on samples and their targets.
 
@@ -226,7 +226,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         return self._fit(X, y, sample_weight=sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch, from where the last call left off.
 

@@ -64,8 +64,7 @@ def choose_batch_size(batch_size: Any, n_samples: int) -> int:
     """Return the rows of a minibatch: at most as many as there are."""
     if isinstance(batch_size, str):  # "auto"
         return min(200, n_samples)
-    # Refused already, unless scikit-learn was told to check no parameters. Its own fit leaves that setting behind when
-    # Ctrl-C comes in its last lines.
+    # Refused already, unless scikit-learn was told to check no parameters. Compiled code would go on for ever.
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be 'auto' or an integer of at least 1.")
     if batch_size > n_samples:

@@ -5,15 +5,46 @@ integers, booleans and float16 where they lie, so here such an X is checked and 
 network that trains on it has scikit-learn's dtype.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config, set_config
+from sklearn.base import _fit_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
+
+
+def fit_context(method: Callable) -> Callable:
+    """Declare a method that fits: scikit-learn checks the parameters before it, and knows that it runs.
+
+    scikit-learn switches the checks off while its context lasts, and a Ctrl-C in the context's own lines would leave
+    them off for good. Here they are as before, whatever happens.
+    """
+    checked = _fit_context(prefer_skip_nested_validation=True)(method)
+
+    @functools.wraps(method)
+    def fit(*arguments: Any, **options: Any) -> Any:
+        skipped = get_config()["skip_parameter_validation"]
+        interrupt = None
+        try:
+            return checked(*arguments, **options)
+        finally:
+            # Python looks for signals where a call begins and where a loop goes round: here, within the inner `try`.
+            while True:
+                try:
+                    set_config(skip_parameter_validation=skipped)
+                    break
+                except KeyboardInterrupt as error:
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
+
+    return fit
 
 
 @contextmanager

@@ -49,6 +49,65 @@ def results_of(code, **variables):
     return json.loads(output.splitlines()[-1])
 
 
+# --- scikit-learn's own lines -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_interrupt_in_scikit_learns_context_leaves_its_settings_as_they_were(method):
+    results = results_of(
+        f"""
+    import sys
+    from sklearn import get_config
+
+    X = generator.standard_normal((20, 3))
+    model = fastmlp.MLPRegressor(hidden_layer_sizes=(2,), max_iter=1, batch_size=20, random_state=0)
+    fit = model.{method}
+    fit(X, X[:, 0])
+    before = get_config()
+    FUNCTIONS = {{"wrapper", "config_context", "set_config", "callback_management_context", "__enter__", "__exit__"}}
+
+    class Interrupter:
+        "Raise KeyboardInterrupt where one of the lines around a fit begins."
+        def __init__(self, line):
+            self.line, self.remaining = None, line
+
+        def __call__(self, frame, event, argument):
+            path = frame.f_code.co_filename
+            if frame.f_code.co_name not in FUNCTIONS or not ("sklearn" in path or path.endswith("contextlib.py")):
+                return self if "fastmlp" in path or "contextlib" in path else None
+            if event == "line":
+                self.remaining -= 1
+                if self.remaining == 0:
+                    self.line = f"{{frame.f_code.co_name}} {{frame.f_lineno}}"
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+            return self
+
+    lines, changed, raised = [], [], 0
+    while True:
+        interrupter = Interrupter(len(lines) + 1)
+        try:
+            sys.settrace(interrupter)
+            fit(X, X[:, 0])
+        except KeyboardInterrupt:
+            raised += 1
+        finally:
+            sys.settrace(None)
+        if interrupter.line is None:
+            break
+        lines.append(interrupter.line)
+        if get_config() != before:
+            changed.append(interrupter.line)
+    print(json.dumps([lines, changed, raised]))
+    """
+    )
+    lines, changed, raised = results
+    assert {line.split()[0] for line in lines} >= {"wrapper", "config_context", "set_config", "__exit__"}
+    assert len(lines) > 40
+    assert raised > 30
+    assert not changed
+
+
 # --- at every moment ----------------------------------------------------------------------------
 
 AT_EVERY_MOMENT = """
