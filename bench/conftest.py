@@ -11,7 +11,7 @@ import sklearn
 
 import fastmlp
 from bench.machine import available_cores
-from bench.peak import fma_peak
+from bench.peak import fma_peak, round_trip
 from fastmlp.tiles import TILE
 
 VERSIONS = {
@@ -49,6 +49,8 @@ def note(benchmark: Any) -> Callable[..., None]:
                 peak_gflops=round(peak, 1),
                 percent_of_peak=round(100 * gflops / peak, 1),
             )
+            if n_threads > 1 and (seconds := round_trip()) is not None:
+                benchmark.extra_info.update(round_trip_nanoseconds=round(1e9 * seconds))
 
     return write
 
@@ -66,6 +68,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         line = f"{b.name:62} {1e6 * median / info.get('steps', 1):12,.1f} us"
         if "gflops" in info:
             line += f" {info['gflops']:8.1f} GFLOP/s {info['percent_of_peak']:6.1f} %"
+        if "round_trip_nanoseconds" in info:
+            line += f", cores {info['round_trip_nanoseconds']} ns apart"
         if b.group in baselines:
             line += f" {baselines[b.group] / median:7.2f} x NumPy's speed"
         terminalreporter.write_line(line)

@@ -1,11 +1,14 @@
-"""What the machine could do at best: fused multiply-adds a second, and bytes a second.
+"""What the machine could do at best: multiply-adds a second, bytes a second, and how far its cores are apart.
 
 A share of peak is only worth reading when the peak was measured in the same run, on the same cores:
-virtual machines drift. ``python -m bench.peak`` prints both figures.
+virtual machines drift. Their host may also run two virtual processors on the two halves of one core (then the peak of
+two threads is that of one), on cores that share a cache, or on two chiplets: the round trip of a cache line tells these
+two apart. ``python -m bench.peak`` prints all three figures.
 """
 
 import argparse
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +20,9 @@ import numpy as np
 from llvmlite import binding, ir
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+# Bounces of a cache line between two threads: so many that starting the threads costs little beside them.
+ROUND_TRIPS = 50_000
 
 # Short, so that a turn of another process rarely falls into it; long beside starting a thread.
 WORK_SECONDS = 0.01
@@ -82,6 +88,41 @@ def fma_chains(typingctx: Any, iterations: Any, start: Any) -> Any:
     return signature, codegen
 
 
+def _atomic(builder: Any, context: Any, signature: Any, arguments: Any) -> Any:
+    """Return the address of ``array[0]``."""
+    return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+
+@intrinsic
+def read_flag(typingctx: Any, array: Any) -> Any:
+    """Emit an atomic load of ``array[0]``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(_atomic(builder, context, signature, arguments), "acquire", 8)
+
+    return numba.types.int64(array), codegen
+
+
+@intrinsic
+def write_flag(typingctx: Any, array: Any, value: Any) -> Any:
+    """Emit an atomic store to ``array[0]``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store_atomic(arguments[1], _atomic(builder, context, signature, arguments), "release", 8)
+        return context.get_dummy_value()
+
+    return numba.types.void(array, numba.types.int64), codegen
+
+
+@numba.njit(nogil=True)
+def bounce(flag: Any, player: Any, rounds: Any) -> None:
+    """Wait for the other player's number and answer with the next, so many times."""
+    for number in range(player, 2 * rounds, 2):
+        while read_flag(flag) != number:
+            pass
+        write_flag(flag, number + 1)
+
+
 @numba.njit(nogil=True)
 def run_chains(iterations: Any, start: Any) -> Any:
     """Run the chains; returns their sum, so that nothing can be optimised away."""
@@ -145,6 +186,29 @@ def fma_peak(dtype: Any, n_threads: int) -> float:
     return n_threads * iterations * flops_per_iteration(dtype) / seconds / 1e9
 
 
+def round_trip() -> float | None:
+    """Measure the seconds in which a cache line goes from one core to another and back, the best of a few runs.
+
+    None where there is one core only, or where threads cannot be told where to run.
+    """
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) == 1:
+        return None
+    cores = sorted(os.sched_getaffinity(0))
+    # Alone on its cache line, and on the next, which processors fetch with it.
+    flag = np.zeros(64, np.int64)[24:25]
+
+    def play(player: int) -> None:
+        os.sched_setaffinity(0, {cores[player]})  # of this thread
+        bounce(flag, player, ROUND_TRIPS)
+
+    def run() -> float:
+        flag[0] = 0
+        return in_threads(2, play) / ROUND_TRIPS
+
+    bounce(np.zeros(1, np.int64), 0, 0)
+    return min(run() for _ in range(5))
+
+
 def memory_bandwidth(n_threads: int, mebibytes: int = 128, repeats: int = 5) -> float:
     """Measure GB/s of the triad on arrays that fit in no cache; the best of a few runs."""
     n = mebibytes * 2**20 // 8 // n_threads
@@ -170,6 +234,9 @@ def main() -> None:
                 f"vectors of {VECTOR_BYTES} bytes"
             )
         print(f"{n_threads} threads: triad {memory_bandwidth(n_threads):.1f} GB/s")
+    seconds = round_trip()
+    if seconds is not None:
+        print(f"a cache line to another core and back: {1e9 * seconds:.0f} ns")
 
 
 if __name__ == "__main__":

@@ -130,8 +130,11 @@ def measure_cell(
                 record["error"] = f"reaches a loss of {record['loss']:.6g}, not {expected:.6g}"
     running = [name for name, record in contenders.items() if "error" not in record]
     peaks: list[float] = []
+    round_trips: list[float] = []
     for _ in range(arguments.rounds or workload.rounds):
         peaks.append(workers[PEAK].ask("peak")["gflops"])
+        if n_threads > 1 and (nanoseconds := workers[PEAK].ask("round_trip")["nanoseconds"]) is not None:
+            round_trips.append(nanoseconds)
         for name in running:
             time.sleep(PAUSE_SECONDS)
             answer = workers[name].ask("time", epochs=contenders[name]["epochs"])
@@ -148,6 +151,7 @@ def measure_cell(
         "n_parameters": workload.n_parameters,
         "expected_loss": expected,
         "peak_gflops": peaks,
+        "round_trip_nanoseconds": round_trips,
         "contenders": contenders,
         "commit": commit(),
     }
@@ -173,7 +177,10 @@ def print_cell(cell: dict[str, Any]) -> None:
     key = cell_key(cell["workload"], cell["dtype"], cell["n_threads"])
     peak = quartiles(cell["peak_gflops"])[1]
     own = cell["contenders"].get("fastmlp", {}).get("microseconds")
-    print(f"{key}  (peak {peak:.0f} GFLOP/s)")
+    far = ""
+    if cell["round_trip_nanoseconds"]:
+        far = ", {:.0f} to {:.0f} ns to another core and back".format(*quartiles(cell["round_trip_nanoseconds"])[::2])
+    print(f"{key}  (peak {peak:.0f} GFLOP/s{far})")
     for name, record in cell["contenders"].items():
         if "error" in record:
             print(f"  {name:13} FAILED: {record['error']}")
@@ -221,7 +228,8 @@ def add_rounds(cell: dict[str, Any], former: dict[str, Any] | None) -> None:
 
     if former is None or former["commit"] != cell["commit"] or running(former).keys() != running(cell).keys():
         return
-    cell["peak_gflops"][:0] = former["peak_gflops"]
+    for key in ("peak_gflops", "round_trip_nanoseconds"):
+        cell[key][:0] = former[key]
     for name, record in running(cell).items():
         record["microseconds"][:0] = former["contenders"][name]["microseconds"]
 

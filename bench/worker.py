@@ -24,10 +24,13 @@ class PeakWorker:
 
     def answer(self, command: str, request: dict[str, Any]) -> dict[str, Any]:
         """Answer one request."""
-        from bench.peak import fma_peak, memory_bandwidth
+        from bench.peak import fma_peak, memory_bandwidth, round_trip
 
         if command == "bandwidth":
             return {"gigabytes": memory_bandwidth(self.n_threads)}
+        if command == "round_trip":
+            seconds = round_trip()
+            return {"nanoseconds": None if seconds is None else 1e9 * seconds}
         # The best of a few: two threads may begin on one processor, or another program's turn may come.
         return {"gflops": max(fma_peak(self.dtype, self.n_threads) for _ in range(PEAK_ATTEMPTS))}
 

@@ -92,6 +92,7 @@ def made_up_results():
         "solver": workload.solver,
         "flops_per_step": 6_320_000,
         "peak_gflops": [200.0, 100.0],
+        "round_trip_nanoseconds": [60.0, 300.0],
         "commit": "0" * 12,
         "contenders": {
             "fastmlp": record([63.2, 126.4]),
@@ -129,6 +130,7 @@ def test_more_rounds_are_added_to_those_of_the_same_commit_and_contenders():
     twice = cell()
     rivals.add_rounds(twice, cell(peak_gflops=[150.0, 160.0]))
     assert twice["peak_gflops"] == [150.0, 160.0, 200.0, 100.0]
+    assert twice["round_trip_nanoseconds"] == [60.0, 300.0, 60.0, 300.0]
     assert twice["contenders"]["fastmlp"]["microseconds"] == [63.2, 126.4, 63.2, 126.4]
     assert twice["contenders"]["jax"] == {"error": "it is not there"}
     for former in (None, cell(commit="1" * 12), cell(contenders={"fastmlp": cell()["contenders"]["fastmlp"]})):
@@ -148,7 +150,7 @@ def test_tables_hold_what_was_measured():
     assert "| fastmlp | 3 s | 2 | 512 MiB |" in block
     assert "10 (10–10)" in report.full_report(baseline)
     # Ten times as long at half of the peak: a program at the peak would be twenty times as fast.
-    assert "| – | – | 20 |" in report.full_report(baseline)
+    assert "| – | – | 20 | 120 – 240 ns |" in report.full_report(baseline)
 
 
 def test_figures_are_drawn(tmp_path):
