@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
@@ -23,8 +23,6 @@ from fastmlp.stochastic_optimizers import AdamOptimizer, SGDOptimizer
 from fastmlp.validation import require_finite, require_range, trainable, unchanged_if_refused
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
-# Initial weights that are drawn in one go.
-DRAWN_AT_ONCE = 2**16
 
 
 class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimator, ABC):
@@ -254,12 +252,9 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
         """Draw the weights, then the biases, of one layer: Glorot and Bengio's uniform bound."""
         factor = 2.0 if self.activation == "logistic" else 6.0
         bound = np.sqrt(factor / (fan_in + fan_out))
-        coef = np.empty((fan_in, fan_out), dtype)
-        # A few rows at a time: the generator draws in float64, and such a copy of all weights would only cost memory.
-        for rows in gen_batches(fan_in, max(1, DRAWN_AT_ONCE // fan_out)):
-            coef[rows] = self._random_state.uniform(-bound, bound, coef[rows].shape)
+        coef = self._random_state.uniform(-bound, bound, (fan_in, fan_out))
         intercept = self._random_state.uniform(-bound, bound, fan_out)
-        return coef, intercept.astype(dtype, copy=False)
+        return coef.astype(dtype, copy=False), intercept.astype(dtype, copy=False)
 
     def _reset_progress(self):
         """Forget losses and scores."""
