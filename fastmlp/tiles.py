@@ -9,7 +9,7 @@ panels.
 tile       registers       lanes      accumulators + right operand + broadcast
 =========  ==============  =========  ================================================
 avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28
-zen        the same, on AMD's processors, whose threads stream new weights past the caches
+zen        32 of 512 bit   16 / 8     the same; threads stream new weights past the caches
 avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
 neon       32 of 128 bit   4 / 2      4 * 4 + 4 + 1 = 21
 generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
@@ -101,6 +101,7 @@ def _choose() -> Tile:
         return TILES[wanted]
     features = _features()
     if "avx512f" in features:
+        # LLVM's names for AMD's processors since Zen are znver1, znver2 and so on.
         is_zen = (config.CPU_NAME or llvm.get_host_cpu_name()).startswith("znver")
         return TILES["zen" if is_zen else "avx512"]
     if {"avx2", "fma"} <= features:
