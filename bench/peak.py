@@ -88,7 +88,7 @@ def fma_chains(typingctx: Any, iterations: Any, start: Any) -> Any:
     return signature, codegen
 
 
-def _atomic(builder: Any, context: Any, signature: Any, arguments: Any) -> Any:
+def _flag_address(builder: Any, context: Any, signature: Any, arguments: Any) -> Any:
     """Return the address of ``array[0]``."""
     return context.make_array(signature.args[0])(context, builder, arguments[0]).data
 
@@ -98,7 +98,7 @@ def read_flag(typingctx: Any, array: Any) -> Any:
     """Emit an atomic load of ``array[0]``."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load_atomic(_atomic(builder, context, signature, arguments), "acquire", 8)
+        return builder.load_atomic(_flag_address(builder, context, signature, arguments), "acquire", 8)
 
     return numba.types.int64(array), codegen
 
@@ -108,7 +108,7 @@ def write_flag(typingctx: Any, array: Any, value: Any) -> Any:
     """Emit an atomic store to ``array[0]``."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store_atomic(arguments[1], _atomic(builder, context, signature, arguments), "release", 8)
+        builder.store_atomic(arguments[1], _flag_address(builder, context, signature, arguments), "release", 8)
         return context.get_dummy_value()
 
     return numba.types.void(array, numba.types.int64), codegen
@@ -194,7 +194,7 @@ def round_trip() -> float | None:
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) == 1:
         return None
     cores = sorted(os.sched_getaffinity(0))
-    # Alone on its cache line, and on the next, which processors fetch with it.
+    # Nothing else lies on its cache line, nor on the neighbour that processors fetch with it.
     flag = np.zeros(64, np.int64)[24:25]
 
     def play(player: int) -> None:

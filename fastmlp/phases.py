@@ -178,8 +178,8 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that.
 
     All threads have read W in phase 1, so its lines lie in the caches of all. AMD's processors take these back one
-    after the other when one thread writes: 8 ns a line, and 37 where a thread runs on another chiplet, in which time a
-    tile could be computed. A store past the caches does not wait for that.
+    after the other when one thread writes, which may take longer than computing the tile. A store past the caches does
+    not wait for that.
     """
     width = panel_width(workspace)
     streams = STREAMS and shared.shared and shared.update

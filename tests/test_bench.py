@@ -194,3 +194,17 @@ def test_rivals_measures_in_turn_and_resumes(tmp_path):
     for record in cell["contenders"].values():
         assert len(record["microseconds"]) == 2
         assert record["loss"] == pytest.approx(cell["expected_loss"], rel=5e-3)
+
+
+@pytest.mark.needs_jit
+def test_the_round_trip_leaves_this_thread_where_it_may_run():
+    from bench import peak
+
+    if not hasattr(os, "sched_getaffinity"):
+        assert peak.round_trip() is None
+        return
+    cores = os.sched_getaffinity(0)
+    seconds = peak.round_trip()
+    assert os.sched_getaffinity(0) == cores
+    assert (seconds is None) == (len(cores) == 1)
+    assert seconds is None or seconds > 0
