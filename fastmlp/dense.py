@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate_tile, differentiate_tile
-from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_rows
+from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_lanes_ahead, multiply_rows
+from fastmlp.optimizers import ADAM, MOMENTUM
 from fastmlp.tiles import BLOCK_BYTES, TILE
 from fastmlp.vectors import lane_count, panel_width
 
@@ -134,17 +135,21 @@ def weight_gradient_tile(
     left = layer.inputs + unit // width * capacity * width + unit % width
     right = layer.deltas + panel * capacity * width
     multiply_lanes(
-        workspace,
-        tiles,
-        out,
-        start,
-        start_stride,
-        left,
-        0,
-        right,
-        samples,
-        rows,
-        vectors,
-        no_floor,
-        -1,
-    )
+        workspace, tiles, out, start, start_stride, left, 0, right, samples, rows, vectors, no_floor, -1
+    )  # fmt: skip
+
+
+@inner
+def weight_gradient_tile_ahead(workspace, tiles, layer, shared, out, unit, panel, weights):
+    """Tile = A_l^T delta_{l+1}, a whole one from row `unit` on; meanwhile ask for its parameters at `weights`.
+
+    workspace[out...] (MR, NR). Overwritten.
+    """
+    width = panel_width(workspace)
+    left = layer.inputs + unit // width * shared.capacity * width + unit % width
+    right = layer.deltas + panel * shared.capacity * width
+    first_moments = weights + shared.n_parameters if shared.optimizer >= MOMENTUM else weights
+    second_moments = first_moments + shared.n_parameters if shared.optimizer == ADAM else first_moments
+    multiply_lanes_ahead(
+        workspace, tiles, out, shared.zeros, left, right, shared.rows, weights, first_moments, second_moments
+    )  # fmt: skip

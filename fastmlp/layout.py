@@ -65,6 +65,7 @@ NETWORK = np.dtype(
             "squares",  # sum of squares of each weight tile
             "zeros",  # NR zeros
             "scratch",  # a micro-tile per block of weights
+            "ask_ahead",  # whether parameters are asked for while their gradient is being computed
             "nesterovs_momentum",
             # What follows changes from step to step.
             "rows",  # samples of this minibatch

@@ -35,6 +35,9 @@ In the first two, k crosses from one panel of A to the next after NR steps: the 
 loop over panels with a loop over their columns inside. In the third, the rows are lanes of one
 panel, and k walks down its rows.
 
+A weight gradient's whole tile has a second form, which asks for the parameters that it will update, a cache line
+of each copy with each k, while it multiplies: the loop leaves more than half of the processor's loads unused.
+
 Edges. A tile with fewer rows or vectors is another, smaller function of the same generator: rows 8,
 4, 2 and 1 by 1, 2 or 3 vectors, found by its address in a table. Each number is the same chain of
 fused multiply-adds in the order of k whatever the tile it falls into, so how the work is cut never
@@ -54,7 +57,7 @@ from numba.core import types
 
 from fastmlp import microkernel_naive
 from fastmlp._jit import emitted
-from fastmlp.tiles import TILE
+from fastmlp.tiles import ALIGNMENT, TILE
 from fastmlp.vector_type import Vector, declare, element_pointer, llvm_scalar, llvm_vector, splat, vector_suffix
 
 MR = TILE.rows
@@ -69,10 +72,10 @@ def row_counts(rows: int) -> list[int]:
     return [rows, *reversed(powers)]
 
 
-def tile_function_type(scalar: ir.Type) -> ir.FunctionType:
+def tile_function_type(scalar: ir.Type, n_ahead: int = 0) -> ir.FunctionType:
     """Return the type of a tile function; see `TileFunction` for the arguments."""
     pointer = scalar.as_pointer()
-    return ir.FunctionType(ir.VoidType(), [*[pointer] * 4, _INDEX, _INDEX, _INDEX, scalar, pointer])
+    return ir.FunctionType(ir.VoidType(), [*[pointer] * 4, _INDEX, _INDEX, _INDEX, scalar, *[pointer] * (1 + n_ahead)])
 
 
 class TileFunction:
@@ -81,15 +84,17 @@ class TileFunction:
     The LLVM function's arguments are pointers to C, to the tile of starting values, to A and to B,
     the stride between rows of the starting values (0 for a bias, which all rows share), the number
     of k, the step from one panel of A to the next, the floor, and a pointer to activations or null.
-    See `_epilogue` for the last two.
+    See `_epilogue` for the last two. Behind them come pointers to `n_ahead` tiles of the same shape that will be needed
+    next: weights, then moments. They are brought to the first-level cache on the way.
     """
 
-    def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool) -> None:
+    def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool, n_ahead: int = 0) -> None:
         self.vector = vector
         self.rows = rows
         self.vectors = vectors
         self.panel_width = TILE.vectors * vector.lanes
         self.rows_are_lanes = rows_are_lanes
+        self.n_ahead = n_ahead
         self.scalar_type = llvm_scalar(vector.dtype)
         self.vector_type = llvm_vector(vector)
         self.alignment = vector.dtype.bitwidth // 8
@@ -97,10 +102,11 @@ class TileFunction:
     def get(self, module: ir.Module) -> ir.Function:
         """Return the function in `module`, emitted at the first request."""
         layout = "lanes" if self.rows_are_lanes else "panels"
-        name = f"fastmlp.tile.{vector_suffix(self.vector)}.{self.rows}x{self.vectors}.{layout}"
+        ahead = ".ahead" if self.n_ahead else ""
+        name = f"fastmlp.tile.{vector_suffix(self.vector)}.{self.rows}x{self.vectors}.{layout}{ahead}"
         if name in module.globals:
             return module.globals[name]
-        function = ir.Function(module, tile_function_type(self.scalar_type), name)
+        function = ir.Function(module, tile_function_type(self.scalar_type, self.n_ahead), name)
         function.linkage = "internal"
         function.attributes.add("nounwind")
         self._emit(function)
@@ -120,7 +126,7 @@ class TileFunction:
         builder.store(value, pointer, align=self.alignment)
 
     def _emit(self, function: ir.Function) -> None:
-        c, start, a, b, start_stride, inner, panel_step, floor, activations = function.args
+        c, start, a, b, start_stride, inner, panel_step, floor, activations, *ahead = function.args
         width, lanes = self.panel_width, self.vector.lanes
         entry = function.append_basic_block("entry")
         panel_loop = function.append_basic_block("panel")
@@ -159,6 +165,7 @@ class TileFunction:
         b_k = builder.phi(b.type)
         left = builder.phi(_INDEX)
         sums = [builder.phi(self.vector_type) for _ in initial]
+        line = builder.phi(_INDEX) if ahead else None
         b_vectors = [self._load_vector(builder, b_k, v * lanes) for v in range(self.vectors)]
         results = []
         for row in range(self.rows):
@@ -170,6 +177,9 @@ class TileFunction:
         next_a = self._address(builder, a_k, width if self.rows_are_lanes else 1)
         next_b = self._address(builder, b_k, width)
         next_left = builder.sub(left, _INDEX(1))
+        if ahead:
+            line.add_incoming(_INDEX(0), panel_loop)
+            line.add_incoming(self._ask_for_line(builder, ahead, line), inner_loop)
         builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), inner_loop, panel_end)
 
         builder.position_at_end(panel_end)
@@ -200,6 +210,22 @@ class TileFunction:
             phi.add_incoming(first, entry)
             phi.add_incoming(last, panel_end)
         self._epilogue(builder, function, final, c, floor, activations)
+
+    def _ask_for_line(self, builder: Any, ahead: list[ir.Value], line: ir.Value) -> ir.Value:
+        """Ask for the cache line of each tile ahead that lies `line` bytes behind its beginning; return the next.
+
+        The last line is asked for again and again: that costs less than a branch.
+        """
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        prefetch = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, flag, flag, flag])
+        for number, tile in enumerate(ahead):
+            # What will be streamed past the caches is only read (see ``phases``).
+            to_write = number > 0 or not TILE.streams
+            place = builder.gep(builder.bitcast(tile, byte), [line])
+            builder.call(prefetch, [place, flag(int(to_write)), flag(3), flag(1)])
+        last = _INDEX(max(0, self.rows * self.panel_width * self.alignment - ALIGNMENT))
+        after = builder.add(line, _INDEX(ALIGNMENT))
+        return builder.select(builder.icmp_signed("<", after, last), after, last)
 
     def _epilogue(
         self,
@@ -244,18 +270,42 @@ def _tile_slot(rows: int, vectors: int, rows_are_lanes: bool) -> int:
     return (int(rows_are_lanes) * (MR + 1) + rows) * (VECTORS + 1) + vectors
 
 
-TILE_SLOTS = _tile_slot(MR, VECTORS, True) + 1
+_AHEAD_SLOT = _tile_slot(MR, VECTORS, True) + 1
+
+# Weights and up to two moments.
+_N_AHEAD = 3
+
+TILE_SLOTS = _AHEAD_SLOT + 1
 """Places that the tile functions take in the table of functions."""
 
 
 def tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     """Return all tile functions and their places in the table."""
-    return [
+    functions = [
         (_tile_slot(rows, vectors, rows_are_lanes), TileFunction(vector, rows, vectors, rows_are_lanes))
         for rows_are_lanes in (False, True)
         for rows in row_counts(MR)
         for vectors in range(1, VECTORS + 1)
     ]
+    return [*functions, (_AHEAD_SLOT, TileFunction(vector, MR, VECTORS, True, _N_AHEAD))]
+
+
+class _Workspace:
+    """Emits what the intrinsics below have in common: addresses in the workspace, and the call of a tile function."""
+
+    def __init__(self, context: Any, builder: Any, sig: Any, args: Any) -> None:
+        self._context, self._builder = context, builder
+        (self._workspace_type, self._table_type), (self._workspace, self._table) = sig.args[:2], args[:2]
+        self.scalar = llvm_scalar(self._workspace_type.dtype)
+        self.null = ir.Constant(self.scalar.as_pointer(), None)
+
+    def pointer(self, offset: ir.Value) -> ir.Value:
+        return element_pointer(self._context, self._builder, self._workspace_type, self._workspace, offset)
+
+    def call(self, slot: ir.Value, arguments: list[ir.Value], n_ahead: int = 0) -> None:
+        builder = self._builder
+        address = builder.load(element_pointer(self._context, builder, self._table_type, self._table, slot))
+        builder.call(builder.inttoptr(address, tile_function_type(self.scalar, n_ahead).as_pointer()), arguments)
 
 
 def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
@@ -277,7 +327,6 @@ def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
         floor: Any,
         activations: Any,
     ) -> Any:
-        scalar = llvm_scalar(workspace.dtype)
         index = types.intp
         signature = types.void(
             workspace, tiles, index, index, index, index, index, index, index, index, index,
@@ -285,22 +334,17 @@ def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
         )  # fmt: skip
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _, tiles, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
-
-            def pointer(offset: ir.Value) -> ir.Value:
-                return element_pointer(context, builder, sig.args[0], args[0], offset)
-
-            null = ir.Constant(scalar.as_pointer(), None)
+            _, _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
+            memory = _Workspace(context, builder, sig, args)
+            pointer = memory.pointer
             has_mask = builder.icmp_signed(">=", mask, mask.type(0))
             first_slot = _INDEX(_tile_slot(0, 0, rows_are_lanes))
             slot = builder.add(first_slot, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
-            address = builder.load(element_pointer(context, builder, sig.args[1], tiles, slot))
-            function = builder.inttoptr(address, tile_function_type(scalar).as_pointer())
-            builder.call(
-                function,
+            memory.call(
+                slot,
                 [
                     pointer(out), pointer(start), pointer(left), pointer(right), stride, inner, step,
-                    floor, builder.select(has_mask, pointer(mask), null),
+                    floor, builder.select(has_mask, pointer(mask), memory.null),
                 ],
             )  # fmt: skip
             return context.get_dummy_value()
@@ -319,3 +363,40 @@ multiply_rows = _multiply(False, microkernel_naive.multiply_rows)
 
 multiply_lanes = _multiply(True, microkernel_naive.multiply_lanes)
 """C = start + A^T B where the rows of the tile are lanes of one panel of A (weight gradient)."""
+
+
+@emitted(microkernel_naive.multiply_lanes_ahead)
+def multiply_lanes_ahead(
+    typingctx: Any,
+    workspace: Any,
+    tiles: Any,
+    out: Any,
+    start: Any,
+    left: Any,
+    right: Any,
+    inner: Any,
+    weights: Any,
+    first_moments: Any,
+    second_moments: Any,
+) -> Any:
+    """C = start + A^T B for a whole tile, `start` being one row for all; meanwhile ask for three tiles of parameters.
+
+    Where there are fewer copies of the parameters, the same tile may be named more than once.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, _, out, start, left, right, inner, *ahead = args
+        memory = _Workspace(context, builder, sig, args)
+        pointer = memory.pointer
+        no_floor = ir.Constant(memory.scalar, -float("inf"))
+        memory.call(
+            _INDEX(_AHEAD_SLOT),
+            [
+                pointer(out), pointer(start), pointer(left), pointer(right), _INDEX(0), inner, _INDEX(0), no_floor,
+                memory.null, *(pointer(tile) for tile in ahead),
+            ],
+            _N_AHEAD,
+        )  # fmt: skip
+        return context.get_dummy_value()
+
+    return types.void(workspace, tiles, *[types.intp] * 8), codegen

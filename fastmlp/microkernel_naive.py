@@ -81,6 +81,24 @@ def multiply_lanes(
     _multiply(workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations)
 
 
+def multiply_lanes_ahead(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    start: int,
+    left: int,
+    right: int,
+    inner: int,
+    weights: int,
+    first_moments: int,
+    second_moments: int,
+) -> None:
+    """Compute ``C = start + A^T B`` for a whole tile; there is no cache to bring anything to."""
+    multiply_lanes(
+        workspace, tiles, out, start, 0, left, 0, right, inner, TILE.rows, TILE.vectors, -np.inf, -1
+    )  # fmt: skip
+
+
 def multiply_samples(
     workspace: np.ndarray,
     tiles: np.ndarray,

@@ -19,7 +19,7 @@ from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.phases import inference_phase, training_phases
 from fastmlp.step import evaluate, infer_all
 from fastmlp.threads import Sharing, compiled_call, expected_seconds, resolve_n_threads, worth_sharing
-from fastmlp.tiles import TILE
+from fastmlp.tiles import RESIDENT_BYTES, TILE
 
 # Samples of one chunk of a prediction or of an L-BFGS evaluation: a compiled call covers at least one. In a very large
 # network it is fewer, because so many would keep Ctrl-C waiting; on one thread they shouldn't take longer than this.
@@ -128,6 +128,8 @@ class Network:
         record.momentum, record.beta_1, record.beta_2 = momentum, beta_1, beta_2
         record.epsilon = epsilon
         record.update = optimizer != NONE
+        parameter_bytes = (1 + n_copies) * layout.n_parameters * self.dtype.itemsize
+        record.ask_ahead = optimizer != NONE and parameter_bytes > RESIDENT_BYTES
         for name in (
             "capacity", "n_parameters", "n_tiles", "targets", "losses", "weights", "sums", "squares",
             "zeros", "scratch",

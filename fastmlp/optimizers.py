@@ -16,8 +16,6 @@ from fastmlp.vectors import (
     load,
     multiply_add,
     panel_width,
-    prefetch_to_read,
-    prefetch_to_write,
     splat_of,
     square_root,
     store,
@@ -34,21 +32,6 @@ def optimizer_of(solver: str | None, momentum: float) -> int:
     if solver == "sgd":
         return MOMENTUM if momentum else SGD
     return NONE
-
-
-@inner
-def prefetch_row(workspace, network, weights, columns, in_place):
-    """Ask for a row of parameters and its moments while the gradient is still being computed."""
-    lanes = lane_count(workspace)
-    for column in range(0, columns, lanes):
-        if in_place:
-            prefetch_to_write(workspace, weights + column)
-        else:
-            prefetch_to_read(workspace, weights + column)
-        if network.optimizer >= MOMENTUM:
-            prefetch_to_write(workspace, weights + network.n_parameters + column)
-        if network.optimizer == ADAM:
-            prefetch_to_write(workspace, weights + 2 * network.n_parameters + column)
 
 
 @inner

@@ -23,12 +23,13 @@ from fastmlp.dense import (
     tile_rows,
     tile_vectors,
     weight_gradient_tile,
+    weight_gradient_tile_ahead,
 )
 from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.gather import gather_rows
 from fastmlp.layout import LAYER, NETWORK
 from fastmlp.losses import activate_outputs, output_and_loss
-from fastmlp.microkernel import MR
+from fastmlp.microkernel import MR, VECTORS
 from fastmlp.narrow import (
     narrow_backward_data,
     narrow_forward,
@@ -37,7 +38,7 @@ from fastmlp.narrow import (
     narrow_gradient,
     narrow_loss,
 )
-from fastmlp.optimizers import prefetch_row, update_tile
+from fastmlp.optimizers import update_tile
 from fastmlp.sources import SOURCE
 from fastmlp.tiles import TILE
 from fastmlp.vectors import (
@@ -194,10 +195,9 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     stride = 0 if shared.update else width
     if shared.narrow:
         narrow_gradient(workspace, tiles, layer, scratch, unit, height, panel, shared.rows)
+    elif shared.ask_ahead and height == MR and vectors == VECTORS:
+        weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
     else:
-        if shared.update:
-            for row in range(height):
-                prefetch_row(workspace, shared, place + row * width, columns, not streams)
         done = 0
         while done < height:
             rows = tile_rows(height - done)

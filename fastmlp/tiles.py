@@ -31,6 +31,9 @@ ALIGNMENT = 64
 BLOCK_BYTES = 640 * 1024
 """How much of the activations a product uses at a time: it stays in the second-level cache, of 1 MiB or more."""
 
+RESIDENT_BYTES = 1024 * 1024
+"""Parameters and moments of more bytes than these come from beyond the second-level cache, and are asked for early."""
+
 
 @dataclass(frozen=True)
 class Tile:

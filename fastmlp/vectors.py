@@ -274,27 +274,6 @@ def lane_numbers(typingctx: Any, array: Any) -> Any:
     return vector(array), codegen
 
 
-def _prefetch(to_write: bool) -> Any:
-    """Return the intrinsic that asks for the cache line of ``array[offset]``."""
-
-    def ask(typingctx: Any, array: Any, offset: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            pointer = element_pointer(context, builder, sig.args[0], args[0], args[1])
-            pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-            arguments = [pointer, _INT32(int(to_write)), _INT32(3), _INT32(1)]
-            target = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [a.type for a in arguments])
-            builder.call(target, arguments)
-            return context.get_dummy_value()
-
-        return types.void(array, types.intp), codegen
-
-    return emitted(vectors_naive.prefetch)(ask)
-
-
-prefetch_to_read = _prefetch(False)
-prefetch_to_write = _prefetch(True)
-
-
 def _interleave(builder: Any, rows: list[ir.Value]) -> ir.Value:
     """Emit one long vector with lane 0 of all rows, then lane 1 of all rows, and so on."""
     if len(rows) == 1:

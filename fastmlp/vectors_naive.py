@@ -101,10 +101,6 @@ def shift_right(bits: np.ndarray, count: int) -> np.ndarray:
     return bits >> bits.dtype.type(count)
 
 
-def prefetch(array: np.ndarray, offset: int) -> None:
-    """Do nothing."""
-
-
 def transpose_tile(array: np.ndarray, source: int, target: int, vectors: int) -> None:
     """Copy a tile of MR rows by `vectors` vectors at `source` to `target`, where its rows become lanes."""
     width = TILE.columns(array.dtype)

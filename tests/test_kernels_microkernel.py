@@ -9,7 +9,7 @@ from fastmlp import microkernel_naive
 from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.function_table import function_table
-from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_rows, row_counts
+from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_lanes_ahead, multiply_rows, row_counts
 from fastmlp.tiles import TILE
 from tests.problems import DTYPES
 
@@ -24,6 +24,11 @@ def call_rows(workspace, tiles, out, start, stride, left, step, right, inner_siz
 @uncached
 def call_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
     multiply_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
+
+
+@uncached
+def call_lanes_ahead(workspace, tiles, out, start, left, right, inner_size, first, second, third):
+    multiply_lanes_ahead(workspace, tiles, out, start, left, right, inner_size, first, second, third)
 
 
 @uncached
@@ -131,6 +136,22 @@ def test_the_tile_does_not_show_in_the_bits(dtype, kind):
     np.testing.assert_array_equal(parts, whole)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_asking_ahead_does_not_show_in_the_bits(dtype):
+    products = Products(dtype, seed=3)
+    for inner_size in inner_sizes(dtype):
+        tiles, out, start, _, left, _, right, *_ = products.arguments("lanes", MR, VECTORS, inner_size, 0, 0, False)
+        places = (products.places["left_rows"], products.places["activations"], start)
+        arguments = (tiles, out, start, left, right, inner_size, *places)
+        compiled, naive = products.workspace.copy(), products.workspace.copy()
+        call_lanes_ahead(compiled, *arguments)
+        microkernel_naive.multiply_lanes_ahead(naive, *arguments)
+        tolerance = 50 * np.finfo(dtype).eps
+        np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
+        plain, _ = products.multiply("lanes", MR, VECTORS, inner_size, 0, NO_FLOOR, False)
+        np.testing.assert_array_equal(compiled, plain)
+
+
 @pytest.mark.parametrize("finish", FINISHES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_and_infinity_pass_through(dtype, finish):
@@ -188,7 +209,7 @@ def test_the_heights_of_tiles_cover_every_number_of_rows():
 def test_the_table_holds_an_address_for_each_function():
     assert not JIT_DISABLED
     for dtype in DTYPES:
-        n_tiles = 2 * len(row_counts(MR)) * VECTORS
+        n_tiles = 2 * len(row_counts(MR)) * VECTORS + 1  # and the one that asks ahead
         n_dots = len(row_counts(DOT_ROWS)) * len(row_counts(DOT_COLUMNS))
         for narrow, count in ((False, n_tiles), (True, n_tiles + n_dots)):
             table = function_table(np.dtype(dtype), narrow)

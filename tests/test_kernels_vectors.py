@@ -169,8 +169,6 @@ def test_nan_is_neither_less_nor_equal_nor_greater_but_different(dtype):
 
 @uncached
 def call_transpose(array, source, target, n_vectors):
-    vectors.prefetch_to_read(array, source)
-    vectors.prefetch_to_write(array, target)
     vectors.transpose_tile(array, source, target, n_vectors)
 
 
