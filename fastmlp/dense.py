@@ -6,6 +6,8 @@ function destroys what its first line names and nothing else.
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate_tile, differentiate_tile
 from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_lanes_ahead, multiply_rows
@@ -59,6 +61,9 @@ def _product(
 
     out, outputs (capacity, columns), left (capacity, inner), right (inner, columns): panels, those of right
     `right_step` apart. start: a row for each panel, `start_step` apart. outputs: -1 for the former of the two.
+
+    Callers write their constants as ``np.intp``: a literal has a type of its own, for which all this would be compiled
+    again.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
@@ -103,7 +108,8 @@ def dense_forward(workspace, tiles, layer, begin, end, capacity):
     floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
     _product(
         workspace, tiles, layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs,
-        layer.parameters, panel_size, layer.fan_in, layer.fan_out, begin, end, capacity, floor, -1, layer.activation,
+        layer.parameters, panel_size, layer.fan_in, layer.fan_out, begin, end, capacity, floor, np.intp(-1),
+        layer.activation,
     )  # fmt: skip
 
 
@@ -117,8 +123,8 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
     width = panel_width(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
     _product(
-        workspace, tiles, below.deltas, zeros, 0, layer.deltas, layer.transposed, layer.fan_out * width, layer.fan_out,
-        layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
+        workspace, tiles, below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width,
+        layer.fan_out, layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
     )  # fmt: skip
 
 

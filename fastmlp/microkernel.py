@@ -165,7 +165,7 @@ class TileFunction:
         b_k = builder.phi(b.type)
         left = builder.phi(_INDEX)
         sums = [builder.phi(self.vector_type) for _ in initial]
-        line = builder.phi(_INDEX) if ahead else None
+        line = builder.phi(_INDEX)  # of the tiles ahead, in bytes
         b_vectors = [self._load_vector(builder, b_k, v * lanes) for v in range(self.vectors)]
         results = []
         for row in range(self.rows):
@@ -177,9 +177,7 @@ class TileFunction:
         next_a = self._address(builder, a_k, width if self.rows_are_lanes else 1)
         next_b = self._address(builder, b_k, width)
         next_left = builder.sub(left, _INDEX(1))
-        if ahead:
-            line.add_incoming(_INDEX(0), panel_loop)
-            line.add_incoming(self._ask_for_line(builder, ahead, line), inner_loop)
+        next_line = self._ask_for_line(builder, ahead, line)
         builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), inner_loop, panel_end)
 
         builder.position_at_end(panel_end)
@@ -199,6 +197,7 @@ class TileFunction:
             (a_k, panel_a, next_a),
             (b_k, panel_b, next_b),
             (left, steps, next_left),
+            (line, _INDEX(0), next_line),
             *zip(sums, panel_sums, results, strict=True),
         ):
             phi.add_incoming(first, panel_loop)

@@ -152,12 +152,13 @@ def _update_bias(workspace, tiles, layer, shared, panel, vectors, scratch):
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     place = layer.parameters + (panel * (layer.fan_in + 1) + layer.fan_in) * width
+    rows = np.intp(1)  # not a literal: see `_product` in dense
     if shared.narrow:
-        narrow_gradient(workspace, tiles, layer, scratch, layer.fan_in, 1, panel, shared.rows)
+        narrow_gradient(workspace, tiles, layer, scratch, layer.fan_in, rows, panel, shared.rows)
     else:
         _bias_gradient(workspace, layer, scratch, panel, shared.rows, vectors, shared.capacity)
     if shared.update:
-        update_tile(workspace, shared, scratch, place, place, 1, vectors * lanes, 0.0)
+        update_tile(workspace, shared, scratch, place, place, rows, vectors * lanes, 0.0)
     else:
         place += shared.n_parameters
         for column in range(0, vectors * lanes, lanes):
