@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import multiprocessing.process
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numba
@@ -37,10 +36,11 @@ from fastmlp.interrupts import to_the_end
 
 # The cost model, measured on two cores of a Zen 4 and of a Sapphire Rapids machine. A step on one thread runs at about
 # 60 GFLOP/s in float32, half that in float64; on n threads it takes 1.25 / n of the time, and two fork-joins with their
-# cold cache lines on top.
+# cold cache lines on top. These cost from 4 microseconds, where cores share a cache, to 20, where they do not, and on
+# other processors small steps run at up to 150 GFLOP/s: where sharing may help, `Sharing` finds out whether it does.
 _SECONDS_PER_FLOP = 1 / 60e9
 _SHARING_LOSS = 1.25
-_SECONDS_PER_STEP = 8e-6
+_SECONDS_PER_STEP = 4e-6
 
 # Where a container sees its own limits.
 _CGROUP = "/sys/fs/cgroup"
@@ -52,7 +52,7 @@ def expected_seconds(flops: float, itemsize: int) -> float:
 
 
 def worth_sharing(flops: float, itemsize: int, n_threads: int) -> bool:
-    """Return whether a step is expected to be faster on several threads.
+    """Return whether a step may be faster on several threads.
 
     Parameters
     ----------
@@ -232,12 +232,12 @@ def compiled_call(n_threads: int) -> Iterator[bool]:
 class Sharing:
     """On how many threads the calls of one run go, watched while it goes on.
 
-    The cost model decides first. But where other processes compete for the processors, a thread that waits for one
-    which is not running makes a shared step tens of times slower than a serial one. So as soon as shared steps are not
-    clearly faster than the model expects of one thread, one thread is tried; the faster is kept, and the other is tried
-    again, soon at first, then now and then. A trial is two short calls, of which the first counts for nothing: it wakes
-    threads and fills their caches. Shared steps that are slow at first get a second chance, as the pool of threads had
-    to be started for them, and memory was touched for the first time.
+    The cost model decides first, and short steps are tried on one thread too: the faster is kept. Long steps are tried
+    on one thread only where they are not clearly faster on several than the model expects of one: a thread that waits
+    for one which is not running, because other processes compete for the processors, makes a shared step tens of times
+    slower. Such steps get a second chance before that, as the pool of threads had to be started for them, and memory
+    was touched for the first time. What was slower is tried again, soon at first, then now and then. A trial is two
+    short calls, of which the first counts for nothing: it wakes threads and fills their caches.
 
     Parameters
     ----------
@@ -250,13 +250,17 @@ class Sharing:
     # Of the time that the model expects of one thread. It may in truth take little more: the model is for small layers.
     _CLEARLY_FASTER = 0.6
 
+    # A trial of a step that is expected to take longer would show in the time of a fit.
+    _LONG_STEP = 1e-3
+
     # Calls between two trials of what was slower: so many at first, twice as many after each trial, up to the second.
     _FIRST_INTERVAL, _LAST_INTERVAL = 2, 16
 
     def __init__(self, n_threads: int, expected: float) -> None:
         self._most = n_threads
-        self._seconds = {1: self._CLEARLY_FASTER * expected}
-        self._has_tried_one = False
+        # Shared steps that take no longer need no trial of one thread.
+        self._fast = self._CLEARLY_FASTER * expected if expected > self._LONG_STEP else 0.0
+        self._seconds: dict[int, float] = {}
         self._shared_calls = 0
         self._calls = 0
         self._interval = self._FIRST_INTERVAL
@@ -276,10 +280,13 @@ class Sharing:
         return self._trial, True
 
     def _choose(self) -> tuple[int, bool]:
-        if self._shared_calls < 2 and self._seconds.get(self._most, math.inf) > self._seconds[1]:
+        if self._most not in self._seconds:
             return self._most, True
-        if not self._has_tried_one:
-            return (1, True) if self._seconds[self._most] > self._seconds[1] else (self._most, False)
+        if 1 not in self._seconds:
+            if self._seconds[self._most] <= self._fast:
+                return self._most, False
+            has_second_chance = self._fast > 0 and self._shared_calls < 2
+            return (self._most if has_second_chance else 1), True
         faster = min(self._seconds, key=self._seconds.__getitem__)
         self._calls += 1
         if self._calls < self._interval:
@@ -296,4 +303,17 @@ class Sharing:
         self._trial, self._is_warm = None, False
         self._seconds[n_threads] = seconds
         self._shared_calls += n_threads == self._most
-        self._has_tried_one |= n_threads == 1
+
+
+@functools.lru_cache(maxsize=256)
+def sharing_of(shape: Hashable, n_threads: int, expected: float) -> Sharing:
+    """Return what runs of one shape share: a later one begins with what earlier ones of this process have found out.
+
+    Parameters
+    ----------
+    shape : hashable
+        What the time of a step depends on.
+    n_threads, expected
+        As for `Sharing`.
+    """
+    return Sharing(n_threads, expected)

@@ -1,6 +1,8 @@
 """One thread or several: what a run does when shared steps turn out fast, slow at first, or slow."""
 
-from fastmlp.threads import Sharing
+import pytest
+
+from fastmlp.threads import Sharing, sharing_of
 
 TRIAL_OF_ONE, TRIAL_OF_TWO = [(1, True)] * 2, [(2, True)] * 2
 
@@ -13,6 +15,21 @@ def calls(sharing, seconds_of, count):
         sharing.record(n_threads, seconds_of(n_threads))
         chosen.append((n_threads, is_trial))
     return chosen
+
+
+@pytest.mark.parametrize("faster", [1, 2])
+def test_short_steps_are_compared_with_one_thread_however_fast_they_are(faster):
+    # The processor may be several times as fast as the model has it.
+    chosen = calls(Sharing(2, expected=1e-4), {faster: 2e-5, 3 - faster: 3e-5}.get, 6)
+    assert chosen == [*TRIAL_OF_TWO, *TRIAL_OF_ONE, (faster, False), (3 - faster, True)]
+
+
+def test_a_later_run_of_the_same_shape_knows_what_the_earlier_has_found_out():
+    seconds_of = {1: 3e-5, 2: 2e-5}.get
+    assert calls(sharing_of("a shape", 2, 1e-4), seconds_of, 5)[-1] == (2, False)
+    assert calls(sharing_of("a shape", 2, 1e-4), seconds_of, 2) == TRIAL_OF_ONE
+    assert calls(sharing_of("a shape", 2, 1e-4), seconds_of, 3) == [(2, False)] * 3
+    assert calls(sharing_of("another shape", 2, 1e-4), seconds_of, 1) == [(2, True)]
 
 
 def test_fast_shared_steps_stay_shared():
