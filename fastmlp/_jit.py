@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from numba import config
 from numba.core import cgutils, types
 from numba.core.cpu import ParallelOptions
@@ -98,6 +99,11 @@ def emitted(naive: Callable) -> Callable[[Callable], Any]:
         return naive if JIT_DISABLED else intrinsic(function)
 
     return declare
+
+
+def as_records(array: np.ndarray) -> np.ndarray:
+    """Return an array of records as kernels take it: interpreted, they read fields as attributes."""
+    return array.view(np.recarray) if JIT_DISABLED else array
 
 
 def kernel_address(dispatcher: Any, signature: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastmlp._jit import as_records
 from fastmlp.gather import Rows
 from fastmlp.interrupts import to_the_end
 from fastmlp.phases import training_phases
@@ -78,19 +79,21 @@ class Epochs:
             self.order = np.require(order, np.int64, ["C", "A", "W"])
         self._random_state = random_state
         self._generator = np.zeros(STATE_WORDS, dtype=np.uint32)
-        self._run = np.zeros(1, dtype=RUN).view(np.recarray)
-        run = self._run[0]
-        run.batch_size = min(batch_size, len(self.order), network._layout.capacity)
-        run.has_rule = tol is not None
-        run.tol = 0.0 if tol is None else tol
-        run.n_iter_no_change = n_iter_no_change
-        run.best_loss = best_loss
-        run.no_improvement_count = no_improvement_count
-        expected = network.expected_seconds(run.batch_size)
+        record = np.zeros(1, dtype=RUN)
+        self._record = as_records(record)
+        self._run = run = record[0]
+        rows_at_once = min(batch_size, len(self.order), int(network.fields["capacity"]))
+        run["batch_size"] = rows_at_once
+        run["has_rule"] = tol is not None
+        run["tol"] = 0.0 if tol is None else tol
+        run["n_iter_no_change"] = n_iter_no_change
+        run["best_loss"] = best_loss
+        run["no_improvement_count"] = no_improvement_count
+        expected = network.expected_seconds(rows_at_once)
         # A guess on the safe side; the first call corrects it.
         self._steps_per_call = 1 + int(SECONDS_PER_CALL / (3 * expected + 1e-6))
-        self._n_blocks = n_blocks or network.n_blocks(run.batch_size)
-        shape = ("training", *network.shape, run.batch_size)
+        self._n_blocks = n_blocks or network.n_blocks(rows_at_once)
+        shape = ("training", *network.shape, rows_at_once)
         self._sharing = None if n_blocks else sharing_of(shape, self._n_blocks, expected)
         self._n_pieces = 0
         self._seconds_per_step = expected / self._n_blocks
@@ -102,12 +105,12 @@ class Epochs:
     @property
     def position(self) -> int:
         """Samples of the current epoch that are done."""
-        return int(self._run[0].position)
+        return int(self._run["position"])
 
     @property
     def accumulated_loss(self) -> float:
         """Sum of the losses of these samples."""
-        return float(self._run[0].accumulated_loss)
+        return float(self._run["accumulated_loss"])
 
     def resume(self, position: int, accumulated_loss: float) -> None:
         """Go on in the midst of an epoch, where an earlier run in the same order stood.
@@ -121,23 +124,23 @@ class Epochs:
         """
         if not 0 <= position < len(self.order):
             raise ValueError(f"position is {position}; it must be from 0 to {len(self.order) - 1}.")
-        self._run[0].position = position
-        self._run[0].accumulated_loss = accumulated_loss
+        self._run["position"] = position
+        self._run["accumulated_loss"] = accumulated_loss
 
     @property
     def best_loss(self) -> float:
         """Smallest loss of an epoch so far."""
-        return float(self._run[0].best_loss)
+        return float(self._run["best_loss"])
 
     @property
     def no_improvement_count(self) -> int:
         """Epochs since the loss last improved by more than tol."""
-        return int(self._run[0].no_improvement_count)
+        return int(self._run["no_improvement_count"])
 
     @property
     def mid_epoch(self) -> bool:
         """Whether an epoch has begun and not ended."""
-        return bool(self._run[0].position)
+        return bool(self._run["position"])
 
     def advance(self, learning_rates: np.ndarray) -> np.ndarray:
         """Run about a tenth of a second of work.
@@ -153,40 +156,40 @@ class Epochs:
             Losses of the epochs that ended, possibly none.
         """
         network = self._network
-        run, shared = self._run[0], network.record[0]
+        run, shared = self._run, network.fields
         rates = np.require(learning_rates, np.float64, ["C", "A", "W"])
         generator = self._random_state
-        run.shuffle = generator is not None and self._load_generator(generator)
-        if generator is not None and not run.shuffle:
+        run["shuffle"] = generator is not None and self._load_generator(generator)
+        if generator is not None and not run["shuffle"]:
             # Not the generator that the kernels know: NumPy shuffles, an epoch a call.
             rates = rates[:1]
-            if run.position == 0:
+            if run["position"] == 0:
                 generator.shuffle(self.order)
         losses = np.empty(len(rates))
         # Since the last call a prediction or another run may have used the panels.
-        run.resident = 0
-        shared.weighted = len(self._weights) > 0
-        shared.update = 1
-        run.t = network.t
+        run["resident"] = 0
+        shared["weighted"] = len(self._weights) > 0
+        shared["update"] = 1
+        run["t"] = network.t
         try:
             ended = self._call(rates, losses)
         finally:
             # Also where Ctrl-C is noticed when the compiled call has returned: the weights have moved by then.
-            network.t = int(run.t)
-            if generator is not None and run.shuffle:
+            network.t = int(run["t"])
+            if generator is not None and run["shuffle"]:
                 state: Any = generator.get_state(legacy=False)
-                state["state"] = {"key": self._generator, "pos": int(run.generator_position)}
+                state["state"] = {"key": self._generator, "pos": int(run["generator_position"])}
                 generator.set_state(state)
-        self.should_stop = bool(run.has_rule and run.no_improvement_count > run.n_iter_no_change)
+        self.should_stop = bool(run["has_rule"] and run["no_improvement_count"] > run["n_iter_no_change"])
         return losses[:ended]
 
     def _call(self, rates: np.ndarray, losses: np.ndarray) -> int:
         """Make one compiled call; return how many epochs ended in it."""
-        network, run = self._network, self._run[0]
+        network, run = self._network, self._run
         n_threads, is_trial = self._sharing.choose() if self._sharing else (self._n_blocks, False)
         addresses = training_phases(network.dtype, network.narrow)
         arguments = (
-            self._rows.source, self._targets, self._labels, self._weights, self.order, self._run, self._generator,
+            self._rows.source, self._targets, self._labels, self._weights, self.order, self._record, self._generator,
             rates, losses, self._tile_bounds, self._n_blocks,
         )  # fmt: skip
         max_steps = self._steps_per_call
@@ -195,16 +198,16 @@ class Epochs:
             # No step: what is not compiled yet is compiled now, outside the time taken.
             network.run(n_threads, train, *arguments, 0, *addresses)
         longest = _LONGEST_TRIAL if is_trial else _LONGEST_SHARED_CALL
-        run.most_ticks = int(longest * _Clock.ticks_per_second) or _NO_LIMIT
+        run["most_ticks"] = int(longest * _Clock.ticks_per_second) or _NO_LIMIT
         started = time.perf_counter()
         if self._n_pieces > 1:
             ended = self._step_in_pieces(n_threads, (*arguments, 1, *addresses))
         else:
             ended = network.run(n_threads, train, *arguments, max_steps, *addresses)
         elapsed = time.perf_counter() - started
-        if elapsed > _SECONDS_PER_TRIAL and run.ticks > 0:
-            _Clock.ticks_per_second = max(_Clock.ticks_per_second, run.ticks / elapsed)
-        seconds = elapsed / max(run.steps, 1)
+        if elapsed > _SECONDS_PER_TRIAL and run["ticks"] > 0:
+            _Clock.ticks_per_second = max(_Clock.ticks_per_second, run["ticks"] / elapsed)
+        seconds = elapsed / max(run["steps"], 1)
         if self._sharing:
             self._sharing.record(n_threads, seconds)
         self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds))
@@ -225,36 +228,36 @@ class Epochs:
 
         That is this step if phase 2 has begun and will soon end, else the one before.
         """
-        network, run, n_pieces = self._network, self._run[0], self._n_pieces
+        network, run, n_pieces = self._network, self._run, self._n_pieces
         before = None
         # The first step of an epoch begins with a new order.
         unshuffled = None
-        if run.position == 0 and run.shuffle:
-            unshuffled = (self.order.copy(), self._generator.copy(), int(run.generator_position))
+        if run["position"] == 0 and run["shuffle"]:
+            unshuffled = (self.order.copy(), self._generator.copy(), int(run["generator_position"]))
         try:
             while True:
-                if run.piece == n_pieces > _PIECES_TO_END:
+                if run["piece"] == n_pieces > _PIECES_TO_END:
                     before = network.save_state()
                 ended = network.run(n_threads, train, *arguments)
-                if run.piece == 0:
+                if run["piece"] == 0:
                     return ended
-                can_stop = run.piece <= n_pieces or before is not None
+                can_stop = run["piece"] <= n_pieces or before is not None
                 if can_stop and self.between_pieces is not None:
                     self.between_pieces()
         except KeyboardInterrupt:
-            if run.piece > n_pieces and before is None:
+            if run["piece"] > n_pieces and before is None:
                 to_the_end(lambda: self._end_step(n_threads, arguments))
-            elif run.piece > 0:
-                run.piece = 0
-                run.t -= 1
+            elif run["piece"] > 0:
+                run["piece"] = 0
+                run["t"] -= 1
                 if before is not None:
                     network.restore_state(before)
                 if unshuffled is not None:
-                    self.order[:], self._generator[:], run.generator_position = unshuffled
+                    self.order[:], self._generator[:], run["generator_position"] = unshuffled
             raise
 
     def _end_step(self, n_threads: int, arguments: tuple) -> None:
-        while self._run[0].piece > 0:
+        while self._run["piece"] > 0:
             self._network.run(n_threads, train, *arguments)
 
     def _load_generator(self, generator: np.random.RandomState) -> bool:
@@ -263,5 +266,5 @@ class Epochs:
         if state["bit_generator"] != "MT19937":
             return False
         self._generator[:] = state["state"]["key"]
-        self._run[0].generator_position = state["state"]["pos"]
+        self._run["generator_position"] = state["state"]["pos"]
         return True

@@ -212,7 +212,10 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
         if self.early_stopping and incremental and self.solver in STOCHASTIC_SOLVERS:
             raise ValueError("partial_fit does not support early_stopping=True")
 
-        self._random_state = check_random_state(self.random_state)
+        # A number seeds a new generator in every call, as in scikit-learn. That takes a tenth of a small partial_fit,
+        # and waits until something is drawn.
+        draws_later = incremental and not first_pass and isinstance(self.random_state, Integral)
+        self._random_state = None if draws_later else check_random_state(self.random_state)
         n_outputs = self._count_outputs(targets)
         if first_pass:
             units = [operator.index(size) for size in hidden_layer_sizes]

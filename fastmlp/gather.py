@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp._jit import inner
+from fastmlp._jit import as_records, inner
 from fastmlp.sources import SOURCE, SOURCE_KINDS, copy_row, index_at, scalar_converted
 from fastmlp.vectors import panel_width
 
@@ -51,28 +51,28 @@ def as_rows(X: Any, dtype: np.dtype | type) -> Rows:
         The network's; what the kernels cannot read (float16, foreign byte order) is converted to
         it.
     """
-    source = np.zeros(1, dtype=SOURCE).view(np.recarray)
+    source = np.zeros(1, dtype=SOURCE)
     record = source[0]
-    record.columns = X.shape[1]
+    record["columns"] = X.shape[1]
     arrays: tuple[np.ndarray, ...]
     if isinstance(X, np.ndarray):
         values = _readable(X, dtype)
         arrays = (values,)
-        record.row_stride, record.column_stride = values.strides
+        record["row_stride"], record["column_stride"] = values.strides
     else:
         X = X.tocsr()
         # SciPy lets these be strided views; the kernels read them one number after the other.
         values, row_starts, column_numbers = map(np.ascontiguousarray, (_readable(X.data, dtype), X.indptr, X.indices))
         arrays = (values, row_starts, column_numbers)
-        record.is_sparse = 1
-        record.row_starts = row_starts.ctypes.data
-        record.column_numbers = column_numbers.ctypes.data
-        record.row_starts_wide = row_starts.dtype.itemsize == 8
-        record.column_numbers_wide = column_numbers.dtype.itemsize == 8
-    record.address = values.ctypes.data
-    record.kind = SOURCE_KINDS[values.dtype]
-    record.item_bytes = values.dtype.itemsize
-    return Rows(X, arrays, source)
+        record["is_sparse"] = 1
+        record["row_starts"] = row_starts.ctypes.data
+        record["column_numbers"] = column_numbers.ctypes.data
+        record["row_starts_wide"] = row_starts.dtype.itemsize == 8
+        record["column_numbers_wide"] = column_numbers.dtype.itemsize == 8
+    record["address"] = values.ctypes.data
+    record["kind"] = SOURCE_KINDS[values.dtype]
+    record["item_bytes"] = values.dtype.itemsize
+    return Rows(X, arrays, as_records(source))
 
 
 @inner

@@ -19,32 +19,38 @@ same places in copies of the parameter block.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import numpy as np
 
 from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, TILE
 
-LAYER = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "fan_in",
-            "fan_out",
-            "parameters",  # W and b: panels of fan_in + 1 rows
-            "transposed",  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
-            "inputs",  # A_l: panels of `capacity` rows
-            "outputs",  # A_{l+1}
-            "deltas",  # dL/dz_{l+1}
-            "first_tile",  # number of this layer's first weight tile among those of all layers
-            "row_tiles",  # tiles from the first row of W to the last, and one for the biases
-            "block_tiles",  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
-            "activation",
-        )
-    ],
-    align=True,
-)
-"""Where a layer's matrices start in the workspace, in numbers, and its shape."""
+
+@dataclass(slots=True)
+class LayerPlaces:
+    """Where a layer's matrices start in the workspace, in numbers, and its shape."""
+
+    fan_in: int
+    fan_out: int
+    parameters: int = 0  # W and b: panels of fan_in + 1 rows
+    transposed: int = 0  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
+    inputs: int = 0  # A_l: panels of `capacity` rows
+    outputs: int = 0  # A_{l+1}
+    deltas: int = 0  # dL/dz_{l+1}
+    first_tile: int = 0  # number of this layer's first weight tile among those of all layers
+    row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases
+    block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
+    activation: int = 0
+
+
+_PLACES = [field.name for field in fields(LayerPlaces)]
+
+LAYER = np.dtype([(name, np.int64) for name in _PLACES], align=True)
+"""The same as a record, which kernels read."""
 
 NETWORK = np.dtype(
     [
@@ -123,15 +129,17 @@ class Layout:
 
     Attributes
     ----------
+    places : list of LayerPlaces
+        One for each weight matrix.
     layers : ndarray of LAYER
-        One record per weight matrix.
+        The same as records; attributes of the array, too, have the fields' names.
     size : int
         Numbers in the workspace.
     """
 
     def __init__(
         self,
-        layer_units: list[int],
+        layer_units: Sequence[int],
         capacity: int,
         dtype: np.dtype | type,
         n_moments: int,
@@ -141,25 +149,24 @@ class Layout:
     ) -> None:
         self.panel_width = TILE.columns(dtype)
         self.lanes = TILE.lanes(dtype)
-        self.layers = np.zeros(len(layer_units) - 1, dtype=LAYER).view(np.recarray)
+        self.places = list(itertools.starmap(LayerPlaces, itertools.pairwise(layer_units)))
         self.capacity = capacity
         self.size = 0
         self._grain = math.lcm(self.panel_width, ALIGNMENT // np.dtype(dtype).itemsize)
         tile = 0
-        for layer, fan_in, fan_out in zip(self.layers, layer_units[:-1], layer_units[1:], strict=True):
-            layer.fan_in, layer.fan_out = fan_in, fan_out
-            layer.parameters = self._panels(fan_in + 1, fan_out)
+        for layer in self.places:
+            layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.first_tile = tile
             # The bias is a tile of its own: it has no L2 term.
-            layer.row_tiles = -(-fan_in // TILE.rows) + 1
+            layer.row_tiles = -(-layer.fan_in // TILE.rows) + 1
             layer.block_tiles = self._block_tiles(layer.row_tiles, np.dtype(dtype).itemsize)
-            tile += layer.row_tiles * self.n_panels(fan_out)
+            tile += layer.row_tiles * self.n_panels(layer.fan_out)
         self.n_tiles = tile
         self.n_parameters = self.size
         self.size += n_moments * self.n_parameters
         # Units by samples or samples by units; transposed activations have a row of ones.
         inputs = self._panels(layer_units[0] + 1, capacity) if narrow else self._panels(capacity, layer_units[0])
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.places):
             layer.inputs = inputs
             if narrow:
                 layer.outputs = inputs = self._panels(layer.fan_out + 1, capacity)
@@ -180,12 +187,42 @@ class Layout:
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
         self.scratch = self._numbers(n_blocks * TILE.rows * self.panel_width)
+        self.layers = np.array(list(map(attrgetter(*_PLACES), self.places)), LAYER).view(np.recarray)
+        self._tile_bounds: dict[int, np.ndarray] = {}
 
     def _block_tiles(self, row_tiles: int, itemsize: int) -> int:
         """Return how many row tiles of a layer phase 2 goes through in all panels before it begins with the next."""
         # Units of the layer below, by whole panels, whose activations stay in cache meanwhile.
         panel_bytes = self.capacity * self.panel_width * itemsize
         return min(row_tiles, max(1, BLOCK_BYTES // panel_bytes) * self.panel_width // TILE.rows)
+
+    def tile_bounds(self, n_blocks: int) -> np.ndarray:
+        """Return where each block of weight tiles begins, so that all blocks have the same work."""
+        if n_blocks not in self._tile_bounds:
+            self._tile_bounds[n_blocks] = self._cut_tiles(n_blocks)
+        return self._tile_bounds[n_blocks]
+
+    def _cut_tiles(self, n_blocks: int) -> np.ndarray:
+        if n_blocks == 1:
+            return np.array([0, self.n_tiles])
+        costs = []
+        for layer in self.places:
+            heights = np.full(layer.row_tiles, TILE.rows, dtype=float)
+            # A tile of few rows takes its vectors no better, and the biases about as long as one
+            # row.
+            heights[-2] = layer.fan_in - (layer.row_tiles - 2) * TILE.rows
+            heights[-1] = 1
+            firsts = np.arange(0, layer.fan_out, self.panel_width)
+            vectors = -(-np.minimum(self.panel_width, layer.fan_out - firsts) // self.lanes)
+            layer_costs = vectors[:, np.newaxis] * (heights + 0.5)
+            # In the order in which the tiles are numbered.
+            for block in range(0, layer.row_tiles, layer.block_tiles):
+                costs.append(layer_costs[:, block : block + layer.block_tiles].ravel())
+        total = np.concatenate([[0.0], np.cumsum(np.concatenate(costs))])
+        shares = np.linspace(0, total[-1], n_blocks + 1)
+        bounds = np.searchsorted(total, shares - 1e-9).astype(np.int64)
+        bounds[0], bounds[-1] = 0, self.n_tiles
+        return bounds
 
     def n_panels(self, columns: int) -> int:
         """Return the number of panels of a matrix."""
@@ -201,22 +238,41 @@ class Layout:
         return self._numbers(self.n_panels(columns) * rows * self.panel_width)
 
 
-def pack(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int) -> None:
-    """Write a matrix, and zeros beyond its columns, into panels of `rows` rows (at least as many as it has)."""
-    n_rows, n_columns = matrix.shape
-    for panel, first in enumerate(range(0, n_columns, panel_width)):
-        start = place + panel * rows * panel_width
-        view = workspace[start : start + n_rows * panel_width].reshape(n_rows, panel_width)
-        columns = min(panel_width, n_columns - first)
-        view[:, :columns] = matrix[:, first : first + columns]
-        # A training that diverged may have left NaN there, which would find its way into the loss.
-        view[:, columns:] = 0
+def _panels_of(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int) -> Iterator[tuple]:
+    """Give, panel by panel, the columns of a matrix and all `rows` rows of the panel in which they are kept."""
+    size = rows * panel_width
+    for first in range(0, matrix.shape[1], panel_width):
+        yield matrix[:, first : first + panel_width], workspace[place : place + size].reshape(rows, panel_width)
+        place += size
 
 
-def unpack(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int) -> None:
-    """Read a matrix from panels of `rows` rows."""
-    n_rows, n_columns = matrix.shape
-    for panel, first in enumerate(range(0, n_columns, panel_width)):
-        start = place + panel * rows * panel_width
-        view = workspace[start : start + n_rows * panel_width].reshape(n_rows, panel_width)
-        matrix[:, first : first + panel_width] = view[:, : min(panel_width, n_columns - first)]
+def pack(matrix: np.ndarray, workspace: np.ndarray, place: int, panel_width: int) -> None:
+    """Write a matrix, and zeros beyond its columns, into panels."""
+    for columns, panel in _panels_of(matrix, workspace, place, len(matrix), panel_width):
+        width = columns.shape[1]
+        panel[:, :width] = columns
+        if width < panel_width:
+            # A training that diverged may have left NaN there, which would find its way into the loss.
+            panel[:, width:] = 0
+
+
+def pack_parameters(W: np.ndarray, b: np.ndarray, workspace: np.ndarray, place: int, panel_width: int) -> None:
+    """Write weights, biases in the row below, and zeros beyond their columns, into panels."""
+    fan_in, first = len(W), 0
+    for columns, panel in _panels_of(W, workspace, place, fan_in + 1, panel_width):
+        width = columns.shape[1]
+        panel[:fan_in, :width] = columns
+        panel[fan_in, :width] = b[first : first + width]
+        if width < panel_width:
+            panel[:, width:] = 0
+        first += width
+
+
+def unpack_parameters(W: np.ndarray, b: np.ndarray, workspace: np.ndarray, place: int, panel_width: int) -> None:
+    """Read weights, and biases from the row below, from panels."""
+    fan_in, first = len(W), 0
+    for columns, panel in _panels_of(W, workspace, place, fan_in + 1, panel_width):
+        width = columns.shape[1]
+        columns[:] = panel[:fan_in, :width]
+        b[first : first + width] = panel[fan_in, :width]
+        first += width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Sequence
@@ -9,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp._jit import as_records
 from fastmlp.activations import ACTIVATIONS
 from fastmlp.epochs import SECONDS_PER_CALL, Epochs
 from fastmlp.function_table import function_table
 from fastmlp.gather import Rows
-from fastmlp.layout import NETWORK, Layout, aligned_zeros, pack, unpack
+from fastmlp.layout import LAYER, NETWORK, Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
 from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.phases import inference_phase, training_phases
@@ -44,6 +46,12 @@ def is_narrow(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
     along_units = sum(batch_size * -(-fan_out // lanes) * fan_in for fan_in, fan_out in pairs)
     along_samples = sum(-(-batch_size // lanes) * fan_out * (fan_in + 1) for fan_in, fan_out in pairs)
     return along_samples < 0.65 * along_units
+
+
+@functools.lru_cache(maxsize=128)
+def _layout(kind: type[Layout], *arguments: Any) -> Layout:
+    """Return the layout of a network, the same for all networks of one shape: it is not to be changed."""
+    return kind(*arguments)
 
 
 class Network:
@@ -107,34 +115,48 @@ class Network:
             batch_size = min(batch_size, _CHUNK, max(TILE.rows, int(_LONGEST_CHUNK / seconds)))
         n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
         self.narrow = optimizer != NONE and is_narrow(self.layer_units, batch_size, TILE.lanes(self.dtype))
-        layout = Layout(
-            self.layer_units, batch_size, self.dtype, n_copies, solver is not None, self.n_threads, self.narrow
-        )
+        layout = _layout(
+            Layout, tuple(self.layer_units), batch_size, self.dtype, n_copies, solver is not None, self.n_threads,
+            self.narrow,
+        )  # fmt: skip
         self._layout = layout
         self._n_copies = n_copies
         self._workspace = aligned_zeros(layout.size, self.dtype)
-        self.layers = layout.layers
-        self.layers.activation = ACTIVATIONS[activation]
-        self.layers[-1].activation = ACTIVATIONS["identity"]
-        self.record = np.zeros(1, dtype=NETWORK).view(np.recarray)
-        record = self.record[0]
-        record.n_layers = len(self.layers)
-        record.narrow = self.narrow
-        record.grain = layout.panel_width if self.narrow else _ROW_GRAIN
-        record.loss = LOSSES[loss]
-        record.optimizer = optimizer
-        record.nesterovs_momentum = nesterovs_momentum
-        record.alpha = alpha
-        record.momentum, record.beta_1, record.beta_2 = momentum, beta_1, beta_2
-        record.epsilon = epsilon
-        record.update = optimizer != NONE
+        self.layers = layout.layers.copy()
+        self.layers["activation"] = ACTIVATIONS[activation]
+        self.layers["activation"][-1] = ACTIVATIONS["identity"]
+        record = np.zeros(1, dtype=NETWORK)
+        self.record = record.view(np.recarray)
+        # Python writes to this one: it takes a third of the time that an attribute of `record` takes.
+        self.fields = record[0]
+        self._records = (as_records(self.layers.view(LAYER, np.ndarray)), as_records(record))
         parameter_bytes = (1 + n_copies) * layout.n_parameters * self.dtype.itemsize
-        record.ask_ahead = optimizer != NONE and parameter_bytes > RESIDENT_BYTES
-        for name in (
-            "capacity", "n_parameters", "n_tiles", "targets", "losses", "weights", "sums", "squares",
-            "zeros", "scratch",
-        ):  # fmt: skip
-            setattr(record, name, getattr(layout, name))
+        for name, value in {
+            "n_layers": len(self.layers),
+            "capacity": layout.capacity,
+            "n_parameters": layout.n_parameters,
+            "n_tiles": layout.n_tiles,
+            "narrow": self.narrow,
+            "grain": layout.panel_width if self.narrow else _ROW_GRAIN,
+            "loss": LOSSES[loss],
+            "optimizer": optimizer,
+            "targets": layout.targets,
+            "losses": layout.losses,
+            "weights": layout.weights,
+            "sums": layout.sums,
+            "squares": layout.squares,
+            "zeros": layout.zeros,
+            "scratch": layout.scratch,
+            "ask_ahead": optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
+            "nesterovs_momentum": nesterovs_momentum,
+            "update": optimizer != NONE,
+            "alpha": alpha,
+            "momentum": momentum,
+            "beta_1": beta_1,
+            "beta_2": beta_2,
+            "epsilon": epsilon,
+        }.items():
+            self.fields[name] = value
         self.out_activation = OUTPUT_ACTIVATIONS[loss]
         self._has_labels = loss == "log_loss"
         if self.narrow:
@@ -143,30 +165,21 @@ class Network:
     # --- parameters and moments -------------------------------------------------------------------
 
     def _pack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
-        width = self._layout.panel_width
-        for layer, W, b in zip(self.layers, coefs, intercepts, strict=True):
-            place = layer.parameters + copy * self._layout.n_parameters
-            rows = layer.fan_in + 1
-            pack(np.asarray(W), self._workspace, place, rows, width)
-            pack(np.reshape(b, (1, -1)), self._workspace, place + layer.fan_in * width, rows, width)
+        first, width = copy * self._layout.n_parameters, self._layout.panel_width
+        for layer, W, b in zip(self._layout.places, coefs, intercepts, strict=True):
+            pack_parameters(np.asarray(W), np.asarray(b), self._workspace, first + layer.parameters, width)
 
     def _unpack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
-        width = self._layout.panel_width
-        for layer, W, b in zip(self.layers, coefs, intercepts, strict=True):
-            place = layer.parameters + copy * self._layout.n_parameters
-            rows = layer.fan_in + 1
-            unpack(W, self._workspace, place, rows, width)
-            unpack(b.reshape(1, -1), self._workspace, place + layer.fan_in * width, rows, width)
+        first, width = copy * self._layout.n_parameters, self._layout.panel_width
+        for layer, W, b in zip(self._layout.places, coefs, intercepts, strict=True):
+            unpack_parameters(W, b, self._workspace, first + layer.parameters, width)
 
     def set_parameters(self, coefs: Sequence, intercepts: Sequence) -> None:
         """Copy weights and biases in, casting them to the network's data type."""
         self._pack(coefs, intercepts, 0)
-        for layer, W in zip(self.layers[1:], coefs[1:], strict=True):
+        for layer, W in zip(self._layout.places[1:], coefs[1:], strict=True):
             if layer.transposed:
-                pack(
-                    np.asarray(W).T, self._workspace, layer.transposed, layer.fan_out,
-                    self._layout.panel_width,
-                )  # fmt: skip
+                pack(np.asarray(W).T, self._workspace, layer.transposed, self._layout.panel_width)
 
     def get_parameters(self, coefs: Sequence, intercepts: Sequence) -> None:
         """Write weights and biases into the given arrays."""
@@ -178,12 +191,12 @@ class Network:
 
     def moments(self) -> list[list[np.ndarray]]:
         """Return copies of the moments that the optimiser has, each as `set_moments` takes it: none, one or two."""
-        copies = (self._copies(copy) for copy in range(1, 1 + N_MOMENTS[int(self.record[0].optimizer)]))
+        copies = (self._copies(copy) for copy in range(1, 1 + N_MOMENTS[int(self.fields["optimizer"])]))
         return [coefs + intercepts for coefs, intercepts in copies]
 
     def _copies(self, copy: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        coefs = [np.empty((layer.fan_in, layer.fan_out), self.dtype) for layer in self.layers]
-        intercepts = [np.empty(layer.fan_out, self.dtype) for layer in self.layers]
+        coefs = [np.empty((layer.fan_in, layer.fan_out), self.dtype) for layer in self._layout.places]
+        intercepts = [np.empty(layer.fan_out, self.dtype) for layer in self._layout.places]
         self._unpack(coefs, intercepts, copy)
         return coefs, intercepts
 
@@ -215,7 +228,7 @@ class Network:
     @property
     def shape(self) -> tuple:
         """What the time of a step depends on, but for its samples."""
-        return (*self.layer_units, self._activation, self._loss, self.dtype.name, int(self.record[0].optimizer))
+        return (*self.layer_units, self._activation, self._loss, self.dtype.name, int(self.fields["optimizer"]))
 
     def expected_seconds(self, rows: int) -> float:
         """Return the seconds that a step over so many samples is expected to take on one thread."""
@@ -228,25 +241,7 @@ class Network:
 
     def tile_bounds(self, n_blocks: int) -> np.ndarray:
         """Return where each block of weight tiles begins, so that all blocks have the same work."""
-        costs = []
-        width, lanes = self._layout.panel_width, self._layout.lanes
-        for layer in self.layers:
-            heights = np.full(layer.row_tiles, TILE.rows, dtype=float)
-            # A tile of few rows takes its vectors no better, and the biases about as long as one
-            # row.
-            heights[-2] = layer.fan_in - (layer.row_tiles - 2) * TILE.rows
-            heights[-1] = 1
-            firsts = np.arange(0, layer.fan_out, width)
-            vectors = -(-np.minimum(width, layer.fan_out - firsts) // lanes)
-            layer_costs = vectors[:, np.newaxis] * (heights + 0.5)
-            # In the order in which the tiles are numbered.
-            for block in range(0, layer.row_tiles, layer.block_tiles):
-                costs.append(layer_costs[:, block : block + layer.block_tiles].ravel())
-        total = np.concatenate([[0.0], np.cumsum(np.concatenate(costs))])
-        shares = np.linspace(0, total[-1], n_blocks + 1)
-        bounds = np.searchsorted(total, shares - 1e-9).astype(np.int64)
-        bounds[0], bounds[-1] = 0, self._layout.n_tiles
-        return bounds
+        return self._layout.tile_bounds(n_blocks)
 
     def prepared_targets(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return targets and labels as the kernels want them; one of the two has no rows."""
@@ -310,17 +305,17 @@ class Network:
         self.set_parameters(coefs, intercepts)
         n_parameters = self._layout.n_parameters
         self._workspace[n_parameters : 2 * n_parameters] = 0
-        shared = self.record[0]
+        shared = self.fields
         weights = self.prepared_weights(sample_weight)
-        shared.weighted = len(weights) > 0
+        shared["weighted"] = len(weights) > 0
         weight_sum = float(weights.sum(dtype=np.float64)) if len(weights) else float(rows.n_rows)
         n_blocks = self.n_blocks(self._layout.capacity)
         arguments = (rows.source, *self.prepared_targets(targets), weights)
         total = 0.0
-        shared.start = 0
+        shared["start"] = 0
         for start in range(0, rows.n_rows, self._layout.capacity):
             order = np.arange(start, min(start + self._layout.capacity, rows.n_rows))
-            shared.rows = len(order)
+            shared["rows"] = len(order)
             total += self.run(
                 n_blocks, evaluate, *arguments, order, self.tile_bounds(n_blocks),
                 *training_phases(self.dtype, self.narrow),
@@ -330,18 +325,18 @@ class Network:
         coef_gradients, intercept_gradients = self._views(gradient)
         self._unpack(coef_gradients, intercept_gradients, 1)
         for W, dW in zip(coefs, coef_gradients, strict=True):
-            dW += shared.alpha * W
-            total += 0.5 * shared.alpha * float(np.vdot(W, W))
+            dW += shared["alpha"] * W
+            total += 0.5 * shared["alpha"] * float(np.vdot(W, W))
         gradient /= weight_sum
         return total / weight_sum
 
     def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         coefs, intercepts, place = [], [], 0
-        for layer in self.layers:
+        for layer in self._layout.places:
             size = layer.fan_in * layer.fan_out
             coefs.append(flat[place : place + size].reshape(layer.fan_in, layer.fan_out))
             place += size
-        for layer in self.layers:
+        for layer in self._layout.places:
             intercepts.append(flat[place : place + layer.fan_out])
             place += layer.fan_out
         return coefs, intercepts
@@ -392,7 +387,7 @@ class Network:
     def run(self, n_blocks: int, twins: tuple, *arguments: object) -> Any:
         """Call a driver: its parallel twin for several blocks, where that is allowed, else its serial twin."""
         serial, parallel = twins
-        records = (self._workspace, function_table(self.dtype, self.narrow), self.layers, self.record)
+        records = (self._workspace, function_table(self.dtype, self.narrow), *self._records)
         with compiled_call(n_blocks) as may_share:
-            self.record[0].shared = may_share
+            self.fields["shared"] = may_share
             return (parallel if may_share else serial)(*records, *arguments)

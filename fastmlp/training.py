@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 from fastmlp.callbacks import FitTasks
 from fastmlp.early_stopping import Validation
@@ -91,6 +92,8 @@ def shuffling_generator(model: Any, batch_size: int, n_samples: int) -> np.rando
     """
     if not model.shuffle or (batch_size >= n_samples and isinstance(model.random_state, Integral)):
         return None
+    if model._random_state is None:
+        model._random_state = check_random_state(model.random_state)
     return model._random_state
 
 

@@ -95,7 +95,7 @@ def test_every_data_type_and_every_stride(kind, dtype):
 def test_what_can_be_read_in_place_is_not_copied(kind):
     X = np.asfortranarray(numbers(kind, (5, 7)))
     rows = as_rows(X, np.float32)
-    assert rows.source[0].address == X.ctypes.data
+    assert rows.source["address"][0] == X.ctypes.data
     assert (rows.n_rows, rows.n_features) == X.shape
 
 
@@ -104,7 +104,7 @@ def test_a_memory_mapped_file_is_read_where_it_lies(tmp_path):
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     rows = as_rows(mapped, np.float32)
-    assert rows.source[0].address == mapped.ctypes.data
+    assert rows.source["address"][0] == mapped.ctypes.data
     np.testing.assert_array_equal(gather(rows, np.arange(9)[::-1], np.float32), X[::-1])
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmlp.layout import Layout, aligned_zeros, pack, unpack
+from fastmlp.layout import Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
 from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, TILE
 from tests.phases import place_of_tile
 from tests.problems import DTYPES, make_problem, parameters_of
@@ -15,39 +15,49 @@ from tests.problems import DTYPES, make_problem, parameters_of
 sizes = st.integers(1, 2 * TILE.columns(np.float32) + 3)
 
 
-@settings(deadline=None, derandomize=True, database=None)
-@given(rows=sizes, columns=sizes, more_rows=st.integers(0, 3), dtype=st.sampled_from(DTYPES), start=st.integers(0, 9))
-def test_packing_and_unpacking(rows, columns, more_rows, dtype, start):
-    width = TILE.columns(dtype)
-    panel_rows = rows + more_rows
-    matrix = np.random.RandomState(0).standard_normal((rows, columns)).astype(dtype)
+def in_panels(array, start, rows, columns):
+    """Return the matrix that lies in panels of as many rows, and what lies beyond its columns."""
+    width = TILE.columns(array.dtype)
     n_panels = -(-columns // width)
-    # The last panel of a matrix that is lower than its panels may end where the workspace ends.
-    size = (n_panels - 1) * panel_rows * width + rows * width
-    workspace = np.full(start + size, 7, dtype)
-    pack(matrix, workspace, start, panel_rows, width)
-    for i, j in itertools.product(range(rows), range(0, columns, 7)):
-        assert workspace[start + j // width * panel_rows * width + i * width + j % width] == matrix[i, j]
+    panels = array[start : start + n_panels * rows * width].reshape(n_panels, rows, width)
+    whole = np.concatenate(list(panels), axis=1)
+    return whole[:, :columns], whole[:, columns:]
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(rows=sizes, columns=sizes, dtype=st.sampled_from(DTYPES), start=st.integers(0, 9))
+def test_packing_and_unpacking(rows, columns, dtype, start):
+    width = TILE.columns(dtype)
+    generator = np.random.RandomState(0)
+    W, b = generator.standard_normal((rows, columns)).astype(dtype), generator.standard_normal(columns).astype(dtype)
+    size = -(-columns // width) * (rows + 1) * width
+    workspace = np.full(start + size + 5, 7, dtype)
+    pack_parameters(W, b, workspace, start, width)
+    matrix, beyond = in_panels(workspace, start, rows + 1, columns)
+    np.testing.assert_array_equal(matrix, [*W, b])
+    assert not beyond.any()
+    again = np.full_like(W, np.nan), np.full_like(b, np.nan)
+    unpack_parameters(*again, workspace, start, width)
+    np.testing.assert_array_equal(again[0], W)
+    np.testing.assert_array_equal(again[1], b)
+    pack(2 * W, workspace, start, width)
+    matrix, beyond = in_panels(workspace, start, rows, columns)
+    np.testing.assert_array_equal(matrix, 2 * W)
+    assert not beyond.any()
     assert (workspace[:start] == 7).all()
-    panels = np.full(n_panels * panel_rows * width, 7, dtype)
-    panels[:size] = workspace[start:]
-    panels = panels.reshape(n_panels, panel_rows, width)
-    assert not panels[-1, :rows, columns - (n_panels - 1) * width :].any()
-    assert (panels[:, rows:] == 7).all()
-    again = np.full_like(matrix, np.nan)
-    unpack(again, workspace, start, panel_rows, width)
-    np.testing.assert_array_equal(again, matrix)
+    assert (workspace[-5:] == 7).all()
 
 
 def test_a_matrix_of_any_strides_and_type_is_packed():
     width = 12  # one panel is enough, whatever the tile
     matrix = np.arange(60).reshape(6, 10)
     for view in (matrix, np.asfortranarray(matrix), matrix[::-1, ::2], matrix.astype(np.float64)):
-        workspace = np.zeros(6 * width, np.float32)
-        pack(view, workspace, 0, 6, width)
-        again = np.empty(view.shape[::-1], np.float32).T
-        unpack(again, workspace, 0, 6, width)
+        workspace, b = np.zeros(7 * width, np.float32), view[0].copy()
+        pack_parameters(view, b, workspace, 0, width)
+        again, again_b = np.empty(view.shape[::-1], np.float32).T, np.empty(len(b), np.float32)
+        unpack_parameters(again, again_b, workspace, 0, width)
         np.testing.assert_array_equal(again, view)
+        np.testing.assert_array_equal(again_b, b)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
