@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.neural_network
 from threadpoolctl import threadpool_limits
 
+import fastmlp
 from bench.contenders import FastMLP, NumPyReference
 from bench.contenders.base import Contender, Parameters
 from bench.workloads import STEP_WORKLOADS, WORKLOADS, Workload
@@ -126,3 +128,18 @@ def test_epoch(
         dtype, n_threads, steps * workload.flops_per_step(), engine=contender.name, steps=steps,
         workload=workload.name,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [fastmlp, sklearn.neural_network], ids=["fastmlp", "scikit-learn"])
+def test_partial_fit(benchmark: Any, note: Callable[..., None], dtype: str, module: Any) -> None:
+    """One minibatch of a small network, all checks in: what a simulation pays that trains as it runs."""
+    random_state = np.random.RandomState(0)
+    X, y = (random_state.standard_normal((32, columns)).astype(dtype) for columns in (8, 2))
+    models = [m.MLPRegressor(hidden_layer_sizes=(30,), random_state=0) for m in (module, sklearn.neural_network)]
+    for model in models:
+        for _ in range(5):
+            model.partial_fit(X, y)
+    np.testing.assert_allclose(models[0].predict(X), models[1].predict(X), rtol=1e-3, atol=1e-4)
+    benchmark.group = f"partial_fit {dtype}"
+    benchmark(models[0].partial_fit, X, y)
+    note(dtype, 1, engine=module.__name__)

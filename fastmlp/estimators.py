@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -29,6 +29,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, BaseEstimat
     """The common part of :class:`fastmlp.MLPClassifier` and :class:`fastmlp.MLPRegressor`."""
 
     _optimizer: SGDOptimizer | AdamOptimizer
+    _random_state: Any
     loss_curve_: list[float]
     validation_scores_: list[float] | None
 

@@ -35,8 +35,10 @@ In the first two, k crosses from one panel of A to the next after NR steps: the 
 loop over panels with a loop over their columns inside. In the third, the rows are lanes of one
 panel, and k walks down its rows.
 
-A weight gradient's whole tile has a second form, which asks for the parameters that it will update, a cache line
-of each copy with each k, while it multiplies: the loop leaves more than half of the processor's loads unused.
+Asking ahead. The loop leaves more than half of the processor's loads unused. So a whole tile of the first two products
+asks for a cache line of the tile below it in C with each k: where a product takes its sums up again after a block of k,
+they come from far. And the whole tile of a weight gradient has a second form, which asks for the parameters and moments
+that it will update.
 
 Edges. A tile with fewer rows or vectors is another, smaller function of the same generator: rows 8,
 4, 2 and 1 by 1, 2 or 3 vectors, found by its address in a table. Each number is the same chain of
@@ -177,7 +179,11 @@ class TileFunction:
         next_a = self._address(builder, a_k, width if self.rows_are_lanes else 1)
         next_b = self._address(builder, b_k, width)
         next_left = builder.sub(left, _INDEX(1))
-        next_line = self._ask_for_line(builder, ahead, line)
+        # What will be streamed past the caches is only read (see ``phases``); moments are written.
+        asked_for = [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
+        if not self.rows_are_lanes and (self.rows, self.vectors) == (MR, VECTORS):
+            asked_for = [(self._address(builder, c, MR * width), True)]
+        next_line = self._ask_for_line(builder, asked_for, line)
         builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), inner_loop, panel_end)
 
         builder.position_at_end(panel_end)
@@ -210,16 +216,15 @@ class TileFunction:
             phi.add_incoming(last, panel_end)
         self._epilogue(builder, function, final, c, floor, activations)
 
-    def _ask_for_line(self, builder: Any, ahead: list[ir.Value], line: ir.Value) -> ir.Value:
-        """Ask for the cache line of each tile ahead that lies `line` bytes behind its beginning; return the next.
+    def _ask_for_line(self, builder: Any, tiles: list[tuple[ir.Value, bool]], line: ir.Value) -> ir.Value:
+        """Ask for the cache line that lies `line` bytes behind each tile's beginning; return the next.
 
-        The last line is asked for again and again: that costs less than a branch.
+        With each tile comes whether it will be written. The last line is asked for again and again: that costs less
+        than a branch.
         """
         byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
         prefetch = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, flag, flag, flag])
-        for number, tile in enumerate(ahead):
-            # What will be streamed past the caches is only read (see ``phases``).
-            to_write = number > 0 or not TILE.streams
+        for tile, to_write in tiles:
             place = builder.gep(builder.bitcast(tile, byte), [line])
             builder.call(prefetch, [place, flag(int(to_write)), flag(3), flag(1)])
         last = _INDEX(max(0, self.rows * self.panel_width * self.alignment - ALIGNMENT))
