@@ -145,13 +145,21 @@ def elementwise_loss(workspace, layer, network, row):
 def softmax(workspace, layer, network, out, begin, end):
     """Turn the outputs of samples `begin` to `end` into probabilities, and write them to the panels at `out`.
 
-    workspace[out...], sums: overwritten. Three passes, each over all samples: within one, many samples are in flight at
-    once, where the largest, the exponentials, their sum and the quotient of a single sample would wait for each other.
+    workspace[out...], sums: overwritten. Outputs of more than one vector take three passes, each over all samples:
+    within one, many samples are in flight at once, where the largest, the exponentials, their sum and the quotient of a
+    single sample would wait for each other. Of one vector, enough samples are in flight without that.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     numbers = lane_numbers(workspace)
     lowest = splat_of(workspace, -float("inf"))
+    if layer.fan_out <= lanes:
+        valid = numbers < layer.fan_out
+        for place in range(begin * width, end * width, width):
+            z = select(valid, load(workspace, layer.outputs + place), lowest)
+            e = exp_nonpositive(z - splat_of(workspace, max_lanes(z)))
+            store(workspace, out + place, e * splat_of(workspace, workspace.dtype.type(1) / sum_lanes(e)))
+        return
     n_panels = _n_panels(layer.fan_out, width)
     for row in range(begin, end):
         largest = lowest
