@@ -21,12 +21,20 @@ _ONE = np.uint32(1)
 
 
 @inner
+def _twisted(word, following):
+    y = (word & _UPPER) | (following & _LOWER)
+    return (y >> _ONE) ^ (_TWIST if y & _ONE else np.uint32(0))
+
+
+@inner
 def _regenerate(key):
     """Replace the 624 words of the generator by the next 624."""
-    for i in range(STATE_WORDS):
-        y = (key[i] & _UPPER) | (key[(i + 1) % STATE_WORDS] & _LOWER)
-        twist = _TWIST if y & _ONE else np.uint32(0)
-        key[i] = key[(i + _MIDDLE) % STATE_WORDS] ^ (y >> _ONE) ^ twist
+    # Without a remainder in the subscripts these loops are vectors.
+    for i in range(STATE_WORDS - _MIDDLE):
+        key[i] = key[i + _MIDDLE] ^ _twisted(key[i], key[i + 1])
+    for i in range(STATE_WORDS - _MIDDLE, STATE_WORDS - 1):
+        key[i] = key[i + _MIDDLE - STATE_WORDS] ^ _twisted(key[i], key[i + 1])
+    key[STATE_WORDS - 1] = key[_MIDDLE - 1] ^ _twisted(key[STATE_WORDS - 1], key[0])
 
 
 @inner
@@ -45,19 +53,24 @@ def shuffle_order(order, key, position):
     """
     if len(order) > 0xFFFFFFFF:
         raise ValueError("more than 2**32 - 1 samples cannot be shuffled")
-    for last in range(len(order) - 1, 0, -1):
+    last = len(order) - 1
+    while last > 0:
         mask = last
         mask |= mask >> 1
         mask |= mask >> 2
         mask |= mask >> 4
         mask |= mask >> 8
         mask |= mask >> 16
-        chosen = np.int64(last + 1)
-        while chosen > last:
+        # As long as this is the smallest mask.
+        while last > mask >> 1:
             if position == STATE_WORDS:
                 _regenerate(key)
                 position = 0
-            chosen = np.int64(_tempered(key[position])) & mask
+            drawn = np.int64(_tempered(key[position])) & mask
             position += 1
-        order[last], order[chosen] = order[chosen], order[last]
+            # A number that is rejected changes nothing: it costs less than a branch that nobody can predict.
+            is_accepted = drawn <= last
+            chosen = drawn if is_accepted else last
+            order[last], order[chosen] = order[chosen], order[last]
+            last -= np.int64(is_accepted)
     return position
