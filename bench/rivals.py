@@ -3,7 +3,8 @@
 ``python -m bench.rivals`` measures the whole table: every workload in float32 and float64, on one
 thread and on all, each contender in a process of its own, one after the other and round again
 (A B C A B C ...), so that the machine's drift touches all alike. Contenders that wait are stopped,
-so that no idle thread pool spins beside another's work, and the machine's peak is one of them.
+so that no idle thread pool spins beside another's work, and the machine's peak is one of them. Before that, memory is
+touched once: a virtual machine's host may be slow to find it.
 
 Every finished cell is written to the JSON file at once. A run that was interrupted goes on where it
 was when it is started again; ``--fresh`` measures everything anew, and ``--more`` adds rounds to what
@@ -29,6 +30,7 @@ from bench.machine import (
     describe_machine,
     quartiles,
     thread_environment,
+    touch_memory,
 )
 from bench.worker import PEAK
 from bench.workloads import STEP_WORKLOADS, WORKLOADS
@@ -275,6 +277,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=threads)
     parser.add_argument("--rounds", type=int, help="instead of each workload's own number")
     parser.add_argument("--seconds", type=float, default=0.25, help="of one timed fit, about")
+    parser.add_argument("--touch", type=float, default=6.0, help="GiB of memory to touch first; 0 for none")
     parser.add_argument("--output", type=Path, default=RESULTS, help="the JSON file")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     parser.add_argument("--more", action="store_true", help="add rounds to what was measured at this commit")
@@ -294,6 +297,8 @@ def main() -> int:
         arguments.output.unlink(missing_ok=True)
     results = read_results(arguments.output)
     start = time.perf_counter()
+    if arguments.touch:
+        touch_memory(arguments.touch)
     if not arguments.only_accuracy:
         for dtype in arguments.dtypes:
             for n_threads in arguments.threads:

@@ -173,7 +173,19 @@ def test_rivals_measures_in_turn_and_resumes(tmp_path):
         "reference",
     ]
     command += ["--contenders", "fastmlp", "reference"]
-    options = ["--dtypes", "float32", "--threads", "1", "--rounds", "2", "--seconds", "0.01", "--no-accuracy"]
+    options = [
+        "--dtypes",
+        "float32",
+        "--threads",
+        "1",
+        "--rounds",
+        "2",
+        "--seconds",
+        "0.01",
+        "--touch",
+        "0.1",
+        "--no-accuracy",
+    ]
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
     for _ in range(2):
         result = subprocess.run(
