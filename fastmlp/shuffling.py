@@ -72,5 +72,5 @@ def shuffle_order(order, key, position):
             is_accepted = drawn <= last
             chosen = drawn if is_accepted else last
             order[last], order[chosen] = order[chosen], order[last]
-            last -= np.int64(is_accepted)
+            last -= int(is_accepted)
     return position
