@@ -260,6 +260,7 @@ class Sharing:
         self._most = n_threads
         # Shared steps that take no longer need no trial of one thread.
         self._fast = self._CLEARLY_FASTER * expected if expected > self._LONG_STEP else 0.0
+        self._expected = expected
         self._seconds: dict[int, float] = {}
         self._shared_calls = 0
         self._calls = 0
@@ -267,6 +268,11 @@ class Sharing:
         # Threads of the trial that is under way, or None, and whether its first call has been made.
         self._trial: int | None = None
         self._is_warm = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of a step, as far as is known."""
+        return min(self._seconds.values(), default=self._expected)
 
     def choose(self) -> tuple[int, bool]:
         """Return the threads for the next call, and whether it is part of a trial, to be kept short."""

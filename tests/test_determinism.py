@@ -115,7 +115,7 @@ def test_a_call_on_several_threads_that_takes_too_long_ends_after_a_step():
         for _ in range(4):
             epochs._steps_per_call = 4
             epochs.advance(np.full(1, 0.01))
-            steps.append(int(epochs._run[0].steps))
+            steps.append(int(epochs._run["steps"]))
             while epochs.mid_epoch:
                 epochs._steps_per_call = 1
                 epochs.advance(np.full(1, 0.01))

@@ -32,6 +32,13 @@ def test_a_later_run_of_the_same_shape_knows_what_the_earlier_has_found_out():
     assert calls(sharing_of("another shape", 2, 1e-4), seconds_of, 1) == [(2, True)]
 
 
+def test_how_long_a_step_takes_is_told_as_far_as_it_is_known():
+    sharing = Sharing(2, expected=1e-4)
+    assert sharing.seconds == 1e-4
+    calls(sharing, {1: 3e-5, 2: 2e-5}.get, 2)
+    assert sharing.seconds == 2e-5
+
+
 def test_fast_shared_steps_stay_shared():
     chosen = calls(Sharing(2, expected=1.0), {1: 0.9, 2: 0.5}.get, 40)
     assert chosen == TRIAL_OF_TWO + [(2, False)] * 38
