@@ -232,7 +232,7 @@ def full_report(baseline: dict[str, Any]) -> str:
         "products count as work. *Best rival / peak*: how many times as long as the products alone would take at that "
         "peak the best rival takes; on this machine no program can be more times as fast as that rival. "
         "*Round trip*: of a cache line to another core and back, before each round. The host of a virtual machine "
-        "moves its processors: about 100 ns are cores that share a cache, 300 ns cores that do not.",
+        "moves its processors: 40 to 100 ns are cores that share a cache, 300 ns and more cores that do not.",
         machine_text(baseline),
     ]
     for dtype in sorted({row["dtype"] for row in baseline["rows"]}):
