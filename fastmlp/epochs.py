@@ -194,7 +194,7 @@ class Epochs:
         )  # fmt: skip
         max_steps = self._steps_per_call
         if self._sharing and is_trial:
-            max_steps = 1 + int(_SECONDS_PER_TRIAL / self._sharing.seconds)
+            max_steps = min(max_steps, 1 + int(_SECONDS_PER_TRIAL / self._sharing.seconds))
             # No step: what is not compiled yet is compiled now, outside the time taken.
             network.run(n_threads, train, *arguments, 0, *addresses)
         longest = _LONGEST_TRIAL if is_trial else _LONGEST_SHARED_CALL
