@@ -5,6 +5,7 @@
 """
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -43,4 +44,4 @@ def test_ten_minutes_of_random_work(capsys):
 def test_a_few_seconds_of_random_work():
     report = run_soak(6, 1)
     assert "memory" in report
-    assert "0 refits" not in report
+    assert re.search(r"^[1-9]\d* refits", report, re.MULTILINE), report
