@@ -248,6 +248,26 @@ def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, narrow):
     assert len(bits) == 1
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_asking_for_parameters_ahead_does_not_show_in_the_bits(dtype, optimizer):
+    width = TILE.columns(dtype)
+    problem = make_problem([width + MR + 3, 2 * width + 1, 4], dtype=dtype, n_samples=2 * width + 3)
+    options = {"adam": {"solver": "adam"}, "momentum": {"solver": "sgd"}, "sgd": {"solver": "sgd", "momentum": 0}}
+    bits = set()
+    for ask_ahead in (0, 1):
+        network = problem.network(GuardedNetwork, narrow=False, **options[optimizer])
+        assert network.record[0].ask_ahead == 0  # so small a network stays in cache
+        network.record[0].ask_ahead = ask_ahead
+        before = parameters_of(network)
+        propagate_blocks(network, problem, [0, problem.n_samples])
+        update_blocks(network, problem, [0, network.record[0].n_tiles], LEARNING_RATE)
+        network.assert_guards_untouched()
+        assert all((array != old).any() for array, old in zip(parameters_of(network), before, strict=True))
+        bits.add(b"".join(array.tobytes() for array in parameters_of(network)))
+    assert len(bits) == 1
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_samples_without_weight_change_nothing(dtype):
     problem = make_problem([3, 4, 2], dtype=dtype, n_samples=9)
