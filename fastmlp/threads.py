@@ -272,18 +272,20 @@ class Sharing:
     @property
     def seconds(self) -> float:
         """Seconds of a step, as far as is known."""
-        return min(self._seconds.values(), default=self._expected)
+        return min(list(self._seconds.values()), default=self._expected)
 
     def choose(self) -> tuple[int, bool]:
         """Return the threads for the next call, and whether it is part of a trial, to be kept short."""
         if self._most == 1:
             return 1, False
-        if self._trial is None:
+        trial = self._trial
+        if trial is None:
             n_threads, is_trial = self._choose()
             if not is_trial:
                 return n_threads, False
-            self._trial = n_threads
-        return self._trial, True
+            # Another Python thread's run of the same shape may end the trial before this call has begun.
+            self._trial = trial = n_threads
+        return trial, True
 
     def _choose(self) -> tuple[int, bool]:
         if self._most not in self._seconds:
