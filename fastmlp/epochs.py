@@ -15,7 +15,7 @@ from fastmlp.interrupts import to_the_end
 from fastmlp.phases import training_phases
 from fastmlp.shuffling import STATE_WORDS
 from fastmlp.step import RUN, train
-from fastmlp.threads import sharing_of
+from fastmlp.threads import Sharing, experience_of
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -93,8 +93,8 @@ class Epochs:
         # A guess on the safe side; the first call corrects it.
         self._steps_per_call = 1 + int(SECONDS_PER_CALL / (3 * expected + 1e-6))
         self._n_blocks = n_blocks or network.n_blocks(rows_at_once)
-        shape = ("training", *network.shape, rows_at_once)
-        self._sharing = None if n_blocks else sharing_of(shape, self._n_blocks, expected)
+        known = experience_of(("training", *network.shape, rows_at_once, self._n_blocks))
+        self._sharing = None if n_blocks else Sharing(self._n_blocks, expected, known)
         self._n_pieces = 0
         self._seconds_per_step = expected / self._n_blocks
         self._cut(self._seconds_per_step)

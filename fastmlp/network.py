@@ -20,7 +20,7 @@ from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.phases import inference_phase, training_phases
 from fastmlp.step import evaluate, infer_all
-from fastmlp.threads import compiled_call, expected_seconds, resolve_n_threads, sharing_of, worth_sharing
+from fastmlp.threads import Sharing, compiled_call, expected_seconds, experience_of, resolve_n_threads, worth_sharing
 from fastmlp.tiles import RESIDENT_BYTES, TILE
 
 # Samples of one chunk of a prediction or of an L-BFGS evaluation: a compiled call covers at least one. In a very large
@@ -357,7 +357,9 @@ class Network:
         expected = self.expected_seconds(chunk) / 3  # forward only
         is_worth_it = worth_sharing(chunk * self._work_per_sample / 3, self.dtype.itemsize, self.n_threads)
         most = n_blocks or (self.n_threads if is_worth_it else 1)
-        sharing = sharing_of(("prediction", *self.shape, chunk), 1 if n_blocks else most, expected)
+        sharing = Sharing(
+            1 if n_blocks else most, expected, experience_of(("prediction", *self.shape, chunk, most))
+        )  # fmt: skip
         start, seconds = 0, expected
         while start < n_rows:
             n_threads, is_trial = (most, False) if n_blocks else sharing.choose()

@@ -25,6 +25,7 @@ import os
 import threading
 import weakref
 from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -229,6 +230,38 @@ def compiled_call(n_threads: int) -> Iterator[bool]:
         process.callers.discard(caller)
 
 
+@dataclass
+class Experience:
+    """What runs of one shape have found out in this process, each for those that come after it.
+
+    Python threads that train the same shape at once share it without a lock. Each field is replaced as a whole, and
+    what one of them overwrites costs a trial at most.
+
+    Attributes
+    ----------
+    serial, shared : float or None
+        Seconds of a step on one thread, and on all; None before the first trial.
+    shared_calls : int
+        Calls on all threads.
+    calls : int
+        Calls since the slower of the two was last tried.
+    interval : int
+        After so many it is tried again.
+    """
+
+    serial: float | None = None
+    shared: float | None = None
+    shared_calls: int = 0
+    calls: int = 0
+    interval: int = 2
+
+
+@functools.lru_cache(maxsize=256)
+def experience_of(shape: Hashable) -> Experience:
+    """Return what is known of a shape: all that the time of a step depends on, the number of threads among it."""
+    return Experience()
+
+
 class Sharing:
     """On how many threads the calls of one run go, watched while it goes on.
 
@@ -245,6 +278,8 @@ class Sharing:
         Threads that the cost model chose.
     expected : float
         Seconds of a step on one thread by the cost model.
+    known : Experience
+        What earlier runs have found out; this one adds to it.
     """
 
     # Of the time that the model expects of one thread. It may in truth take little more: the model is for small layers.
@@ -253,18 +288,13 @@ class Sharing:
     # A trial of a step that is expected to take longer would show in the time of a fit.
     _LONG_STEP = 1e-3
 
-    # Calls between two trials of what was slower: so many at first, twice as many after each trial, up to the second.
-    _FIRST_INTERVAL, _LAST_INTERVAL = 2, 16
+    # The interval between two trials doubles up to so many calls.
+    _LAST_INTERVAL = 16
 
-    def __init__(self, n_threads: int, expected: float) -> None:
-        self._most = n_threads
+    def __init__(self, n_threads: int, expected: float, known: Experience) -> None:
+        self._most, self._expected, self._known = n_threads, expected, known
         # Shared steps that take no longer need no trial of one thread.
         self._fast = self._CLEARLY_FASTER * expected if expected > self._LONG_STEP else 0.0
-        self._expected = expected
-        self._seconds: dict[int, float] = {}
-        self._shared_calls = 0
-        self._calls = 0
-        self._interval = self._FIRST_INTERVAL
         # Threads of the trial that is under way, or None, and whether its first call has been made.
         self._trial: int | None = None
         self._is_warm = False
@@ -272,36 +302,35 @@ class Sharing:
     @property
     def seconds(self) -> float:
         """Seconds of a step, as far as is known."""
-        return min(list(self._seconds.values()), default=self._expected)
+        return min((s for s in (self._known.serial, self._known.shared) if s is not None), default=self._expected)
 
     def choose(self) -> tuple[int, bool]:
         """Return the threads for the next call, and whether it is part of a trial, to be kept short."""
         if self._most == 1:
             return 1, False
-        trial = self._trial
-        if trial is None:
+        if self._trial is None:
             n_threads, is_trial = self._choose()
             if not is_trial:
                 return n_threads, False
-            # Another Python thread's run of the same shape may end the trial before this call has begun.
-            self._trial = trial = n_threads
-        return trial, True
+            self._trial = n_threads
+        return self._trial, True
 
     def _choose(self) -> tuple[int, bool]:
-        if self._most not in self._seconds:
-            return self._most, True
-        if 1 not in self._seconds:
-            if self._seconds[self._most] <= self._fast:
-                return self._most, False
-            has_second_chance = self._fast > 0 and self._shared_calls < 2
-            return (self._most if has_second_chance else 1), True
-        faster = min(self._seconds, key=self._seconds.__getitem__)
-        self._calls += 1
-        if self._calls < self._interval:
-            return faster, False
-        self._calls = 0
-        self._interval = min(2 * self._interval, self._LAST_INTERVAL)
-        return 1 + self._most - faster, True
+        known, most = self._known, self._most
+        serial, shared = known.serial, known.shared
+        if shared is None:
+            return most, True
+        if serial is None:
+            if shared <= self._fast:
+                return most, False
+            has_second_chance = self._fast > 0 and known.shared_calls < 2
+            return (most if has_second_chance else 1), True
+        known.calls += 1
+        if known.calls < known.interval:
+            return (1 if serial < shared else most), False
+        known.calls = 0
+        known.interval = min(2 * known.interval, self._LAST_INTERVAL)
+        return (most if serial < shared else 1), True
 
     def record(self, n_threads: int, seconds: float) -> None:
         """Take note of the seconds of a step."""
@@ -309,19 +338,8 @@ class Sharing:
             self._is_warm = True
             return
         self._trial, self._is_warm = None, False
-        self._seconds[n_threads] = seconds
-        self._shared_calls += n_threads == self._most
-
-
-@functools.lru_cache(maxsize=256)
-def sharing_of(shape: Hashable, n_threads: int, expected: float) -> Sharing:
-    """Return what runs of one shape share: a later one begins with what earlier ones of this process have found out.
-
-    Parameters
-    ----------
-    shape : hashable
-        What the time of a step depends on.
-    n_threads, expected
-        As for `Sharing`.
-    """
-    return Sharing(n_threads, expected)
+        if n_threads == 1:
+            self._known.serial = seconds
+        else:
+            self._known.shared = seconds
+            self._known.shared_calls += 1

@@ -2,7 +2,12 @@
 
 import pytest
 
-from fastmlp.threads import Sharing, sharing_of
+from fastmlp.threads import Experience, Sharing, experience_of
+
+
+def sharing_of(n_threads, expected, known=None):
+    return Sharing(n_threads, expected, known or Experience())
+
 
 TRIAL_OF_ONE, TRIAL_OF_TWO = [(1, True)] * 2, [(2, True)] * 2
 
@@ -20,52 +25,63 @@ def calls(sharing, seconds_of, count):
 @pytest.mark.parametrize("faster", [1, 2])
 def test_short_steps_are_compared_with_one_thread_however_fast_they_are(faster):
     # The processor may be several times as fast as the model has it.
-    chosen = calls(Sharing(2, expected=1e-4), {faster: 2e-5, 3 - faster: 3e-5}.get, 6)
+    chosen = calls(sharing_of(2, 1e-4), {faster: 2e-5, 3 - faster: 3e-5}.get, 6)
     assert chosen == [*TRIAL_OF_TWO, *TRIAL_OF_ONE, (faster, False), (3 - faster, True)]
 
 
 def test_a_later_run_of_the_same_shape_knows_what_the_earlier_has_found_out():
-    seconds_of = {1: 3e-5, 2: 2e-5}.get
-    assert calls(sharing_of("a shape", 2, 1e-4), seconds_of, 5)[-1] == (2, False)
-    assert calls(sharing_of("a shape", 2, 1e-4), seconds_of, 2) == TRIAL_OF_ONE
-    assert calls(sharing_of("a shape", 2, 1e-4), seconds_of, 3) == [(2, False)] * 3
-    assert calls(sharing_of("another shape", 2, 1e-4), seconds_of, 1) == [(2, True)]
+    seconds_of, shape = {1: 3e-5, 2: 2e-5}.get, object()
+    assert experience_of(shape) is experience_of(shape)
+    assert calls(sharing_of(2, 1e-4, experience_of(shape)), seconds_of, 5)[-1] == (2, False)
+    assert calls(sharing_of(2, 1e-4, experience_of(shape)), seconds_of, 2) == TRIAL_OF_ONE
+    assert calls(sharing_of(2, 1e-4, experience_of(shape)), seconds_of, 3) == [(2, False)] * 3
+    assert calls(sharing_of(2, 1e-4, experience_of(object())), seconds_of, 1) == [(2, True)]
+
+
+def test_runs_of_one_shape_at_once_have_trials_of_their_own():
+    known = Experience()
+    first, second = sharing_of(2, 1e-4, known), sharing_of(2, 1e-4, known)
+    assert first.choose() == second.choose() == (2, True)
+    for _ in range(2):  # the second ends its trial while the first is in its own
+        second.record(2, 2e-5)
+    assert first.choose() == (2, True)
+    assert second.choose() == (1, True)
 
 
 def test_how_long_a_step_takes_is_told_as_far_as_it_is_known():
-    sharing = Sharing(2, expected=1e-4)
+    sharing = sharing_of(2, 1e-4)
     assert sharing.seconds == 1e-4
     calls(sharing, {1: 3e-5, 2: 2e-5}.get, 2)
     assert sharing.seconds == 2e-5
 
 
 def test_fast_shared_steps_stay_shared():
-    chosen = calls(Sharing(2, expected=1.0), {1: 0.9, 2: 0.5}.get, 40)
+    chosen = calls(sharing_of(2, 1.0), {1: 0.9, 2: 0.5}.get, 40)
     assert chosen == TRIAL_OF_TWO + [(2, False)] * 38
 
 
 def test_shared_steps_that_are_not_clearly_fast_are_compared_with_one_thread():
     # One thread may be faster than the model has it.
-    chosen = calls(Sharing(2, expected=1.0), {1: 0.65, 2: 0.9}.get, 10)
+    chosen = calls(sharing_of(2, 1.0), {1: 0.65, 2: 0.9}.get, 10)
     assert chosen == TRIAL_OF_TWO * 2 + TRIAL_OF_ONE + [(1, False)] + TRIAL_OF_TWO + [(1, False)]
-    chosen = calls(Sharing(2, expected=1.0), {1: 0.95, 2: 0.9}.get, 10)
+    chosen = calls(sharing_of(2, 1.0), {1: 0.95, 2: 0.9}.get, 10)
     assert chosen == TRIAL_OF_TWO * 2 + TRIAL_OF_ONE + [(2, False)] + TRIAL_OF_ONE + [(2, False)]
 
 
 def test_the_first_call_of_a_trial_counts_for_nothing():
     seconds = iter([100.0] + [0.5] * 40)
-    chosen = calls(Sharing(2, expected=1.0), lambda n_threads: next(seconds), 40)
+    chosen = calls(sharing_of(2, 1.0), lambda n_threads: next(seconds), 40)
     assert chosen == TRIAL_OF_TWO + [(2, False)] * 38
 
 
 def test_the_first_shared_steps_may_be_slow():
     seconds = iter([7.0, 7.0] + [0.5] * 40)
-    chosen = calls(Sharing(2, expected=1.0), lambda n_threads: next(seconds), 40)
+    chosen = calls(sharing_of(2, 1.0), lambda n_threads: next(seconds), 40)
     assert chosen == TRIAL_OF_TWO * 2 + [(2, False)] * 36
 
 
 def test_slow_shared_steps_are_given_up_and_tried_again_soon_then_now_and_then():
-    sharing = Sharing(4, expected=1.0)
+    sharing = sharing_of(4, 1.0)
     chosen = calls(sharing, {1: 0.9, 4: 30.0}.get, 45)
     assert chosen[:7] == [(4, True)] * 4 + TRIAL_OF_ONE + [(1, False)]
     trials = [place for place, (n_threads, _) in enumerate(chosen) if n_threads == 4]
@@ -78,11 +94,11 @@ def test_slow_shared_steps_are_given_up_and_tried_again_soon_then_now_and_then()
 
 
 def test_shared_steps_that_become_slow_are_noticed():
-    sharing = Sharing(2, expected=1.0)
+    sharing = sharing_of(2, 1.0)
     calls(sharing, {1: 0.9, 2: 0.5}.get, 10)
     chosen = calls(sharing, {1: 0.9, 2: 5.0}.get, 7)
     assert chosen == [(2, False), *TRIAL_OF_ONE, (1, False), *TRIAL_OF_TWO, (1, False)]
 
 
 def test_one_thread_needs_no_trial():
-    assert calls(Sharing(1, expected=1.0), {1: 5.0}.get, 3) == [(1, False)] * 3
+    assert calls(sharing_of(1, 1.0), {1: 5.0}.get, 3) == [(1, False)] * 3
