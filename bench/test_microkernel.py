@@ -16,7 +16,8 @@ from fastmlp._jit import uncached
 from fastmlp.dense import tile_rows, tile_vectors
 from fastmlp.function_table import function_table
 from fastmlp.layout import aligned_zeros, pack
-from fastmlp.microkernel import MR, multiply_lanes, multiply_rows
+from fastmlp.microkernel import MR
+from fastmlp.tile_calls import multiply_lanes, multiply_rows
 from fastmlp.tiles import TILE
 
 NR = TILE.columns(np.float32)

@@ -10,8 +10,9 @@ import numpy as np
 
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate_tile, differentiate_tile
-from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_lanes_ahead, multiply_rows
+from fastmlp.microkernel import MR, VECTORS
 from fastmlp.optimizers import ADAM, MOMENTUM
+from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows
 from fastmlp.tiles import BLOCK_BYTES, TILE
 from fastmlp.vectors import lane_count, panel_width
 

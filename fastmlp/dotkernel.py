@@ -24,7 +24,8 @@ from numba.core import types
 
 from fastmlp import microkernel_naive
 from fastmlp._jit import emitted
-from fastmlp.microkernel import TILE_SLOTS, row_counts
+from fastmlp.microkernel import row_counts
+from fastmlp.tile_calls import TILE_SLOTS
 from fastmlp.tiles import TILE
 from fastmlp.vector_type import Vector, declare, element_pointer, llvm_scalar, llvm_vector, vector_suffix
 

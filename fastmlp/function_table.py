@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from fastmlp._jit import JIT_DISABLED, kernel
 from fastmlp.dotkernel import DOT_SLOTS, dot_functions
-from fastmlp.microkernel import TILE_SLOTS, tile_functions
+from fastmlp.tile_calls import TILE_SLOTS, tile_functions
 from fastmlp.vector_type import element_pointer, vector_of
 
 

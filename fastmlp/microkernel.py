@@ -51,16 +51,12 @@ registers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
-from fastmlp import microkernel_naive
-from fastmlp._jit import emitted
 from fastmlp.tiles import ALIGNMENT, TILE
-from fastmlp.vector_type import Vector, declare, element_pointer, llvm_scalar, llvm_vector, splat, vector_suffix
+from fastmlp.vector_type import Vector, declare, llvm_scalar, llvm_vector, splat, vector_suffix
 
 MR = TILE.rows
 VECTORS = TILE.vectors
@@ -268,139 +264,3 @@ class TileFunction:
             passes = builder.fcmp_unordered("!=", activation, zero)
             self._store_vector(builder, builder.select(passes, total, zero), c, place)
         builder.ret_void()
-
-
-def _tile_slot(rows: int, vectors: int, rows_are_lanes: bool) -> int:
-    return (int(rows_are_lanes) * (MR + 1) + rows) * (VECTORS + 1) + vectors
-
-
-_AHEAD_SLOT = _tile_slot(MR, VECTORS, True) + 1
-
-# Weights and up to two moments.
-_N_AHEAD = 3
-
-TILE_SLOTS = _AHEAD_SLOT + 1
-"""Places that the tile functions take in the table of functions."""
-
-
-def tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
-    """Return all tile functions and their places in the table."""
-    functions = [
-        (_tile_slot(rows, vectors, rows_are_lanes), TileFunction(vector, rows, vectors, rows_are_lanes))
-        for rows_are_lanes in (False, True)
-        for rows in row_counts(MR)
-        for vectors in range(1, VECTORS + 1)
-    ]
-    return [*functions, (_AHEAD_SLOT, TileFunction(vector, MR, VECTORS, True, _N_AHEAD))]
-
-
-class _Workspace:
-    """Emits what the intrinsics below have in common: addresses in the workspace, and the call of a tile function."""
-
-    def __init__(self, context: Any, builder: Any, sig: Any, args: Any) -> None:
-        self._context, self._builder = context, builder
-        (self._workspace_type, self._table_type), (self._workspace, self._table) = sig.args[:2], args[:2]
-        self.scalar = llvm_scalar(self._workspace_type.dtype)
-        self.null = ir.Constant(self.scalar.as_pointer(), None)
-
-    def pointer(self, offset: ir.Value) -> ir.Value:
-        return element_pointer(self._context, self._builder, self._workspace_type, self._workspace, offset)
-
-    def call(self, slot: ir.Value, arguments: list[ir.Value], n_ahead: int = 0) -> None:
-        builder = self._builder
-        address = builder.load(element_pointer(self._context, builder, self._table_type, self._table, slot))
-        builder.call(builder.inttoptr(address, tile_function_type(self.scalar, n_ahead).as_pointer()), arguments)
-
-
-def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
-    """Return the intrinsic that calls the tile function for a run-time number of rows and vectors."""
-
-    def multiply(
-        typingctx: Any,
-        workspace: Any,
-        tiles: Any,
-        out: Any,
-        start: Any,
-        start_stride: Any,
-        left: Any,
-        panel_step: Any,
-        right: Any,
-        inner: Any,
-        rows: Any,
-        vectors: Any,
-        floor: Any,
-        activations: Any,
-    ) -> Any:
-        index = types.intp
-        signature = types.void(
-            workspace, tiles, index, index, index, index, index, index, index, index, index,
-            workspace.dtype, index,
-        )  # fmt: skip
-
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _, _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
-            memory = _Workspace(context, builder, sig, args)
-            pointer = memory.pointer
-            has_mask = builder.icmp_signed(">=", mask, mask.type(0))
-            first_slot = _INDEX(_tile_slot(0, 0, rows_are_lanes))
-            slot = builder.add(first_slot, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
-            memory.call(
-                slot,
-                [
-                    pointer(out), pointer(start), pointer(left), pointer(right), stride, inner, step,
-                    floor, builder.select(has_mask, pointer(mask), memory.null),
-                ],
-            )  # fmt: skip
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return emitted(naive)(multiply)
-
-
-multiply_rows = _multiply(False, microkernel_naive.multiply_rows)
-"""C = start + A B where the rows of the tile are rows of A's panels (forward, backward data).
-
-`tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `start`,
-`left` (A), `right` (B) and `activations` (negative: none).
-"""
-
-multiply_lanes = _multiply(True, microkernel_naive.multiply_lanes)
-"""C = start + A^T B where the rows of the tile are lanes of one panel of A (weight gradient)."""
-
-
-@emitted(microkernel_naive.multiply_lanes_ahead)
-def multiply_lanes_ahead(
-    typingctx: Any,
-    workspace: Any,
-    tiles: Any,
-    out: Any,
-    start: Any,
-    left: Any,
-    right: Any,
-    inner: Any,
-    weights: Any,
-    first_moments: Any,
-    second_moments: Any,
-) -> Any:
-    """C = start + A^T B for a whole tile, `start` being one row for all; meanwhile ask for three tiles of parameters.
-
-    Where there are fewer copies of the parameters, the same tile may be named more than once.
-    """
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, _, out, start, left, right, inner, *ahead = args
-        memory = _Workspace(context, builder, sig, args)
-        pointer = memory.pointer
-        no_floor = ir.Constant(memory.scalar, -float("inf"))
-        memory.call(
-            _INDEX(_AHEAD_SLOT),
-            [
-                pointer(out), pointer(start), pointer(left), pointer(right), _INDEX(0), inner, _INDEX(0), no_floor,
-                memory.null, *(pointer(tile) for tile in ahead),
-            ],
-            _N_AHEAD,
-        )  # fmt: skip
-        return context.get_dummy_value()
-
-    return types.void(workspace, tiles, *[types.intp] * 8), codegen

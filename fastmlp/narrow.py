@@ -25,8 +25,8 @@ from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gather import add_sparse_row
 from fastmlp.losses import LOG_LOSS, POISSON, SQUARED_ERROR, binary_log_loss_terms, poisson_terms
-from fastmlp.microkernel import multiply_lanes, multiply_rows
 from fastmlp.sources import scalar_converted
+from fastmlp.tile_calls import multiply_lanes, multiply_rows
 from fastmlp.vectors import (
     lane_count,
     lane_numbers,

@@ -9,7 +9,8 @@ from fastmlp import microkernel_naive
 from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.function_table import function_table
-from fastmlp.microkernel import MR, VECTORS, multiply_lanes, multiply_lanes_ahead, multiply_rows, row_counts
+from fastmlp.microkernel import MR, VECTORS, row_counts
+from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows
 from fastmlp.tiles import TILE
 from tests.problems import DTYPES
 
