@@ -219,6 +219,11 @@ def _wide() -> Data:
     return Data(X, random_state.permutation(y), "random")
 
 
+def _deep() -> Data:
+    random_state = np.random.RandomState(SEED)
+    return Data(random_state.standard_normal((1600, 256)), np.arange(1600) % 10, "random")
+
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -251,6 +256,9 @@ WORKLOADS = {
             "wide", (1024, 2048, 2048, 1000), 512, "adam", 1e-4, _wide, epochs=3, check_epochs=1,
             rounds=3, min_epochs=3,
         ),
+        # a low rate: Adam makes a whole step of it out of the rounding of a gradient that is nearly zero
+        Workload("deep-2", (256,) * 3 + (10,), 200, "adam", 1e-5, _deep, epochs=20, check_epochs=1),
+        Workload("deep-8", (256,) * 9 + (10,), 200, "adam", 1e-5, _deep, epochs=20, check_epochs=1),
     )
 }  # fmt: skip
 
@@ -266,4 +274,8 @@ def _loaded(name: str) -> Data:
     return Data(X, data.y[:n_rows], data.source)
 
 
-STEP_WORKLOADS = tuple(WORKLOADS)
+DEPTH_WORKLOADS = ("deep-2", "deep-8")
+"""Networks that differ in depth only: what does it cost?"""
+
+STEP_WORKLOADS = tuple(name for name in WORKLOADS if name not in DEPTH_WORKLOADS)
+"""What is measured beside other libraries."""
