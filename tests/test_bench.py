@@ -162,34 +162,12 @@ def test_figures_are_drawn(tmp_path):
 
 def test_rivals_measures_in_turn_and_resumes(tmp_path):
     output = tmp_path / "rivals.json"
-    command = [
-        sys.executable,
-        "-m",
-        "bench.rivals",
-        "--workloads",
-        "regression",
-        "--contenders",
-        "fastmlp",
-        "reference",
-    ]
-    command += ["--contenders", "fastmlp", "reference"]
-    options = [
-        "--dtypes",
-        "float32",
-        "--threads",
-        "1",
-        "--rounds",
-        "2",
-        "--seconds",
-        "0.01",
-        "--touch",
-        "0.1",
-        "--no-accuracy",
-    ]
+    command = [sys.executable, "-m", "bench.rivals", "--contenders", "fastmlp", "reference"]
+    options = "--workloads regression --dtypes float32 --threads 1 --rounds 2 --seconds 0.01 --touch 0.1 --no-accuracy"
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
     for _ in range(2):
         result = subprocess.run(
-            [*command, *options, "--output", str(output)],
+            [*command, *options.split(), "--output", str(output)],
             cwd=ROOT,
             env=environment,
             capture_output=True,
