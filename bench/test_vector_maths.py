@@ -13,8 +13,8 @@ from fastmlp.layout import aligned_zeros
 from fastmlp.tiles import TILE
 from fastmlp.vectors import lane_count, load, store
 
-# Vectors that a pass goes over, and passes of a call. A step of `planar` takes 100 vectors of tanh, and 25 of the logistic
-# function with its logarithm (float32, AVX-512).
+# Vectors that a pass goes over, and passes of a call. A step of `planar` takes 100 vectors of tanh, and 25 of the
+# logistic function with its logarithm (float32, AVX-512).
 VECTORS = 100
 REPEATS = 1000
 
