@@ -36,9 +36,9 @@ loop over panels with a loop over their columns inside. In the third, the rows a
 panel, and k walks down its rows.
 
 Asking ahead. The loop leaves more than half of the processor's loads unused. So a whole tile of the first two products
-asks for a cache line of the tile below it in C with each k: where a product takes its sums up again after a block of k,
-they come from far. And the whole tile of a weight gradient has a second form, which asks for the parameters and moments
-that it will update.
+asks for a cache line of the tile below it in C with every fourth k: where a product takes its sums up again after a
+block of k, they come from far. And the whole tile of a weight gradient has a second form, which asks for the parameters
+and moments that it will update.
 
 Edges. A tile with fewer rows or vectors is another, smaller function of the same generator: rows 8,
 4, 2 and 1 by 1, 2 or 3 vectors, found by its address in a table. Each number is the same chain of
@@ -62,6 +62,10 @@ MR = TILE.rows
 VECTORS = TILE.vectors
 
 _INDEX = ir.IntType(64)
+
+# The whole tile's loop takes so many k in each turn. What a turn costs besides, asking ahead and counting, is then a
+# few per cent of its instructions: where another program runs on the other half of a core, they are what is scarce.
+_UNROLLED = 4
 
 
 def row_counts(rows: int) -> list[int]:
@@ -92,6 +96,7 @@ class TileFunction:
         self.vectors = vectors
         self.panel_width = TILE.vectors * vector.lanes
         self.rows_are_lanes = rows_are_lanes
+        self.is_whole = (rows, vectors) == (MR, VECTORS)
         self.n_ahead = n_ahead
         self.scalar_type = llvm_scalar(vector.dtype)
         self.vector_type = llvm_vector(vector)
@@ -128,16 +133,8 @@ class TileFunction:
         width, lanes = self.panel_width, self.vector.lanes
         entry = function.append_basic_block("entry")
         panel_loop = function.append_basic_block("panel")
-        inner_loop = function.append_basic_block("inner")
-        panel_end = function.append_basic_block("panel_end")
         done = function.append_basic_block("done")
         builder = ir.IRBuilder(entry)
-        fused = declare(
-            builder,
-            f"llvm.fmuladd.{vector_suffix(self.vector)}",
-            self.vector_type,
-            [self.vector_type] * 3,
-        )
 
         initial = []
         for row in range(self.rows):
@@ -156,33 +153,18 @@ class TileFunction:
         else:
             is_last = builder.icmp_signed("<", remaining, _INDEX(width))
             steps = builder.select(is_last, remaining, _INDEX(width))
-        builder.branch(inner_loop)
-
-        builder.position_at_end(inner_loop)
-        a_k = builder.phi(a.type)
-        b_k = builder.phi(b.type)
-        left = builder.phi(_INDEX)
-        sums = [builder.phi(self.vector_type) for _ in initial]
-        line = builder.phi(_INDEX)  # of the tiles ahead, in bytes
-        b_vectors = [self._load_vector(builder, b_k, v * lanes) for v in range(self.vectors)]
-        results = []
-        for row in range(self.rows):
-            offset = row if self.rows_are_lanes else row * width
-            a_row = splat(builder, self.vector, builder.load(self._address(builder, a_k, offset)))
-            for v in range(self.vectors):
-                total = sums[row * self.vectors + v]
-                results.append(builder.call(fused, [a_row, b_vectors[v], total]))
-        next_a = self._address(builder, a_k, width if self.rows_are_lanes else 1)
-        next_b = self._address(builder, b_k, width)
-        next_left = builder.sub(left, _INDEX(1))
-        # What will be streamed past the caches is only read (see ``phases``); moments are written.
-        asked_for = [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
-        if not self.rows_are_lanes and (self.rows, self.vectors) == (MR, VECTORS):
-            asked_for = [(self._address(builder, c, MR * width), True)]
-        next_line = self._ask_for_line(builder, asked_for, line)
-        builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), inner_loop, panel_end)
-
-        builder.position_at_end(panel_end)
+        state = (panel_a, panel_b, panel_sums)
+        if self.is_whole:
+            # What will be streamed past the caches is only read (see ``phases``); moments are written.
+            asked_for = [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
+            if not self.rows_are_lanes:
+                asked_for = [(self._address(builder, c, MR * width), True)]
+            state = self._sum_products(builder, *state, builder.udiv(steps, _INDEX(_UNROLLED)), _UNROLLED, asked_for)
+            state = self._sum_products(builder, *state, builder.urem(steps, _INDEX(_UNROLLED)), 1, [])
+        else:
+            state = self._sum_products(builder, *state, steps, 1, [])
+        _, next_b, results = state
+        panel_end = builder.block
         next_panel_a = builder.gep(panel_a, [panel_step])
         next_remaining = builder.sub(remaining, steps)
         builder.cbranch(builder.icmp_signed(">", next_remaining, _INDEX(0)), panel_loop, done)
@@ -195,15 +177,6 @@ class TileFunction:
         ):
             phi.add_incoming(first, entry)
             phi.add_incoming(again, panel_end)
-        for phi, first, again in (
-            (a_k, panel_a, next_a),
-            (b_k, panel_b, next_b),
-            (left, steps, next_left),
-            (line, _INDEX(0), next_line),
-            *zip(sums, panel_sums, results, strict=True),
-        ):
-            phi.add_incoming(first, panel_loop)
-            phi.add_incoming(again, inner_loop)
 
         builder.position_at_end(done)
         final = [builder.phi(self.vector_type) for _ in initial]
@@ -211,6 +184,64 @@ class TileFunction:
             phi.add_incoming(first, entry)
             phi.add_incoming(last, panel_end)
         self._epilogue(builder, function, final, c, floor, activations)
+
+    def _sum_products(
+        self,
+        builder: Any,
+        a: ir.Value,
+        b: ir.Value,
+        sums: list[ir.Value],
+        count: ir.Value,
+        unrolled: int,
+        asked_for: list[tuple[ir.Value, bool]],
+    ) -> tuple[ir.Value, ir.Value, list[ir.Value]]:
+        """Emit a loop over ``count * unrolled`` k from `a` and `b` on; return these, and the sums, as they are then."""
+        width, lanes = self.panel_width, self.vector.lanes
+        before = builder.block
+        loop = builder.append_basic_block("inner")
+        after = builder.append_basic_block("after")
+        builder.cbranch(builder.icmp_signed(">", count, _INDEX(0)), loop, after)
+
+        builder.position_at_end(loop)
+        fused = declare(
+            builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3
+        )
+        a_k, b_k, left = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
+        line = builder.phi(_INDEX)  # of the tiles asked for, in bytes
+        phis = [builder.phi(self.vector_type) for _ in sums]
+        results: list[ir.Value] = list(phis)
+        a_step, row_step = (width, 1) if self.rows_are_lanes else (1, width)
+        for k in range(unrolled):
+            b_vectors = [self._load_vector(builder, b_k, k * width + v * lanes) for v in range(self.vectors)]
+            for row in range(self.rows):
+                number = builder.load(self._address(builder, a_k, k * a_step + row * row_step))
+                a_row = splat(builder, self.vector, number)
+                for v in range(self.vectors):
+                    place = row * self.vectors + v
+                    results[place] = builder.call(fused, [a_row, b_vectors[v], results[place]])
+        next_a = self._address(builder, a_k, unrolled * a_step)
+        next_b = self._address(builder, b_k, unrolled * width)
+        next_line = self._ask_for_line(builder, asked_for, line)
+        next_left = builder.sub(left, _INDEX(1))
+        builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), loop, after)
+        for phi, first, again in (
+            (a_k, a, next_a),
+            (b_k, b, next_b),
+            (left, count, next_left),
+            (line, _INDEX(0), next_line),
+            *zip(phis, sums, results, strict=True),
+        ):
+            phi.add_incoming(first, before)
+            phi.add_incoming(again, loop)
+
+        builder.position_at_end(after)
+        ends = []
+        for first, last in ((a, next_a), (b, next_b), *zip(sums, results, strict=True)):
+            end = builder.phi(first.type)
+            end.add_incoming(first, before)
+            end.add_incoming(last, loop)
+            ends.append(end)
+        return ends[0], ends[1], ends[2:]
 
     def _ask_for_line(self, builder: Any, tiles: list[tuple[ir.Value, bool]], line: ir.Value) -> ir.Value:
         """Ask for the cache line that lies `line` bytes behind each tile's beginning; return the next.
