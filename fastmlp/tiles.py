@@ -28,12 +28,6 @@ from numba import config
 ALIGNMENT = 64
 """Bytes on which every panel starts: a cache line, and the widest vector."""
 
-BLOCK_BYTES = 640 * 1024
-"""How much of the activations a product uses at a time: it stays in the second-level cache, of 1 MiB or more."""
-
-RESIDENT_BYTES = 1024 * 1024
-"""Parameters and moments of more bytes than these come from beyond the second-level cache, and are asked for early."""
-
 
 @dataclass(frozen=True)
 class Tile:
@@ -51,6 +45,8 @@ class Tile:
         Vectors in one row of the micro-tile.
     dot_rows, dot_columns : int
         Inner products that the second micro-kernel keeps in registers, one vector each (see ``dotkernel``).
+    cache_bytes : int
+        Second-level cache that such a processor has at least.
     streams : bool
         Whether weights that several threads read are written past the caches (see ``phases``). A register must then be
         a whole cache line.
@@ -62,6 +58,7 @@ class Tile:
     vectors: int
     dot_rows: int
     dot_columns: int
+    cache_bytes: int = 1 << 20
     streams: bool = False
 
     def lanes(self, dtype: type[np.floating] | np.dtype) -> int:
@@ -78,7 +75,7 @@ TILES = {
     for tile in (
         Tile("avx512", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4),
         Tile("zen", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4, streams=True),
-        Tile("avx2", vector_bytes=32, rows=4, vectors=3, dot_rows=2, dot_columns=4),
+        Tile("avx2", vector_bytes=32, rows=4, vectors=3, dot_rows=2, dot_columns=4, cache_bytes=1 << 19),
         Tile("neon", vector_bytes=16, rows=4, vectors=4, dot_rows=4, dot_columns=4),
         Tile("generic", vector_bytes=16, rows=4, vectors=2, dot_rows=2, dot_columns=4),
     )
@@ -116,3 +113,9 @@ def _choose() -> Tile:
 
 TILE = _choose()
 """The tile of this process."""
+
+BLOCK_BYTES = TILE.cache_bytes * 5 // 8
+"""How much of the activations a product uses at a time: it stays in the second-level cache."""
+
+RESIDENT_BYTES = TILE.cache_bytes
+"""Parameters and moments of more bytes than these come from beyond the second-level cache, and are asked for early."""
