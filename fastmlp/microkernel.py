@@ -35,10 +35,10 @@ In the first two, k crosses from one panel of A to the next after NR steps: the 
 loop over panels with a loop over their columns inside. In the third, the rows are lanes of one
 panel, and k walks down its rows.
 
-Asking ahead. The loop leaves more than half of the processor's loads unused. So a whole tile of the first two products
-asks for a cache line of the tile below it in C with every fourth k: where a product takes its sums up again after a
-block of k, they come from far. And the whole tile of a weight gradient has a second form, which asks for the parameters
-and moments that it will update.
+Asking ahead. On AMD's processors with AVX-512 (the tile `zen`) a whole tile of the first two products asks for a cache
+line of the tile below it in C with every fourth k: where a product takes its sums up again after a block of k, they
+come from far. And the whole tile of a weight gradient has a second form, which asks for the parameters and moments that
+it will update. On the other processors that were measured it costs more than it brings.
 
 Edges. A tile with fewer rows or vectors is another, smaller function of the same generator: rows 8,
 4, 2 and 1 by 1, 2 or 3 vectors, found by its address in a table. Each number is the same chain of
@@ -157,7 +157,7 @@ class TileFunction:
         if self.is_whole:
             # What will be streamed past the caches is only read (see ``phases``); moments are written.
             asked_for = [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
-            if not self.rows_are_lanes:
+            if TILE.asks_ahead and not self.rows_are_lanes:
                 asked_for = [(self._address(builder, c, MR * width), True)]
             state = self._sum_products(builder, *state, builder.udiv(steps, _INDEX(_UNROLLED)), _UNROLLED, asked_for)
             state = self._sum_products(builder, *state, builder.urem(steps, _INDEX(_UNROLLED)), 1, [])
@@ -203,9 +203,7 @@ class TileFunction:
         builder.cbranch(builder.icmp_signed(">", count, _INDEX(0)), loop, after)
 
         builder.position_at_end(loop)
-        fused = declare(
-            builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3
-        )
+        fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
         a_k, b_k, left = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
         line = builder.phi(_INDEX)  # of the tiles asked for, in bytes
         phis = [builder.phi(self.vector_type) for _ in sums]

@@ -147,7 +147,7 @@ class Network:
             "squares": layout.squares,
             "zeros": layout.zeros,
             "scratch": layout.scratch,
-            "ask_ahead": optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
+            "ask_ahead": TILE.asks_ahead and optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
             "nesterovs_momentum": nesterovs_momentum,
             "update": optimizer != NONE,
             "alpha": alpha,

@@ -9,7 +9,7 @@ panels.
 tile       registers       lanes      accumulators + right operand + broadcast
 =========  ==============  =========  ================================================
 avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28
-zen        32 of 512 bit   16 / 8     the same; threads stream new weights past the caches
+zen        32 of 512 bit   16 / 8     the same; it asks ahead, and threads stream new weights past the caches
 avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
 neon       32 of 128 bit   4 / 2      4 * 4 + 4 + 1 = 21
 generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
@@ -47,6 +47,9 @@ class Tile:
         Inner products that the second micro-kernel keeps in registers, one vector each (see ``dotkernel``).
     cache_bytes : int
         Second-level cache that such a processor has at least.
+    asks_ahead : bool
+        Whether the loop of multiply-adds asks for what will be needed next from beyond the second-level cache (see
+        ``microkernel``).
     streams : bool
         Whether weights that several threads read are written past the caches (see ``phases``). A register must then be
         a whole cache line.
@@ -59,6 +62,7 @@ class Tile:
     dot_rows: int
     dot_columns: int
     cache_bytes: int = 1 << 20
+    asks_ahead: bool = False
     streams: bool = False
 
     def lanes(self, dtype: type[np.floating] | np.dtype) -> int:
@@ -74,7 +78,7 @@ TILES = {
     tile.name: tile
     for tile in (
         Tile("avx512", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4),
-        Tile("zen", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4, streams=True),
+        Tile("zen", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4, asks_ahead=True, streams=True),
         Tile("avx2", vector_bytes=32, rows=4, vectors=3, dot_rows=2, dot_columns=4, cache_bytes=1 << 19),
         Tile("neon", vector_bytes=16, rows=4, vectors=4, dot_rows=4, dot_columns=4),
         Tile("generic", vector_bytes=16, rows=4, vectors=2, dot_rows=2, dot_columns=4),
