@@ -19,13 +19,15 @@ they count for nothing.
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastmlp._jit import inner
 from fastmlp.activations import LOGISTIC, RELU, TANH, activate_tile, differentiate_tile, exp_nonpositive
 from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gather import add_sparse_row
 from fastmlp.losses import LOG_LOSS, POISSON, SQUARED_ERROR, binary_log_loss_terms, poisson_terms
-from fastmlp.sources import scalar_converted
+from fastmlp.sources import SOURCE_KINDS, scalar_converted
 from fastmlp.tile_calls import multiply_lanes, multiply_rows
 from fastmlp.vectors import (
     lane_count,
@@ -37,6 +39,31 @@ from fastmlp.vectors import (
     splat_of,
     store,
 )
+
+# Not literals, which have types of their own: the same code is compiled for all three callers of `_spread_converted`.
+_FLOAT32, _FLOAT64 = (np.intp(SOURCE_KINDS[np.dtype(kind)]) for kind in (np.float32, np.float64))
+
+
+@inner
+def _spread_converted(workspace, place, address, step, count, kind):
+    """Copy `count` numbers, `step` bytes apart from an address on, to every NR-th place."""
+    width = panel_width(workspace)
+    for _ in range(count):
+        workspace[place] = scalar_converted(workspace, address, kind)
+        place += width
+        address += step
+
+
+@inner
+def _spread_row(workspace, place, source, address, count):
+    """Copy a row of X to every NR-th place; where the data type is a constant, no number costs a jump by it."""
+    step = source.column_stride
+    if source.kind == _FLOAT32:
+        _spread_converted(workspace, place, address, step, count, _FLOAT32)
+    elif source.kind == _FLOAT64:
+        _spread_converted(workspace, place, address, step, count, _FLOAT64)
+    else:
+        _spread_converted(workspace, place, address, step, count, source.kind)
 
 
 @inner
@@ -58,10 +85,7 @@ def narrow_gather(workspace, layer, source, order, start, first, end):
         if source.is_sparse:
             add_sparse_row(workspace, panel + lane, 1, width, source, sample)
             continue
-        address = source.address + sample * source.row_stride
-        for unit in range(layer.fan_in):
-            workspace[panel + unit * width + lane] = scalar_converted(workspace, address, source.kind)
-            address += source.column_stride
+        _spread_row(workspace, panel + lane, source, source.address + sample * source.row_stride, layer.fan_in)
 
 
 @inner

@@ -18,6 +18,7 @@ from fastmlp.gather import Rows
 from fastmlp.layout import LAYER, NETWORK, Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
 from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
+from fastmlp.orientation import is_narrow
 from fastmlp.phases import inference_phase, training_phases
 from fastmlp.step import evaluate, infer_all
 from fastmlp.threads import Sharing, compiled_call, expected_seconds, experience_of, resolve_n_threads, worth_sharing
@@ -34,18 +35,6 @@ _NARROW_WORK_PER_UNIT = 55
 
 # A block of samples starts at a multiple of this, so that most of its tiles have rows enough.
 _ROW_GRAIN = 4
-
-
-def is_narrow(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
-    """Return whether samples should fill the lanes, not units: the one place that chooses the orientation.
-
-    Counted are the vectors that a forward pass multiplies in either orientation. The inner products of the narrow one
-    are dearer, so it must save a good part.
-    """
-    pairs = list(itertools.pairwise(layer_units))
-    along_units = sum(batch_size * -(-fan_out // lanes) * fan_in for fan_in, fan_out in pairs)
-    along_samples = sum(-(-batch_size // lanes) * fan_out * (fan_in + 1) for fan_in, fan_out in pairs)
-    return along_samples < 0.65 * along_units
 
 
 @functools.lru_cache(maxsize=128)

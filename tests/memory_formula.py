@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from fastmlp.network import is_narrow
+from fastmlp.orientation import is_narrow
 from fastmlp.tiles import TILE
 
 # Copies of the parameters that the workspace holds, and that the estimator holds besides them.

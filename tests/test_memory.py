@@ -212,12 +212,12 @@ SAMPLES = [
 def test_samples_are_not_copied(make, early_stopping):
     X = make()
     dtype = "float64" if X.dtype == np.float64 else "float32"
-    model = MLPClassifier((16,), batch_size=20, max_iter=2, dtype=dtype, early_stopping=early_stopping)
+    model = MLPClassifier((32,), batch_size=20, max_iter=2, dtype=dtype, early_stopping=early_stopping)
     options = (
         {"held_out": 4000, "splitting": 32, "scoring": 10 * np.dtype(dtype).itemsize + 36} if early_stopping else {}
     )
     formula = fit_bytes(
-        [X.shape[1], 16, 10], n_samples=40_000, dtype=dtype, batch_size=20, targets=8, checks=8, **options
+        [X.shape[1], 32, 10], n_samples=40_000, dtype=dtype, batch_size=20, targets=8, checks=8, **options
     )
     assert formula < (X.data if sparse.issparse(X) else X).nbytes / 2
     assert_as_documented(fit_peak(model, X, labels(40_000, 10)), formula)
