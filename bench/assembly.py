@@ -2,8 +2,8 @@
 
 Prints a line for each function: instructions, fused multiply-adds, and instructions that touch the
 stack, which in an innermost loop means registers that were spilled. ``--text NAME`` prints the
-assembly of the functions whose name contains NAME. ``--tile avx2`` shows what another processor's
-tile looks like when it is compiled for this one.
+assembly of the functions whose name contains NAME. ``--tile avx512 --cpu sapphirerapids`` shows the code that another
+processor gets.
 """
 
 import argparse
@@ -33,6 +33,19 @@ def compile_kernel(name: str, dtype: str) -> Any:
     else:
         phases.training_phases(own, name == "propagate_narrow")
     return getattr(phases, name)
+
+
+def assembly_of(kernel: Any, cpu: str | None) -> str:
+    """Return the listing of a compiled kernel, as this processor runs it, or as LLVM translates it for another."""
+    if cpu is None:
+        (assembly,) = kernel.inspect_asm().values()
+        return str(assembly)
+    from llvmlite import binding
+
+    (source,) = kernel.inspect_llvm().values()
+    target = binding.Target.from_triple(binding.get_process_triple())
+    machine = target.create_target_machine(cpu=cpu, opt=3)
+    return str(machine.emit_assembly(binding.parse_assembly(source)))
 
 
 def functions(assembly: str) -> dict[str, list[str]]:
@@ -75,6 +88,7 @@ def main() -> None:
     parser.add_argument("kernel", choices=KERNELS)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--tile", help="avx512, zen, avx2, neon or generic; default: this processor's")
+    parser.add_argument("--cpu", help="LLVM's name for a processor, such as znver5; default: this one")
     parser.add_argument("--text", metavar="NAME", help="print the functions whose name contains NAME")
     arguments = parser.parse_args()
     if arguments.tile:
@@ -82,7 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as empty:
         os.environ["FASTMLP_CACHE_DIR"] = empty
         kernel = compile_kernel(arguments.kernel, arguments.dtype)
-        (assembly,) = kernel.inspect_asm().values()
+        assembly = assembly_of(kernel, arguments.cpu)
     for symbol, lines in functions(assembly).items():
         name = short_name(symbol)
         instructions = [line for line in lines if is_instruction(line)]
