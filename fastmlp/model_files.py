@@ -32,7 +32,7 @@ class ModelFileMixin:
         >>> from sklearn.datasets import load_iris
         >>> from fastmlp import MLPClassifier
         >>> X, y = load_iris(return_X_y=True)
-        >>> classifier = MLPClassifier(solver="lbfgs", random_state=0).fit(X, y)
+        >>> classifier = MLPClassifier(solver="lbfgs", max_iter=1000, random_state=0).fit(X, y)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     classifier.save(Path(folder) / "iris.npz")
         ...     loaded = MLPClassifier.load(Path(folder) / "iris.npz")

@@ -15,7 +15,7 @@ IGNORED = ("checkpoint", "checkpoint_interval", "n_threads", "verbose", "max_ite
 
 
 def make(cls, settings, **more):
-    return cls(**{"hidden_layer_sizes": (9, 5), "random_state": 3, "batch_size": 20, "max_iter": 9} | settings | more)
+    return cls(**{"hidden_layer_sizes": (30, 20), "random_state": 3, "batch_size": 20, "max_iter": 9} | settings | more)
 
 
 def quietly_fit(model, *arguments, **options):

@@ -163,7 +163,7 @@ def test_another_max_iter_may_be_given_but_none_that_lies_behind(monkeypatch, pa
 def test_threads_verbosity_and_interval_may_change(monkeypatch, path, capsys):
     expected = quietly_fit(make(MLPClassifier, {}), IRIS, SPECIES)
     assert interrupted_fit(monkeypatch, 5, make(MLPClassifier, {}, checkpoint=path), IRIS, SPECIES)
-    other = {"n_threads": 1, "verbose": True, "checkpoint_interval": 3, "hidden_layer_sizes": np.array([9, 5])}
+    other = {"n_threads": 1, "verbose": True, "checkpoint_interval": 3, "hidden_layer_sizes": np.array([30, 20])}
     resumed = quietly_fit(make(MLPClassifier, other, checkpoint=str(path)), IRIS, SPECIES)
     assert capsys.readouterr().out.startswith("Going on after 1 epochs, from the checkpoint")
     resumed.hidden_layer_sizes = expected.hidden_layer_sizes
