@@ -40,30 +40,33 @@ from fastmlp.vectors import (
     store,
 )
 
-# Not literals, which have types of their own: the same code is compiled for all three callers of `_spread_converted`.
+# Not literals, which have types of their own: the same code is compiled for all callers of `_gather_units`.
 _FLOAT32, _FLOAT64 = (np.intp(SOURCE_KINDS[np.dtype(kind)]) for kind in (np.float32, np.float64))
+_ONE, _FOUR = np.intp(1), np.intp(4)
 
 
 @inner
-def _spread_converted(workspace, place, address, step, count, kind):
-    """Copy `count` numbers, `step` bytes apart from an address on, to every NR-th place."""
+def _gather_units(workspace, place, source, address, order, first, samples, units, kind):
+    """Copy `units` columns of X, from the one at an address on, for so many samples from ``order[first]`` on."""
     width = panel_width(workspace)
-    for _ in range(count):
-        workspace[place] = scalar_converted(workspace, address, kind)
-        place += width
-        address += step
+    row_stride, column_stride = source.row_stride, source.column_stride
+    for lane in range(samples):
+        row = address + order[first + lane] * row_stride
+        for unit in range(units):
+            workspace[place + unit * width + lane] = scalar_converted(workspace, row + unit * column_stride, kind)
 
 
 @inner
-def _spread_row(workspace, place, source, address, count):
-    """Copy a row of X to every NR-th place; where the data type is a constant, no number costs a jump by it."""
-    step = source.column_stride
-    if source.kind == _FLOAT32:
-        _spread_converted(workspace, place, address, step, count, _FLOAT32)
-    elif source.kind == _FLOAT64:
-        _spread_converted(workspace, place, address, step, count, _FLOAT64)
-    else:
-        _spread_converted(workspace, place, address, step, count, source.kind)
+def _gather_columns(workspace, place, source, order, first, samples, kind):
+    """Copy all columns of X for so many samples from ``order[first]`` on, four at a time."""
+    width = panel_width(workspace)
+    whole = source.columns // _FOUR * _FOUR
+    for unit in range(0, whole, _FOUR):
+        address = source.address + unit * source.column_stride
+        _gather_units(workspace, place + unit * width, source, address, order, first, samples, _FOUR, kind)
+    for unit in range(whole, source.columns):
+        address = source.address + unit * source.column_stride
+        _gather_units(workspace, place + unit * width, source, address, order, first, samples, _ONE, kind)
 
 
 @inner
@@ -74,18 +77,21 @@ def narrow_gather(workspace, layer, source, order, start, first, end):
     """
     width = panel_width(workspace)
     panel = layer.inputs + first // width * (layer.fan_in + 1) * width
-    for lane in range(width):
-        workspace[panel + layer.fan_in * width + lane] = 1
-    first_empty = 0 if source.is_sparse else end - first
-    for unit in range(layer.fan_in):
-        for lane in range(first_empty, width):
-            workspace[panel + unit * width + lane] = 0
-    for lane in range(end - first):
-        sample = order[start + first + lane]
-        if source.is_sparse:
-            add_sparse_row(workspace, panel + lane, 1, width, source, sample)
-            continue
-        _spread_row(workspace, panel + lane, source, source.address + sample * source.row_stride, layer.fan_in)
+    samples = end - first
+    if source.is_sparse or samples < width:
+        workspace[panel : panel + layer.fan_in * width] = 0
+    workspace[panel + layer.fan_in * width : panel + (layer.fan_in + 1) * width] = 1
+    if source.is_sparse:
+        for lane in range(samples):
+            add_sparse_row(workspace, panel + lane, 1, width, source, order[start + first + lane])
+        return
+    # With a data type that is a constant no number costs a jump by its type.
+    if source.kind == _FLOAT32:
+        _gather_columns(workspace, panel, source, order, start + first, samples, _FLOAT32)
+    elif source.kind == _FLOAT64:
+        _gather_columns(workspace, panel, source, order, start + first, samples, _FLOAT64)
+    else:
+        _gather_columns(workspace, panel, source, order, start + first, samples, source.kind)
 
 
 @inner
@@ -288,14 +294,17 @@ def narrow_loss(workspace, layer, network, panel, samples, vectors):
 def narrow_gather_targets(workspace, layer, network, targets, labels, sample_weight, order, first, end):
     """Copy targets (or labels) and weights of samples `first` to `end`, one panel, to where lanes find them."""
     width = panel_width(workspace)
-    panel = first // width
-    for lane in range(end - first):
-        sample = order[network.start + first + lane]
-        if network.weighted:
-            workspace[network.weights + first + lane] = sample_weight[sample]
-        if network.loss == LOG_LOSS:
-            workspace[network.targets + first + lane] = labels[sample]
-        else:
-            for unit in range(layer.fan_out):
-                place = network.targets + (panel * layer.fan_out + unit) * width + lane
-                workspace[place] = targets[sample, unit]
+    samples = end - first
+    sample = network.start + first
+    if network.weighted:
+        for lane in range(samples):
+            workspace[network.weights + first + lane] = sample_weight[order[sample + lane]]
+    if network.loss == LOG_LOSS:
+        for lane in range(samples):
+            workspace[network.targets + first + lane] = labels[order[sample + lane]]
+        return
+    place = network.targets + first // width * layer.fan_out * width
+    for unit in range(layer.fan_out):
+        for lane in range(samples):
+            workspace[place + lane] = targets[order[sample + lane], unit]
+        place += width
