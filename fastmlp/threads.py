@@ -269,8 +269,12 @@ class Sharing:
     on one thread only where they are not clearly faster on several than the model expects of one: a thread that waits
     for one which is not running, because other processes compete for the processors, makes a shared step tens of times
     slower. Such steps get a second chance before that, as the pool of threads had to be started for them, and memory
-    was touched for the first time. What was slower is tried again, soon at first, then now and then. A trial is two
-    short calls, of which the first counts for nothing: it wakes threads and fills their caches.
+    was touched for the first time. What was slower is tried again, soon at first, then now and then; not so one thread
+    while long steps are clearly faster on several.
+
+    A trial is two short calls, of which the first counts for nothing: it wakes threads and fills their caches. Of other
+    calls the better one of two counts: in the first of a fit memory is touched for the first time, and in any of them
+    another process may have had a turn.
 
     Parameters
     ----------
@@ -285,6 +289,9 @@ class Sharing:
     # Of the time that the model expects of one thread. It may in truth take little more: the model is for small layers.
     _CLEARLY_FASTER = 0.6
 
+    # Of the time that was measured on one thread.
+    _STILL_FASTER = 0.8
+
     # A trial of a step that is expected to take longer would show in the time of a fit.
     _LONG_STEP = 1e-3
 
@@ -298,6 +305,8 @@ class Sharing:
         # Threads of the trial that is under way, or None, and whether its first call has been made.
         self._trial: int | None = None
         self._is_warm = False
+        # Threads and seconds of this run's last call that counted.
+        self._last: tuple[int, float] | None = None
 
     @property
     def seconds(self) -> float:
@@ -325,6 +334,8 @@ class Sharing:
                 return most, False
             has_second_chance = self._fast > 0 and known.shared_calls < 2
             return (most if has_second_chance else 1), True
+        if self._expected > self._LONG_STEP and shared <= self._STILL_FASTER * serial:
+            return most, False
         known.calls += 1
         if known.calls < known.interval:
             return (1 if serial < shared else most), False
@@ -334,12 +345,20 @@ class Sharing:
 
     def record(self, n_threads: int, seconds: float) -> None:
         """Take note of the seconds of a step."""
-        if self._trial is not None and not self._is_warm:
+        is_trial = self._trial is not None
+        if is_trial and not self._is_warm:
             self._is_warm = True
             return
-        self._trial, self._is_warm = None, False
+        known, last = self._known, self._last
+        self._trial, self._is_warm, self._last = None, False, (n_threads, seconds)
+        if not is_trial:
+            former = known.serial if n_threads == 1 else known.shared
+            if last is not None and last[0] == n_threads:
+                former = last[1]
+            if former is not None:
+                seconds = min(seconds, former)
         if n_threads == 1:
-            self._known.serial = seconds
+            known.serial = seconds
         else:
-            self._known.shared = seconds
-            self._known.shared_calls += 1
+            known.shared = seconds
+            known.shared_calls += 1

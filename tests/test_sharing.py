@@ -96,8 +96,27 @@ def test_slow_shared_steps_are_given_up_and_tried_again_soon_then_now_and_then()
 def test_shared_steps_that_become_slow_are_noticed():
     sharing = sharing_of(2, 1.0)
     calls(sharing, {1: 0.9, 2: 0.5}.get, 10)
-    chosen = calls(sharing, {1: 0.9, 2: 5.0}.get, 7)
-    assert chosen == [(2, False), *TRIAL_OF_ONE, (1, False), *TRIAL_OF_TWO, (1, False)]
+    chosen = calls(sharing, {1: 0.9, 2: 5.0}.get, 8)
+    assert chosen == [(2, False)] * 2 + [*TRIAL_OF_ONE, (1, False), *TRIAL_OF_TWO, (1, False)]
+
+
+def test_a_single_slow_call_changes_nothing():
+    sharing = sharing_of(2, 1.0)
+    for _ in range(5):
+        assert calls(sharing, {1: 0.9, 2: 0.5}.get, 10)[-1] == (2, False)
+        assert calls(sharing, {1: 0.9, 2: 5.0}.get, 1) == [(2, False)]
+
+
+def test_the_first_call_of_a_fit_may_be_slow():
+    known = Experience(serial=0.9, shared=0.85, shared_calls=5)
+    assert calls(sharing_of(2, 1.0, known), {1: 0.9, 2: 7.0}.get, 1) == [(2, False)]
+    assert calls(sharing_of(2, 1.0, known), {1: 0.9, 2: 0.85}.get, 3) == [*TRIAL_OF_ONE, (2, False)]
+
+
+def test_long_steps_that_are_clearly_faster_shared_are_not_tried_on_one_thread_again():
+    # The processor is slower than the model has it.
+    chosen = calls(sharing_of(2, 1.0), {1: 1.5, 2: 0.8}.get, 60)
+    assert chosen == TRIAL_OF_TWO * 2 + TRIAL_OF_ONE + [(2, False)] * 54
 
 
 def test_one_thread_needs_no_trial():
