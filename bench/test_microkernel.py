@@ -28,6 +28,8 @@ FORWARD = {
     "covertype 256x128x128": (256, 128, 128),
     "mnist 200x784x300": (200, 300, 784),
     "wide 512x1024x2048": (512, 2048, 1024),
+    "one tile, 100 k": (MR, NR, 100),
+    "one tile, 784 k": (MR, NR, 784),
     "one tile": (MR, NR, 256),
     "one row less": (MR - 1, NR, 256),
     "one row more": (MR + 1, NR, 256),
@@ -41,6 +43,8 @@ GRADIENT = {
     "covertype 128x256x128": (128, 128, 256),
     "mnist 784x200x300": (784, 300, 200),
     "wide 1024x512x2048": (1024, 2048, 512),
+    "one tile, 100 k": (MR, NR, 100),
+    "one tile, 784 k": (MR, NR, 784),
     "one tile": (MR, NR, 256),
     "ten columns": (100, 10, 200),
 }

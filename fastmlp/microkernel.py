@@ -153,17 +153,15 @@ class TileFunction:
         else:
             is_last = builder.icmp_signed("<", remaining, _INDEX(width))
             steps = builder.select(is_last, remaining, _INDEX(width))
-        state = (panel_a, panel_b, panel_sums)
+        state, rest = (panel_a, panel_b, panel_sums), steps
         if self.is_whole:
             # What will be streamed past the caches is only read (see ``phases``); moments are written.
             asked_for = [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
             if TILE.asks_ahead and not self.rows_are_lanes:
                 asked_for = [(self._address(builder, c, MR * width), True)]
             state = self._sum_products(builder, *state, builder.udiv(steps, _INDEX(_UNROLLED)), _UNROLLED, asked_for)
-            state = self._sum_products(builder, *state, builder.urem(steps, _INDEX(_UNROLLED)), 1, [])
-        else:
-            state = self._sum_products(builder, *state, steps, 1, [])
-        _, next_b, results = state
+            rest = builder.urem(steps, _INDEX(_UNROLLED))
+        _, next_b, results = self._sum_products(builder, *state, rest, 1, [])
         panel_end = builder.block
         next_panel_a = builder.gep(panel_a, [panel_step])
         next_remaining = builder.sub(remaining, steps)

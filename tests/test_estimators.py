@@ -445,6 +445,7 @@ def test_refused_input_leaves_an_earlier_fit_untouched(name, method):
         (X_IRIS, np.full((150, 2, 2), 1)),
     ]
     for arguments in bad:
+        # Each has a text of its own, most of them scikit-learn's; here it matters what they leave behind.
         with pytest.raises(ValueError):  # noqa: PT011
             getattr(estimator, method)(*arguments)
         assert {key: id(value) for key, value in vars(estimator).items()} == attributes
