@@ -27,7 +27,7 @@ from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gather import add_sparse_row
 from fastmlp.losses import LOG_LOSS, POISSON, SQUARED_ERROR, binary_log_loss_terms, poisson_terms
-from fastmlp.sources import SOURCE_KINDS, scalar_converted
+from fastmlp.sources import SOURCE_KINDS, number_at, scalar_converted
 from fastmlp.tile_calls import multiply_lanes, multiply_rows
 from fastmlp.vectors import (
     lane_count,
@@ -40,33 +40,45 @@ from fastmlp.vectors import (
     store,
 )
 
-# Not literals, which have types of their own: the same code is compiled for all callers of `_gather_units`.
-_FLOAT32, _FLOAT64 = (np.intp(SOURCE_KINDS[np.dtype(kind)]) for kind in (np.float32, np.float64))
+# Kinds of X that need no conversion.
+_FLOAT32, _FLOAT64 = SOURCE_KINDS[np.dtype(np.float32)], SOURCE_KINDS[np.dtype(np.float64)]
+# Not literals, which have types of their own: `_gather_units` is compiled once.
 _ONE, _FOUR = np.intp(1), np.intp(4)
 
 
 @inner
-def _gather_units(workspace, place, source, address, order, first, samples, units, kind):
+def _gather_units(workspace, place, source, address, order, first, samples, units):
     """Copy `units` columns of X, from the one at an address on, for so many samples from ``order[first]`` on."""
     width = panel_width(workspace)
     row_stride, column_stride = source.row_stride, source.column_stride
     for lane in range(samples):
         row = address + order[first + lane] * row_stride
         for unit in range(units):
-            workspace[place + unit * width + lane] = scalar_converted(workspace, row + unit * column_stride, kind)
+            workspace[place + unit * width + lane] = number_at(workspace, row + unit * column_stride)
 
 
 @inner
-def _gather_columns(workspace, place, source, order, first, samples, kind):
-    """Copy all columns of X for so many samples from ``order[first]`` on, four at a time."""
+def _gather_as_it_is(workspace, place, source, order, first, samples):
+    """Copy all columns of X, which is of the workspace's type, for so many samples, four columns at a time."""
     width = panel_width(workspace)
     whole = source.columns // _FOUR * _FOUR
     for unit in range(0, whole, _FOUR):
         address = source.address + unit * source.column_stride
-        _gather_units(workspace, place + unit * width, source, address, order, first, samples, _FOUR, kind)
+        _gather_units(workspace, place + unit * width, source, address, order, first, samples, _FOUR)
     for unit in range(whole, source.columns):
         address = source.address + unit * source.column_stride
-        _gather_units(workspace, place + unit * width, source, address, order, first, samples, _ONE, kind)
+        _gather_units(workspace, place + unit * width, source, address, order, first, samples, _ONE)
+
+
+@inner
+def _gather_converted(workspace, place, source, order, first, samples):
+    """Copy all columns of X, of any type, for so many samples: a jump by the type for each number."""
+    width = panel_width(workspace)
+    for lane in range(samples):
+        address = source.address + order[first + lane] * source.row_stride
+        for unit in range(source.columns):
+            workspace[place + unit * width + lane] = scalar_converted(workspace, address, source.kind)
+            address += source.column_stride
 
 
 @inner
@@ -85,13 +97,10 @@ def narrow_gather(workspace, layer, source, order, start, first, end):
         for lane in range(samples):
             add_sparse_row(workspace, panel + lane, 1, width, source, order[start + first + lane])
         return
-    # With a data type that is a constant no number costs a jump by its type.
-    if source.kind == _FLOAT32:
-        _gather_columns(workspace, panel, source, order, start + first, samples, _FLOAT32)
-    elif source.kind == _FLOAT64:
-        _gather_columns(workspace, panel, source, order, start + first, samples, _FLOAT64)
+    if source.kind == (_FLOAT32 if workspace.itemsize == 4 else _FLOAT64):
+        _gather_as_it_is(workspace, panel, source, order, start + first, samples)
     else:
-        _gather_columns(workspace, panel, source, order, start + first, samples, source.kind)
+        _gather_converted(workspace, panel, source, order, start + first, samples)
 
 
 @inner

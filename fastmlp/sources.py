@@ -131,6 +131,17 @@ def copy_row(typingctx: Any, array: Any, place: Any, address: Any, kind: Any, co
     return types.void(array, types.intp, types.intp, types.intp, types.intp), codegen
 
 
+@emitted(sources_naive.number_at)
+def number_at(typingctx: Any, array: Any, address: Any) -> Any:
+    """Return one number of array's type from an address."""
+    dtype = array.dtype
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(builder.inttoptr(args[1], llvm_scalar(dtype).as_pointer()), align=1)
+
+    return dtype(array, types.intp), codegen
+
+
 @emitted(sources_naive.scalar_converted)
 def scalar_converted(typingctx: Any, array: Any, address: Any, kind: Any) -> Any:
     """Return one number of any source type from an address, as array's type."""

@@ -24,6 +24,12 @@ def copy_row(array: np.ndarray, place: int, address: int, kind: int, count: int)
     array[place : place + count] = _read(address, _SOURCE_DTYPES[kind], count)
 
 
+def number_at(array: np.ndarray, address: int) -> np.floating:
+    """Return one number of array's type from an address."""
+    number: np.floating = _read(address, array.dtype.str, 1)[0]
+    return number
+
+
 def scalar_converted(array: np.ndarray, address: int, kind: int) -> np.floating:
     """Return one number of any source type from an address, as array's type."""
     return _read(address, _SOURCE_DTYPES[kind], 1).astype(array.dtype)[0]
