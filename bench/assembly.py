@@ -19,7 +19,7 @@ def compile_kernel(name: str, dtype: str) -> Any:
     """Compile one kernel apart from the cache, and return it."""
     import numpy as np
 
-    from fastmlp import function_table, phases
+    from fastmlp import blocks, function_table, phases
 
     own = np.dtype(dtype)
     if name == "tiles":
@@ -29,9 +29,9 @@ def compile_kernel(name: str, dtype: str) -> Any:
         function_table.function_table(own, True)
         return function_table.write_dot_addresses
     if name == "infer":
-        phases.inference_phase(own)
+        blocks.inference_phases(own, False, False)
     else:
-        phases.training_phases(own, name == "propagate_narrow")
+        blocks.training_phases(own, name == "propagate_narrow", False)
     return getattr(phases, name)
 
 

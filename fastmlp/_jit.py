@@ -2,9 +2,8 @@
 
 - ``inner`` functions are pieces of kernels: LLVM inlines them into the kernel that calls them.
 - ``kernel`` functions are compiled once per data type, by signature, cached on disk, and called either from Python
-  or, through their address, from other kernels, so that both twins of a driver share one copy of
-  machine code.
-- ``twins`` compiles one source twice, serially and with ``parallel=True``.
+  or, through their address, from other kernels, so that these share one copy of machine code.
+- ``twins`` compiles one source twice: as an ``inner`` function, and as a kernel with ``parallel=True``.
 
 Fast-math is the set ``contract`` and ``nsz`` and nothing else. ``nnan`` and ``ninf`` would optimise
 a NaN away; ``reassoc``, ``arcp`` and ``afn`` would let two compilations of one formula round
@@ -21,10 +20,10 @@ import numba
 import numpy as np
 from numba import config
 from numba.core import cgutils, types
-from numba.core.cpu import ParallelOptions
 from numba.extending import intrinsic
 
 from fastmlp._cache import attach_cache
+from fastmlp._compilers import InnerCompiler, KernelCompiler
 from fastmlp.interrupts import held_back
 
 FASTMATH = {"contract", "nsz"}
@@ -42,12 +41,12 @@ _COMMON: dict[str, Any] = {
 
 def inner(function: Callable) -> Any:
     """Compile a piece of a kernel, of whatever types it is called with; Python cannot call it."""
-    return numba.njit(no_cpython_wrapper=True, **_COMMON)(function)
+    return numba.njit(no_cpython_wrapper=True, pipeline_class=InnerCompiler, **_COMMON)(function)
 
 
 def uncached(function: Callable) -> Any:
     """Compile a kernel that Python calls, apart from the cache on disk: for tests and measurements."""
-    return numba.njit(**_COMMON)(function)
+    return numba.njit(pipeline_class=KernelCompiler, **_COMMON)(function)
 
 
 def _finished(dispatcher: Any) -> Any:
@@ -69,16 +68,12 @@ def kernel(function: Callable) -> Any:
 
 
 def twins(function: Callable) -> tuple[Any, Any]:
-    """Compile one source twice: serial (no threading layer is ever touched) and parallel.
+    """Compile one source twice: a serial piece of kernels, and a parallel kernel that is called by its address.
 
     The parallel twin is a copy under a qualified name of its own, because Numba's key for a cached
-    function leaves out the target options. Loop fusion is off: Numba would merge two ``prange``
-    loops that stand one after the other, and with them the barrier that the second one needs: blocks would read what
-    others have not written yet, and results would depend on the number of threads.
+    function leaves out the target options. A function holds one `prange` loop: Numba would merge two that stand one
+    after the other, and with them the barrier that the second one needs.
     """
-    serial = kernel(function)
-    # Not as a dictionary: Numba empties one when it compiles the first data type, and would fuse loops for the second.
-    options = ParallelOptions({"fusion": False})
     copy = python_types.FunctionType(
         function.__code__,
         function.__globals__,
@@ -88,8 +83,8 @@ def twins(function: Callable) -> tuple[Any, Any]:
     copy.__qualname__ = function.__qualname__ + "_parallel"
     copy.__module__ = function.__module__
     copy.__doc__ = function.__doc__
-    parallel = _finished(numba.njit(parallel=options, **_COMMON)(copy))
-    return serial, parallel
+    parallel = _finished(numba.njit(parallel=True, no_cpython_wrapper=True, **_COMMON)(copy))
+    return inner(function), parallel
 
 
 def emitted(naive: Callable) -> Callable[[Callable], Any]:

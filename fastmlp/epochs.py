@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmlp._jit import as_records
+from fastmlp.blocks import training_phases
 from fastmlp.gather import Rows
 from fastmlp.interrupts import to_the_end
-from fastmlp.phases import training_phases
 from fastmlp.shuffling import STATE_WORDS
 from fastmlp.step import RUN, train
 from fastmlp.threads import Sharing, experience_of
@@ -185,25 +185,25 @@ class Epochs:
 
     def _call(self, rates: np.ndarray, losses: np.ndarray) -> int:
         """Make one compiled call; return how many epochs ended in it."""
-        network, run = self._network, self._run
+        run = self._run
         n_threads, is_trial = self._sharing.choose() if self._sharing else (self._n_blocks, False)
-        addresses = training_phases(network.dtype, network.narrow)
         arguments = (
             self._rows.source, self._targets, self._labels, self._weights, self.order, self._record, self._generator,
             rates, losses, self._tile_bounds, self._n_blocks,
         )  # fmt: skip
         max_steps = self._steps_per_call
+        if is_trial or not self._sharing:
+            # No step: what is not compiled yet is compiled now, outside the time taken.
+            self._train(n_threads, *arguments, 0)
         if self._sharing and is_trial:
             max_steps = min(max_steps, 1 + int(_SECONDS_PER_TRIAL / self._sharing.seconds))
-            # No step: what is not compiled yet is compiled now, outside the time taken.
-            network.run(n_threads, train, *arguments, 0, *addresses)
         longest = _LONGEST_TRIAL if is_trial else _LONGEST_SHARED_CALL
         run["most_ticks"] = int(longest * _Clock.ticks_per_second) or _NO_LIMIT
         started = time.perf_counter()
         if self._n_pieces > 1:
-            ended = self._step_in_pieces(n_threads, (*arguments, 1, *addresses))
+            ended = self._step_in_pieces(n_threads, (*arguments, 1))
         else:
-            ended = network.run(n_threads, train, *arguments, max_steps, *addresses)
+            ended = self._train(n_threads, *arguments, max_steps)
         elapsed = time.perf_counter() - started
         if elapsed > _SECONDS_PER_TRIAL and run["ticks"] > 0:
             _Clock.ticks_per_second = max(_Clock.ticks_per_second, run["ticks"] / elapsed)
@@ -215,6 +215,9 @@ class Epochs:
         self._cut(min(seconds, self._seconds_per_step))
         self._seconds_per_step = seconds
         return ended
+
+    def _train(self, n_threads: int, *arguments: object) -> int:
+        return self._network.run(n_threads, train, training_phases, *arguments)
 
     def _cut(self, seconds: float) -> None:
         """Cut the coming steps into pieces, if one takes so many seconds that Ctrl-C would wait for too long."""
@@ -238,7 +241,7 @@ class Epochs:
             while True:
                 if run["piece"] == n_pieces > _PIECES_TO_END:
                     before = network.save_state()
-                ended = network.run(n_threads, train, *arguments)
+                ended = self._train(n_threads, *arguments)
                 if run["piece"] == 0:
                     return ended
                 can_stop = run["piece"] <= n_pieces or before is not None
@@ -258,7 +261,7 @@ class Epochs:
 
     def _end_step(self, n_threads: int, arguments: tuple) -> None:
         while self._run["piece"] > 0:
-            self._network.run(n_threads, train, *arguments)
+            self._train(n_threads, *arguments)
 
     def _load_generator(self, generator: np.random.RandomState) -> bool:
         """Copy the generator's state to where the kernels draw from; return False if it is not one they know."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastmlp._jit import as_records
 from fastmlp.activations import ACTIVATIONS
+from fastmlp.blocks import inference_phases, training_phases
 from fastmlp.epochs import SECONDS_PER_CALL, Epochs
 from fastmlp.function_table import function_table
 from fastmlp.gather import Rows
@@ -19,7 +20,6 @@ from fastmlp.layout import LAYER, NETWORK, Layout, aligned_zeros, pack, pack_par
 from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.orientation import is_narrow
-from fastmlp.phases import inference_phase, training_phases
 from fastmlp.step import evaluate, infer_all
 from fastmlp.threads import Sharing, compiled_call, expected_seconds, experience_of, resolve_n_threads, worth_sharing
 from fastmlp.tiles import RESIDENT_BYTES, TILE
@@ -306,8 +306,7 @@ class Network:
             order = np.arange(start, min(start + self._layout.capacity, rows.n_rows))
             shared["rows"] = len(order)
             total += self.run(
-                n_blocks, evaluate, *arguments, order, self.tile_bounds(n_blocks),
-                *training_phases(self.dtype, self.narrow),
+                n_blocks, evaluate, training_phases, *arguments, order, self.tile_bounds(n_blocks)
             )  # fmt: skip
         if self.out_activation == "identity":
             total *= self.layer_units[-1]
@@ -356,7 +355,7 @@ class Network:
             stop = min(start + chunks * chunk, n_rows)
             part = np.arange(start, stop) if order is None else order[start:stop]
             began = time.perf_counter()
-            self.run(n_threads, infer_all, rows.source, part, out[start:stop], most, inference_phase(self.dtype))
+            self.run(n_threads, infer_all, inference_phases, rows.source, part, out[start:stop], most)
             seconds = (time.perf_counter() - began) * chunk / (stop - start)
             sharing.record(n_threads, seconds)
             start = stop
@@ -375,10 +374,9 @@ class Network:
         network.set_parameters(*self.parameters())
         return network
 
-    def run(self, n_blocks: int, twins: tuple, *arguments: object) -> Any:
-        """Call a driver: its parallel twin for several blocks, where that is allowed, else its serial twin."""
-        serial, parallel = twins
+    def run(self, n_threads: int, driver: Any, phases: Callable[..., tuple], *arguments: object) -> Any:
+        """Call a driver, whose phases are shared by several threads where that is allowed."""
         records = (self._workspace, function_table(self.dtype, self.narrow), *self._records)
-        with compiled_call(n_blocks) as may_share:
+        with compiled_call(n_threads) as may_share:
             self.fields["shared"] = may_share
-            return (parallel if may_share else serial)(*records, *arguments)
+            return driver(*records, *arguments, *phases(self.dtype, self.narrow, may_share))

@@ -10,13 +10,9 @@ twin shows in the bits.
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
-
 import numpy as np
-from numba import from_dtype, types
 
-from fastmlp._jit import inner, kernel, kernel_address
+from fastmlp._jit import inner, kernel
 from fastmlp.dense import (
     dense_backward_data,
     dense_forward,
@@ -27,7 +23,6 @@ from fastmlp.dense import (
 )
 from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.gather import gather_rows
-from fastmlp.layout import LAYER, NETWORK
 from fastmlp.losses import activate_outputs, output_and_loss
 from fastmlp.microkernel import MR, VECTORS
 from fastmlp.narrow import (
@@ -39,7 +34,6 @@ from fastmlp.narrow import (
     narrow_loss,
 )
 from fastmlp.optimizers import update_tile
-from fastmlp.sources import SOURCE
 from fastmlp.tiles import TILE
 from fastmlp.vectors import (
     end_of_streams,
@@ -283,36 +277,3 @@ def infer(workspace, tiles, layers, network, source, order, out, begin, end):
             place = last.outputs + (column // width * capacity + row) * width + column % width
             out[shared.start + row, column] = workspace[place]
     restore_denormals(former)
-
-
-class _Signatures(NamedTuple):
-    propagate: types.Type
-    update: types.Type
-    infer: types.Type
-
-
-def _signatures(dtype: np.dtype) -> _Signatures:
-    number = from_dtype(dtype)
-    index = types.int64
-    records = (number[::1], types.int64[::1], from_dtype(LAYER)[::1], from_dtype(NETWORK)[::1])
-    source = from_dtype(SOURCE)[::1]
-    data = (source, number[:, ::1], index[::1], number[::1], index[::1])
-    return _Signatures(
-        propagate=types.void(*records, *data, index, index),
-        update=types.void(*records, index, index, index),
-        infer=types.void(*records, source, index[::1], number[:, ::1], index, index),
-    )
-
-
-@functools.cache
-def training_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
-    """Return the addresses of phases 1 and 2, compiled or loaded from the cache at the first call."""
-    signatures = _signatures(dtype)
-    phase_1 = propagate_narrow if narrow else propagate
-    return kernel_address(phase_1, signatures.propagate), kernel_address(update, signatures.update)
-
-
-@functools.cache
-def inference_phase(dtype: np.dtype) -> Any:
-    """Return the address of `infer`, compiled or loaded from the cache at the first call."""
-    return kernel_address(infer, _signatures(dtype).infer)

@@ -1,15 +1,15 @@
 """The compiled drivers: many training steps, an evaluation, or a prediction in one call.
 
-Each is one source with two twins, serial and parallel; both call the phases (see ``phases``)
-through their addresses. A training step is two fork-joins, however deep the network is.
+They call the phases (see ``phases``) through their addresses, block after block, or hand all blocks of a phase to
+several threads (see ``blocks``). A training step is two fork-joins, however deep the network is.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from fastmlp._jit import call_kernel, inner, twins
+from fastmlp._jit import inner, kernel
+from fastmlp.blocks import infer_blocks, propagate_blocks, update_blocks
 from fastmlp.clock import ticks
 from fastmlp.losses import sum_losses
 from fastmlp.optimizers import ADAM
@@ -45,13 +45,6 @@ RUN = np.dtype(
     align=True,
 )
 """Where a run over epochs stands; the driver changes it."""
-
-
-@inner
-def _cut(rows, block, n_blocks, grain):
-    """Return where a block of samples begins."""
-    grains = (rows + grain - 1) // grain
-    return min(rows, grains * block // n_blocks * grain)
 
 
 @inner
@@ -103,7 +96,8 @@ def _begin_step(run, shared, rows, weight_sum, learning_rate):
         shared.rate *= np.sqrt(1.0 - shared.beta_2**t) / (1.0 - shared.beta_1**t)
 
 
-def _train(
+@kernel
+def train(
     workspace,
     tiles,
     layers,
@@ -120,8 +114,8 @@ def _train(
     tile_bounds,
     n_blocks,
     max_steps,
-    propagate_address,
-    update_address,
+    phase_1,
+    phase_2,
 ):
     """Run up to `max_steps` minibatches, and at most one epoch per learning rate; return how many epochs ended.
 
@@ -131,9 +125,7 @@ def _train(
     """
     shared = network[0]
     run = run_record[0]
-    grain = shared.grain
     n_pieces = (len(tile_bounds) - 1) // n_blocks
-    n_cuts = n_pieces * n_blocks
     n_samples = len(order)
     epochs = 0
     run.steps = 0
@@ -153,25 +145,12 @@ def _train(
             while run.piece < 2 * n_pieces:
                 first = run.piece % n_pieces * n_blocks
                 if run.piece < n_pieces:
-                    for block in numba.prange(n_blocks):
-                        cut = np.intp(block) + first
-                        call_kernel(
-                            propagate_address,
-                            (
-                                workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
-                                _cut(rows, cut, n_cuts, grain), _cut(rows, cut + 1, n_cuts, grain),
-                            ),
-                        )  # fmt: skip
+                    propagate_blocks(
+                        workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first,
+                        n_blocks, n_pieces * n_blocks, phase_1,
+                    )  # fmt: skip
                 else:
-                    for block in numba.prange(n_blocks):
-                        number = np.intp(block)
-                        call_kernel(
-                            update_address,
-                            (
-                                workspace, tiles, layers, network, tile_bounds[first + number],
-                                tile_bounds[first + number + 1], number,
-                            ),
-                        )  # fmt: skip
+                    update_blocks(workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
                 run.piece += 1
                 if n_pieces > 1 and run.piece < 2 * n_pieces:
                     return epochs
@@ -194,10 +173,8 @@ def _train(
     return epochs
 
 
-train = twins(_train)
-
-
-def _evaluate(
+@kernel
+def evaluate(
     workspace,
     tiles,
     layers,
@@ -208,8 +185,8 @@ def _evaluate(
     sample_weight,
     order,
     tile_bounds,
-    propagate_address,
-    update_address,
+    phase_1,
+    phase_2,
 ):
     """Add the gradient of one chunk of samples to the gradient block; return the chunk's weighted sum of losses.
 
@@ -219,47 +196,21 @@ def _evaluate(
     shared.gather = 1
     rows = shared.rows
     n_blocks = len(tile_bounds) - 1
-    grain = shared.grain
-    for block in numba.prange(n_blocks):
-        number = np.intp(block)
-        call_kernel(
-            propagate_address,
-            (
-                workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
-                _cut(rows, number, n_blocks, grain), _cut(rows, number + 1, n_blocks, grain),
-            ),
-        )  # fmt: skip
+    first = np.intp(0)
+    propagate_blocks(
+        workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first, n_blocks,
+        n_blocks, phase_1,
+    )  # fmt: skip
     loss = sum_losses(workspace, shared)
-    for block in numba.prange(n_blocks):
-        number = np.intp(block)
-        call_kernel(
-            update_address,
-            (
-                workspace, tiles, layers, network, tile_bounds[number], tile_bounds[number + 1], number,
-            ),
-        )  # fmt: skip
+    update_blocks(workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
     return loss
 
 
-evaluate = twins(_evaluate)
-
-
-def _infer_all(workspace, tiles, layers, network, source, order, out, n_blocks, infer_address):
+@kernel
+def infer_all(workspace, tiles, layers, network, source, order, out, n_blocks, phase):
     """Write the outputs of all rows into `out` (n_rows, n_outputs), a chunk of `capacity` rows at a time."""
     shared = network[0]
-    grain = shared.grain
     for start in range(0, len(order), shared.capacity):
         rows = min(shared.capacity, len(order) - start)
         shared.start = start
-        for block in numba.prange(n_blocks):
-            number = np.intp(block)
-            call_kernel(
-                infer_address,
-                (
-                    workspace, tiles, layers, network, source, order, out,
-                    _cut(rows, number, n_blocks, grain), _cut(rows, number + 1, n_blocks, grain),
-                ),
-            )  # fmt: skip
-
-
-infer_all = twins(_infer_all)
+        infer_blocks(workspace, tiles, layers, network, source, order, out, rows, n_blocks, phase)

@@ -1,4 +1,4 @@
-"""Which twin each compiled call took, on how many threads and when, written down as it happens.
+"""Whether each compiled call was shared by threads, by how many and when, written down as it happens.
 
 Two calls that overlap in time run together, in one process or in several: their clock is the system's.
 """
@@ -21,23 +21,19 @@ _run = Network.run
 calls = []
 
 
-def _recording(function, twin):
+def _run_recorded(network, n_threads, driver, *arguments):
     def recorded(*arguments):
-        n_threads = numba.get_num_threads() if twin == "parallel" else 1
+        is_shared = bool(network.fields["shared"])
+        n_threads = numba.get_num_threads() if is_shared else 1
         begin = time.perf_counter()
         try:
-            return function(*arguments)
+            return driver(*arguments)
         finally:
-            call = {"twin": twin, "driver": function.py_func.__name__, "n_threads": n_threads}
+            twin = "parallel" if is_shared else "serial"
+            call = {"twin": twin, "driver": driver.py_func.__name__, "n_threads": n_threads}
             calls.append(call | {"begin": begin, "end": time.perf_counter(), "thread": threading.get_ident()})
 
-    return recorded
-
-
-def _run_recorded(network, n_blocks, twins, *arguments):
-    serial, parallel = twins
-    twins = (_recording(serial, "serial"), _recording(parallel, "parallel"))
-    return _run(network, n_blocks, twins, *arguments)
+    return _run(network, n_threads, recorded, *arguments)
 
 
 def record():
@@ -51,7 +47,7 @@ def record():
 
 
 def twins_used():
-    """Return the names of the twins that were called."""
+    """Return the names of the twins that ran."""
     return sorted({call["twin"] for call in calls})
 
 

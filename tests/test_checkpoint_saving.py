@@ -192,9 +192,9 @@ def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle,
         """Fit until so many steps and half a phase of the next are done."""
         pieces = []
 
-        def run_and_press(self, n_blocks, twins, *arguments):
-            result = run(self, n_blocks, twins, *arguments)
-            pieces.append(twins is train)
+        def run_and_press(self, n_threads, driver, *arguments):
+            result = run(self, n_threads, driver, *arguments)
+            pieces.append(driver is train)
             if sum(pieces) == (2 * steps + phase) * n_pieces + 1:
                 signal.raise_signal(signal.SIGINT)
             return result

@@ -13,10 +13,10 @@ PACKAGE = Path(fastmlp.__file__).parent
 
 # What the compiled core is, from the bottom up; none of it may import anything else of the package.
 CORE = [
-    "tiles", "_cache", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors", "sources_naive", "sources",
-    "microkernel_naive", "microkernel", "tile_calls", "dotkernel", "function_table", "floating_point", "clock",
-    "layout", "activations", "losses", "optimizers", "shuffling", "gather", "dense", "narrow", "phases", "step",
-    "threads", "epochs", "orientation", "network",
+    "tiles", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors",
+    "sources_naive", "sources", "microkernel_naive", "microkernel", "tile_calls", "dotkernel", "function_table",
+    "floating_point", "clock", "layout", "activations", "losses", "optimizers", "shuffling", "gather", "dense",
+    "narrow", "phases", "blocks", "step", "threads", "epochs", "orientation", "network",
 ]  # fmt: skip
 
 # Third parties that the core may use.

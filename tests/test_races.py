@@ -49,12 +49,12 @@ def test_guard_bands_and_bits_on_more_threads_than_processors(n_threads):
         masks = set()
         run = GuardedNetwork.run
 
-        def noted(self, n_blocks, twins, *arguments):
-            serial, parallel = twins
+        def noted(self, n_threads, driver, *arguments):
             def on_threads(*arguments):
-                masks.add(numba.get_num_threads())
-                return parallel(*arguments)
-            return run(self, n_blocks, (serial, on_threads), *arguments)
+                if self.fields["shared"]:
+                    masks.add(numba.get_num_threads())
+                return driver(*arguments)
+            return run(self, n_threads, on_threads, *arguments)
 
         GuardedNetwork.run = noted
 

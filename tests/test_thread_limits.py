@@ -171,14 +171,12 @@ SETTINGS = """
         return [numba.get_num_threads(), libraries, torch.get_num_threads() if torch else None]
 
     def stopped_by(error):
-        def stopped(network, n_blocks, twins, *arguments):
-            def then_stop(function):
-                def call(*arguments):
-                    function(*arguments)
-                    during.append(numba.get_num_threads())
-                    raise error
-                return call
-            return run(network, n_blocks, tuple(map(then_stop, twins)), *arguments)
+        def stopped(network, n_threads, driver, *arguments):
+            def then_stop(*arguments):
+                driver(*arguments)
+                during.append(numba.get_num_threads())
+                raise error
+            return run(network, n_threads, then_stop, *arguments)
         return stopped
 
     # Neither the defaults nor what fits set.
