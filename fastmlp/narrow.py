@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.activations import LOGISTIC, RELU, TANH, activate_tile, differentiate_tile, exp_nonpositive
+from fastmlp.activations import RELU, activate_tile, differentiate_tile, exp_nonpositive
 from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gather import add_sparse_row
@@ -42,6 +42,8 @@ from fastmlp.vectors import (
 
 # Kinds of X that need no conversion.
 _FLOAT32, _FLOAT64 = SOURCE_KINDS[np.dtype(np.float32)], SOURCE_KINDS[np.dtype(np.float64)]
+# Activations and deltas that go through all layers together are no more than this.
+_FIRST_LEVEL_BYTES = 1 << 15
 # Not literals, which have types of their own: `_gather_units` is compiled once.
 _ONE, _FOUR = np.intp(1), np.intp(4)
 
@@ -104,52 +106,97 @@ def narrow_gather(workspace, layer, source, order, start, first, end):
 
 
 @inner
-def narrow_forward(workspace, tiles, layer, panel, vectors, zeros):
-    """A_{l+1}^T = f(W^T A_l^T) for one panel of samples, the bias being W's last row.
+def panels_at_once(workspace, layers, n_layers):
+    """Return how many panels of samples go through the network together: so many as the first-level cache holds.
 
-    outputs, inputs: panels of fan_out + 1 and fan_in + 1 rows. The row of ones of the outputs is written too.
+    What a layer's loops need besides the numbers themselves, they then set up once for all these panels.
+    """
+    rows = 0
+    for number in range(n_layers):
+        rows += layers[number].fan_in + 1 + layers[number].fan_out
+    return max(1, _FIRST_LEVEL_BYTES // (rows * panel_width(workspace) * workspace.itemsize))
+
+
+@inner
+def narrow_forward(workspace, tiles, layer, first, panels, vectors, zeros):
+    """A_{l+1}^T = f(W^T A_l^T) for some panels of samples from panel `first` on, the bias being W's last row.
+
+    outputs, inputs: panels of fan_out + 1 and fan_in + 1 rows. The rows of ones of the outputs are written too.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
-    finish = layer.activation == TANH or layer.activation == LOGISTIC
-    inputs = layer.inputs + panel * (layer.fan_in + 1) * width
-    outputs = layer.outputs + panel * (layer.fan_out + 1) * width
+    inputs_step = (layer.fan_in + 1) * width
+    outputs_step = (layer.fan_out + 1) * width
+    outputs = layer.outputs + first * outputs_step
     unit = 0
     while unit < layer.fan_out:
         rows = tile_rows(layer.fan_out - unit)
-        weights = layer.parameters + unit // width * (layer.fan_in + 1) * width + unit % width
+        weights = layer.parameters + unit // width * inputs_step + unit % width
         out = outputs + unit * width
-        multiply_lanes(workspace, tiles, out, zeros, 0, weights, 0, inputs, layer.fan_in + 1, rows, vectors, floor, -1)
-        if finish:
-            activate_tile(workspace, out, rows, vectors * lanes, layer.activation)
+        inputs = layer.inputs + first * inputs_step
+        for _ in range(panels):
+            multiply_lanes(
+                workspace, tiles, out, zeros, 0, weights, 0, inputs, layer.fan_in + 1, rows, vectors, floor, -1
+            )  # fmt: skip
+            out += outputs_step
+            inputs += inputs_step
         unit += rows
-    ones = outputs + layer.fan_out * width
-    for place in range(ones, ones + width, lanes):
-        store(workspace, place, splat_of(workspace, 1.0))
+    rows, columns = _as_one_row(workspace, layer.fan_out, vectors * lanes)
+    out = outputs
+    for _ in range(panels):
+        activate_tile(workspace, out, rows, columns, layer.activation)
+        ones = out + layer.fan_out * width
+        for place in range(ones, ones + width, lanes):
+            store(workspace, place, splat_of(workspace, 1.0))
+        out += outputs_step
 
 
 @inner
-def narrow_backward_data(workspace, tiles, layer, below, panel, vectors, zeros):
-    """delta_l^T = (W delta_{l+1}^T) * f'(A_l^T) for one panel of samples.
+def _as_one_row(workspace, rows, columns):
+    """Return rows and columns for a loop over so many of a panel: one long row where they are whole."""
+    width = panel_width(workspace)
+    if columns == width:
+        return np.intp(1), rows * width
+    return rows, columns
+
+
+@inner
+def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors, zeros):
+    """delta_l^T = (W delta_{l+1}^T) * f'(A_l^T) for some panels of samples from panel `first` on.
 
     deltas: panels of fan_in (below) and fan_out rows.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
-    deltas = layer.deltas + panel * layer.fan_out * width
+    out_step = layer.fan_in * width
+    deltas_step = layer.fan_out * width
+    activations_step = (layer.fan_in + 1) * width
+    all_out = below.deltas + first * out_step
+    all_activations = below.outputs + first * activations_step
     unit = 0
     while unit < layer.fan_in:
         rows = tile_rows(layer.fan_in - unit)
-        out = below.deltas + (panel * layer.fan_in + unit) * width
-        activations = below.outputs + (panel * (layer.fan_in + 1) + unit) * width
-        multiply_rows(
-            workspace, tiles, out, zeros, 0, layer.parameters + unit * width, (layer.fan_in + 1) * width, deltas,
-            layer.fan_out, rows, vectors, no_floor, activations if below.activation == RELU else -1,
-        )  # fmt: skip
-        differentiate_tile(workspace, out, activations, rows, vectors * lanes, below.activation)
+        weights = layer.parameters + unit * width
+        out = all_out + unit * width
+        deltas = layer.deltas + first * deltas_step
+        activations = all_activations + unit * width
+        for _ in range(panels):
+            multiply_rows(
+                workspace, tiles, out, zeros, 0, weights, activations_step, deltas, layer.fan_out, rows, vectors,
+                no_floor, activations if below.activation == RELU else -1,
+            )  # fmt: skip
+            out += out_step
+            deltas += deltas_step
+            activations += activations_step
         unit += rows
+    rows, columns = _as_one_row(workspace, layer.fan_in, vectors * lanes)
+    for panel in range(panels):
+        differentiate_tile(
+            workspace, all_out + panel * out_step, all_activations + panel * activations_step, rows, columns,
+            below.activation,
+        )  # fmt: skip
 
 
 @inner
@@ -212,51 +259,80 @@ def _narrow_softmax(workspace, outputs, deltas, fan_out, label):
 
 
 @inner
-def _narrow_squared_error(workspace, layer, losses, outputs, deltas, targets, columns):
-    """Write the deltas of a panel's samples, and add to their losses."""
+def _places(workspace, layer, network, panel):
+    """Return where outputs, deltas, targets and losses of a panel of samples begin."""
+    width = panel_width(workspace)
+    step = layer.fan_out * width
+    outputs = layer.outputs + panel * (step + width)
+    return outputs, layer.deltas + panel * step, network.targets + panel * step, network.losses + panel * width
+
+
+@inner
+def _narrow_log_loss(workspace, layer, network, first, panels, columns):
+    """Write the deltas of some panels' samples, and the probabilities of their labels as losses."""
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    for panel in range(first, first + panels):
+        outputs, deltas, _, losses = _places(workspace, layer, network, panel)
+        for column in range(0, columns, lanes):
+            label = load(workspace, network.targets + panel * width + column)
+            probability = _narrow_softmax(workspace, outputs + column, deltas + column, layer.fan_out, label)
+            store(workspace, losses + column, probability)
+
+
+@inner
+def _narrow_squared_error(workspace, layer, network, first, panels, columns):
+    """Write the deltas of some panels' samples, and add to their losses."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     share = 0.5 / layer.fan_out
-    for unit in range(0, layer.fan_out * width, width):
-        for column in range(0, columns, lanes):
-            difference = load(workspace, outputs + unit + column) - load(workspace, targets + unit + column)
-            store(workspace, deltas + unit + column, difference)
-            loss = multiply_add(difference, difference * share, load(workspace, losses + column))
-            store(workspace, losses + column, loss)
+    for panel in range(first, first + panels):
+        outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
+        for unit in range(0, layer.fan_out * width, width):
+            for column in range(0, columns, lanes):
+                difference = load(workspace, outputs + unit + column) - load(workspace, targets + unit + column)
+                store(workspace, deltas + unit + column, difference)
+                loss = multiply_add(difference, difference * share, load(workspace, losses + column))
+                store(workspace, losses + column, loss)
 
 
 @inner
-def _narrow_poisson(workspace, layer, losses, outputs, deltas, targets, columns):
-    """Write the deltas of a panel's samples, and add to their losses."""
+def _narrow_poisson(workspace, layer, network, first, panels, columns):
+    """Write the deltas of some panels' samples, and add to their losses."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    for unit in range(0, layer.fan_out * width, width):
-        for column in range(0, columns, lanes):
-            y = load(workspace, targets + unit + column)
-            output, loss = poisson_terms(load(workspace, outputs + unit + column), y)
-            store(workspace, deltas + unit + column, output - y)
-            store(workspace, losses + column, loss + load(workspace, losses + column))
+    for panel in range(first, first + panels):
+        outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
+        for unit in range(0, layer.fan_out * width, width):
+            for column in range(0, columns, lanes):
+                y = load(workspace, targets + unit + column)
+                output, loss = poisson_terms(load(workspace, outputs + unit + column), y)
+                store(workspace, deltas + unit + column, output - y)
+                store(workspace, losses + column, loss + load(workspace, losses + column))
 
 
 @inner
-def _narrow_binary_log_loss(workspace, layer, losses, outputs, deltas, targets, columns):
-    """Write the deltas of a panel's samples, and add to their losses."""
+def _narrow_binary_log_loss(workspace, layer, network, first, panels, columns):
+    """Write the deltas of some panels' samples, and add to their losses."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    for unit in range(0, layer.fan_out * width, width):
-        for column in range(0, columns, lanes):
-            y = load(workspace, targets + unit + column)
-            output, loss = binary_log_loss_terms(load(workspace, outputs + unit + column), y)
-            store(workspace, deltas + unit + column, output - y)
-            store(workspace, losses + column, loss + load(workspace, losses + column))
+    for panel in range(first, first + panels):
+        outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
+        for unit in range(0, layer.fan_out * width, width):
+            for column in range(0, columns, lanes):
+                y = load(workspace, targets + unit + column)
+                output, loss = binary_log_loss_terms(load(workspace, outputs + unit + column), y)
+                store(workspace, deltas + unit + column, output - y)
+                store(workspace, losses + column, loss + load(workspace, losses + column))
 
 
 @inner
-def _weight_or_clear(workspace, layer, network, deltas, panel, samples, columns):
-    """Multiply deltas by the samples' weights, and set those behind the last sample to zero."""
+def _weight_or_clear(workspace, layer, network, panel, samples, columns):
+    """Multiply the deltas of a panel by its samples' weights, and set those behind the last sample to zero."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     numbers = lane_numbers(workspace)
+    _, deltas, _, _ = _places(workspace, layer, network, panel)
     for column in range(0, columns, lanes):
         valid = numbers < (samples - column)
         factor = splat_of(workspace, 1.0)
@@ -268,35 +344,32 @@ def _weight_or_clear(workspace, layer, network, deltas, panel, samples, columns)
 
 
 @inner
-def narrow_loss(workspace, layer, network, panel, samples, vectors):
-    """Write the losses and deltas of one panel of samples, the latter weighted, with zeros behind the last sample.
+def narrow_loss(workspace, layer, network, first, panels, samples, vectors):
+    """Write losses and deltas of some panels from panel `first` on, each of `samples` samples.
+
+    The deltas are weighted, with zeros behind the last sample.
 
     layer.outputs: pre-activations. layer.deltas, losses: overwritten.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     columns = vectors * lanes
-    outputs = layer.outputs + panel * (layer.fan_out + 1) * width
-    deltas = layer.deltas + panel * layer.fan_out * width
-    losses = network.losses + panel * width
     if network.loss == LOG_LOSS:
-        for column in range(0, columns, lanes):
-            label = load(workspace, network.targets + panel * width + column)
-            probability = _narrow_softmax(workspace, outputs + column, deltas + column, layer.fan_out, label)
-            store(workspace, losses + column, probability)
+        _narrow_log_loss(workspace, layer, network, first, panels, columns)
     else:
-        targets = network.targets + panel * layer.fan_out * width
-        for column in range(0, columns, lanes):
-            store(workspace, losses + column, splat_of(workspace, 0.0))
+        losses = network.losses + first * width
+        for place in range(losses, losses + (panels - 1) * width + columns, lanes):
+            store(workspace, place, splat_of(workspace, 0.0))
         # Written out loss by loss, so that the constants of exp and log stay in registers within each loop.
         if network.loss == SQUARED_ERROR:
-            _narrow_squared_error(workspace, layer, losses, outputs, deltas, targets, columns)
+            _narrow_squared_error(workspace, layer, network, first, panels, columns)
         elif network.loss == POISSON:
-            _narrow_poisson(workspace, layer, losses, outputs, deltas, targets, columns)
+            _narrow_poisson(workspace, layer, network, first, panels, columns)
         else:
-            _narrow_binary_log_loss(workspace, layer, losses, outputs, deltas, targets, columns)
+            _narrow_binary_log_loss(workspace, layer, network, first, panels, columns)
     if network.weighted or samples < columns:
-        _weight_or_clear(workspace, layer, network, deltas, panel, samples, columns)
+        for panel in range(first, first + panels):
+            _weight_or_clear(workspace, layer, network, panel, samples, columns)
 
 
 @inner

@@ -32,6 +32,7 @@ from fastmlp.narrow import (
     narrow_gather_targets,
     narrow_gradient,
     narrow_loss,
+    panels_at_once,
 )
 from fastmlp.optimizers import update_tile
 from fastmlp.tiles import TILE
@@ -73,26 +74,34 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
 
 @kernel
 def propagate_narrow(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
-    """Phase 1 of a narrow network for samples `begin` to `end`, a panel at a time; `begin` starts a panel."""
+    """Phase 1 of a narrow network for samples `begin` to `end`, some panels at a time; `begin` starts a panel."""
     former = flush_denormals()
     shared = network[0]
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     last = layers[shared.n_layers - 1]
-    for first in range(begin, end, width):
-        panel = first // width
+    most = panels_at_once(workspace, layers, shared.n_layers)
+    first = begin
+    while first < end:
+        # Whole panels go together, and the rest on its own.
+        panels = max(1, min(most, (end - first) // width))
         samples = min(width, end - first)
         vectors = tile_vectors(end, first, lanes)
+        panel = first // width
         if shared.gather:
-            narrow_gather(workspace, layers[0], source[0], order, shared.start, first, first + samples)
-            narrow_gather_targets(
-                workspace, last, shared, targets, labels, sample_weight, order, first, first + samples
-            )
+            for place in range(first, first + panels * width, width):
+                narrow_gather(workspace, layers[0], source[0], order, shared.start, place, place + samples)
+                narrow_gather_targets(
+                    workspace, last, shared, targets, labels, sample_weight, order, place, place + samples
+                )
         for number in range(shared.n_layers):
-            narrow_forward(workspace, tiles, layers[number], panel, vectors, shared.zeros)
-        narrow_loss(workspace, last, shared, panel, samples, vectors)
+            narrow_forward(workspace, tiles, layers[number], panel, panels, vectors, shared.zeros)
+        narrow_loss(workspace, last, shared, panel, panels, samples, vectors)
         for number in range(shared.n_layers - 1, 0, -1):
-            narrow_backward_data(workspace, tiles, layers[number], layers[number - 1], panel, vectors, shared.zeros)
+            narrow_backward_data(
+                workspace, tiles, layers[number], layers[number - 1], panel, panels, vectors, shared.zeros
+            )
+        first += panels * width
     restore_denormals(former)
 
 
