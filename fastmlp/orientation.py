@@ -1,8 +1,8 @@
 """Which way round a network is kept: units along the vectors, or samples (see ``narrow``).
 
 The cycles of a step are estimated for both. What they are made of was fitted to 368 measurements: 23 networks of 1 to
-100 units, minibatches of 8 to 400, float32 and float64, relu and tanh, on a Zen 3. There the choice loses 1 % to the
-better one on average, and 23 % at most (``python -m bench.orientation``).
+100 units, minibatches of 8 to 400, float32 and float64, relu and tanh, on a Zen 3. There the choice loses less than
+1 % to the better one on average, and 19 % at most (``python -m bench.orientation``).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from fastmlp.tiles import TILE
 
 # Cycles of one vector's multiply-add, where units fill the lanes and where samples do: there, tiles are smaller.
-_MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.5, 0.75
-# Of a call of a tile function, and of one that ends in folding inner products.
-_TILE, _DOT_TILE = 100, 50
+_MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.5, 0.9
+# Of a call of a tile function, in either, and of one that ends in folding inner products.
+_TILE, _NARROW_TILE, _DOT_TILE = 100, 60, 50
 # Of what a vector of a sample's outputs costs besides: loss, activation and the sum for the bias.
 _SAMPLE_VECTOR = 30
 # Samples fill the lanes only if that is estimated to take no more than this part of the other's time: where an estimate
@@ -51,7 +51,7 @@ def _cycles_along_samples(fan_in: int, fan_out: int, is_first: bool, samples: in
         products += vectors * fan_in * fan_out
         tiles += _pieces(fan_in, TILE.rows)
     dot_tiles = _pieces(fan_in + 1, TILE.dot_rows) * _pieces(fan_out, TILE.dot_columns)
-    return _NARROW_MULTIPLY_ADD * products + _TILE * tiles * _up(vectors, TILE.vectors) + _DOT_TILE * dot_tiles
+    return _NARROW_MULTIPLY_ADD * products + _NARROW_TILE * tiles * _up(vectors, TILE.vectors) + _DOT_TILE * dot_tiles
 
 
 def is_narrow(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
