@@ -15,23 +15,26 @@ import sys
 import tempfile
 
 from bench.machine import ROOT
+from bench.workloads import WORKLOADS
 
 AVX2_FEATURES = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+lzcnt,+f16c,+movbe,+cx16"
-STEPS = 20
+# The longer run has so many steps more, at least. Small networks make more of them, about this many floating-point
+# operations, so that calls from Python, and what in a process's start is not repeatable, count for little.
+STEPS, FLOPS = 20, 2e8
 
 
 def train(workload_name: str, dtype: str, steps: int) -> None:
     """Be the process that is counted: train so many steps on one minibatch after another."""
     import numpy as np
 
-    from bench.workloads import WORKLOADS
     from fastmlp.gather import as_rows
     from fastmlp.network import Network
 
     workload = WORKLOADS[workload_name]
     # random data of the right shape: loading real data would be counted too
     random_state = np.random.RandomState(0)
-    n_rows = 4 * workload.batch_size
+    minibatches = 1 if workload.is_full_batch else 4
+    n_rows = minibatches * workload.batch_size
     X = random_state.standard_normal((n_rows, workload.layer_units[0])).astype(dtype)
     n_outputs = workload.layer_units[-1]
     if workload.loss == "log_loss":
@@ -50,7 +53,7 @@ def train(workload_name: str, dtype: str, steps: int) -> None:
     )
     network.set_parameters(*workload.initial_parameters(dtype))
     epochs = network.epochs(as_rows(X, np.dtype(dtype)), targets, batch_size=workload.batch_size)
-    rates = np.full(steps // 4, workload.learning_rate)
+    rates = np.full(steps // minibatches, workload.learning_rate)
     while len(rates):
         rates = rates[len(epochs.advance(rates)) :]
 
@@ -85,12 +88,13 @@ def main() -> None:
         return
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is not installed")
+    steps = max(STEPS, 4 * round(FLOPS / WORKLOADS[arguments.workload].flops_per_step() / 4))
     with tempfile.TemporaryDirectory() as cache:
         environment = dict(os.environ, FASTMLP_CACHE_DIR=cache, NUMBA_CPU_NAME="haswell", NUMBA_NUM_THREADS="1")
         environment |= {"NUMBA_CPU_FEATURES": AVX2_FEATURES, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         subprocess.run(run_command(arguments, STEPS), cwd=ROOT, env=environment, check=True)
-        few, many = (count(arguments, factor * STEPS, environment) for factor in (1, 3))
-    per_step = (many - few) / (2 * STEPS)
+        few, many = (count(arguments, n, environment) for n in (STEPS, STEPS + steps))
+    per_step = (many - few) / steps
     print(f"{arguments.workload} {arguments.dtype}: {per_step:,.0f} instructions a step (AVX2, one thread)")
 
 

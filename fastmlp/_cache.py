@@ -123,8 +123,11 @@ class KernelCache(_Cache):
         return Path(self.cache_path) / f"{self._name}.{key}.kernel"
 
     def load_overload(self, sig: object, target_context: Any) -> Any:
-        """Return the compiled function, or None where there is none to be had."""
-        target_context.refresh()
+        """Return the compiled function, or None where there is none to be had.
+
+        Numba's own cache first has all that Numba can compile registered. Machine code needs none of it: that is for
+        the first function that is compiled.
+        """
         try:
             content = self._path(sig).read_bytes()
         except FileNotFoundError:
