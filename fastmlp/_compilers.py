@@ -10,14 +10,20 @@ none in ours, and once is enough.
 
 Together that is a third of the time of a first fit. All that differs is what becomes of LLVM's modules; Numba's types,
 its lowering and LLVM's passes are as ever.
+
+These methods of Numba's libraries are not public, so other versions than those that were tried compile as Numba does.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numba
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
+
+IS_TRIED = numba.version_info.short == (0, 68)
+"""Whether this version of Numba is known to work with what follows."""
 
 
 class _KernelLibrary(JITCodeLibrary):

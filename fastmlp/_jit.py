@@ -23,7 +23,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from fastmlp._cache import attach_cache
-from fastmlp._compilers import InnerCompiler, KernelCompiler
+from fastmlp._compilers import IS_TRIED, InnerCompiler, KernelCompiler
 from fastmlp.interrupts import held_back
 
 FASTMATH = {"contract", "nsz"}
@@ -39,14 +39,18 @@ _COMMON: dict[str, Any] = {
 }
 
 
+_INNER: dict[str, Any] = {"pipeline_class": InnerCompiler} if IS_TRIED else {}
+_KERNEL: dict[str, Any] = {"pipeline_class": KernelCompiler} if IS_TRIED else {}
+
+
 def inner(function: Callable) -> Any:
     """Compile a piece of a kernel, of whatever types it is called with; Python cannot call it."""
-    return numba.njit(no_cpython_wrapper=True, pipeline_class=InnerCompiler, **_COMMON)(function)
+    return numba.njit(no_cpython_wrapper=True, **_INNER, **_COMMON)(function)
 
 
 def uncached(function: Callable) -> Any:
     """Compile a kernel that Python calls, apart from the cache on disk: for tests and measurements."""
-    return numba.njit(pipeline_class=KernelCompiler, **_COMMON)(function)
+    return numba.njit(**_KERNEL, **_COMMON)(function)
 
 
 def _finished(dispatcher: Any) -> Any:
