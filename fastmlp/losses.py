@@ -21,7 +21,7 @@ branch in ``output_and_loss``.
 from __future__ import annotations
 
 from fastmlp._jit import inner
-from fastmlp.activations import exp, exp_nonpositive, log, logistic, logistic_and_log
+from fastmlp.activations import exp, exp_nonpositive, exp_of_size, log, logistic, logistic_and_log_of
 from fastmlp.vectors import (
     is_single,
     lane_count,
@@ -101,13 +101,13 @@ def poisson_terms(z, y):
 
 
 @inner
-def binary_log_loss_terms(z, y):
-    """Return the output and the loss, for pre-activation z and target y, which is 0 or 1.
+def binary_log_loss_terms(z, signed_e, y):
+    """Return the output and the loss, for pre-activation z, ``exp_of_size(z)`` and target y, which is 0 or 1.
 
     The loss is log(1 + exp(-z)) for y = 1 and log(1 + exp(z)) for y = 0: what ``-|z|`` in the exponent leaves of it,
     and the size of z where z has the wrong sign. Clipping the probability clips the loss.
     """
-    p, loss = logistic_and_log(z)
+    p, loss = logistic_and_log_of(signed_e)
     wrong = select(y > 0.5, -z, z)
     loss = loss + select(wrong > 0.0, wrong, 0.0)
     epsilon = _smallest_probability(z)
@@ -134,7 +134,7 @@ def elementwise_loss(workspace, layer, network, row):
             if network.loss == POISSON:
                 output, loss = poisson_terms(z, y)
             else:
-                output, loss = binary_log_loss_terms(z, y)
+                output, loss = binary_log_loss_terms(z, exp_of_size(z), y)
             total = total + select(valid, loss, 0.0)
             store(workspace, layer.outputs + place, select(valid, output, 0.0))
             store(workspace, layer.deltas + place, select(valid, output - y, 0.0))

@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.activations import RELU, activate_tile, differentiate_tile, exp_nonpositive
+from fastmlp.activations import RELU, activate_tile, differentiate_tile, exp_nonpositive, exp_of_size
 from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gather import add_sparse_row
@@ -313,16 +313,27 @@ def _narrow_poisson(workspace, layer, network, first, panels, columns):
 
 @inner
 def _narrow_binary_log_loss(workspace, layer, network, first, panels, columns):
-    """Write the deltas of some panels' samples, and add to their losses."""
+    """Write the deltas of some panels' samples, and add to their losses.
+
+    In two halves, as `activate_tile` goes: exponentials stand where the deltas will.
+    """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
+    for panel in range(first, first + panels):
+        outputs, deltas, _, _ = _places(workspace, layer, network, panel)
+        for unit in range(0, layer.fan_out * width, width):
+            for column in range(unit, unit + columns, lanes):
+                store(workspace, deltas + column, exp_of_size(load(workspace, outputs + column)))
     for panel in range(first, first + panels):
         outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
         for unit in range(0, layer.fan_out * width, width):
             for column in range(0, columns, lanes):
-                y = load(workspace, targets + unit + column)
-                output, loss = binary_log_loss_terms(load(workspace, outputs + unit + column), y)
-                store(workspace, deltas + unit + column, output - y)
+                place = unit + column
+                y = load(workspace, targets + place)
+                output, loss = binary_log_loss_terms(
+                    load(workspace, outputs + place), load(workspace, deltas + place), y
+                )
+                store(workspace, deltas + place, output - y)
                 store(workspace, losses + column, loss + load(workspace, losses + column))
 
 

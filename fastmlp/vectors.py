@@ -158,34 +158,10 @@ def _float_intrinsic(name: str, n_arguments: int, naive: Callable) -> Any:
 
 
 square_root = _float_intrinsic("sqrt", 1, vectors_naive.square_root)
-round_to_even = _float_intrinsic("rint", 1, vectors_naive.round_to_even)
 absolute = _float_intrinsic("fabs", 1, vectors_naive.absolute)
 # fmuladd is a fused multiply-add where the processor has one, and two roundings where it has not;
 # llvm.fma would be a call into the C library there.
 multiply_add = _float_intrinsic("fmuladd", 3, vectors_naive.multiply_add)
-
-
-@emitted(vectors_naive.truncate_to_bits)
-def truncate_to_bits(typingctx: Any, value: Any) -> Any:
-    """Return the values as integers of the same width."""
-    bits = bits_type(value)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.fptosi(args[0], llvm_vector(bits))
-
-    return bits(value), codegen
-
-
-@emitted(vectors_naive.bits_to_float)
-def bits_to_float(typingctx: Any, bits: Any) -> Any:
-    """Return integers as floating-point values of the same width."""
-    dtype = types.float32 if bits.dtype == types.int32 else types.float64
-    vector = Vector(dtype, bits.lanes)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.sitofp(args[0], llvm_vector(vector))
-
-    return vector(bits), codegen
 
 
 @emitted(vectors_naive.as_bits)
@@ -227,7 +203,7 @@ def _shift(name: str, naive: Callable) -> Any:
 
 
 shift_left = _shift("shl", vectors_naive.shift_left)
-shift_right = _shift("ashr", vectors_naive.shift_right)
+shift_right = _shift("lshr", vectors_naive.shift_right)
 
 
 @emitted(vectors_naive.is_single)

@@ -46,11 +46,6 @@ def square_root(x: np.ndarray) -> np.ndarray:
         return np.sqrt(x)
 
 
-def round_to_even(x: np.ndarray) -> np.ndarray:
-    """Return the nearest integers, ties to even."""
-    return np.rint(x)
-
-
 def absolute(x: np.ndarray) -> np.ndarray:
     """Return the absolute values."""
     return np.abs(x)
@@ -70,17 +65,6 @@ def _floating(dtype: np.dtype) -> type[np.floating]:
     return np.float32 if dtype.itemsize == 4 else np.float64
 
 
-def truncate_to_bits(x: np.ndarray) -> np.ndarray:
-    """Return the values as integers of the same width."""
-    with np.errstate(invalid="ignore"):
-        return x.astype(_integer(x.dtype))
-
-
-def bits_to_float(bits: np.ndarray) -> np.ndarray:
-    """Return integers as floating-point values of the same width."""
-    return bits.astype(_floating(bits.dtype))
-
-
 def as_bits(x: np.ndarray) -> np.ndarray:
     """Return the bit patterns as integers."""
     return x.view(_integer(x.dtype))
@@ -97,8 +81,8 @@ def shift_left(bits: np.ndarray, count: int) -> np.ndarray:
 
 
 def shift_right(bits: np.ndarray, count: int) -> np.ndarray:
-    """Return the bits shifted right, the sign kept."""
-    return bits >> bits.dtype.type(count)
+    """Return the bits shifted right, zeros coming in."""
+    return (bits.view(f"u{bits.itemsize}") >> count).view(bits.dtype)
 
 
 def transpose_tile(array: np.ndarray, source: int, target: int, vectors: int) -> None:
