@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit
 
 from fastmlp._jit import uncached
-from fastmlp.activations import exp_nonpositive, exp_of_size, half_exp_minus_one, logistic_and_log_of, tanh_of
+from fastmlp.activations import exp_nonpositive, exp_of_size, half_exp_minus_one, logistic_and_log_of, tanh, tanh_of
 from fastmlp.layout import aligned_zeros
 from fastmlp.tiles import TILE
 from fastmlp.vectors import lane_count, load, store
@@ -30,6 +30,14 @@ def all_tanh(numbers: Any, count: Any, repeats: Any) -> None:
             store(numbers, count + place, half_exp_minus_one(load(numbers, place)))
         for place in range(count, 2 * count, lane_count(numbers)):
             store(numbers, place, tanh_of(load(numbers, place)))
+
+
+@uncached
+def all_tanh_in_one_loop(numbers: Any, count: Any, repeats: Any) -> None:
+    """Do the same without a stop half way."""
+    for _ in range(repeats):
+        for place in range(0, count, lane_count(numbers)):
+            store(numbers, count + place, tanh(load(numbers, place)))
 
 
 @uncached
@@ -52,7 +60,12 @@ def all_logistic(numbers: Any, count: Any, repeats: Any) -> None:
             store(numbers, 2 * count + place, loss)
 
 
-FUNCTIONS = {"tanh": (all_tanh, np.tanh), "exp": (all_exp, np.exp), "logistic and its logarithm": (all_logistic, expit)}
+FUNCTIONS = {
+    "tanh": (all_tanh, np.tanh),
+    "tanh in one loop": (all_tanh_in_one_loop, np.tanh),
+    "exp": (all_exp, np.exp),
+    "logistic and its logarithm": (all_logistic, expit),
+}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -22,23 +22,14 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.activations import RELU, activate_tile, differentiate_tile, exp_nonpositive, exp_of_size
+from fastmlp.activations import RELU, activate_tile, differentiate_tile
 from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gather import add_sparse_row
-from fastmlp.losses import LOG_LOSS, POISSON, SQUARED_ERROR, binary_log_loss_terms, poisson_terms
+from fastmlp.losses import LOG_LOSS
 from fastmlp.sources import SOURCE_KINDS, number_at, scalar_converted
 from fastmlp.tile_calls import multiply_lanes, multiply_rows
-from fastmlp.vectors import (
-    lane_count,
-    lane_numbers,
-    load,
-    multiply_add,
-    panel_width,
-    select,
-    splat_of,
-    store,
-)
+from fastmlp.vectors import lane_count, panel_width, splat_of, store
 
 # Kinds of X that need no conversion.
 _FLOAT32, _FLOAT64 = SOURCE_KINDS[np.dtype(np.float32)], SOURCE_KINDS[np.dtype(np.float64)]
@@ -103,6 +94,26 @@ def narrow_gather(workspace, layer, source, order, start, first, end):
         _gather_as_it_is(workspace, panel, source, order, start + first, samples)
     else:
         _gather_converted(workspace, panel, source, order, start + first, samples)
+
+
+@inner
+def narrow_gather_targets(workspace, layer, network, targets, labels, sample_weight, order, first, end):
+    """Copy targets (or labels) and weights of samples `first` to `end`, one panel, to where lanes find them."""
+    width = panel_width(workspace)
+    samples = end - first
+    sample = network.start + first
+    if network.weighted:
+        for lane in range(samples):
+            workspace[network.weights + first + lane] = sample_weight[order[sample + lane]]
+    if network.loss == LOG_LOSS:
+        for lane in range(samples):
+            workspace[network.targets + first + lane] = labels[order[sample + lane]]
+        return
+    place = network.targets + first // width * layer.fan_out * width
+    for unit in range(layer.fan_out):
+        for lane in range(samples):
+            workspace[place + lane] = targets[order[sample + lane], unit]
+        place += width
 
 
 @inner
@@ -233,171 +244,3 @@ def narrow_gradient(workspace, tiles, layer, out, unit, height, panel, samples):
             )  # fmt: skip
             column += wide
         row += rows
-
-
-@inner
-def _narrow_softmax(workspace, outputs, deltas, fan_out, label):
-    """Write probabilities less the one-hot target for one vector of samples; return the labels' probabilities."""
-    width = panel_width(workspace)
-    top = load(workspace, outputs)
-    for unit in range(1, fan_out):
-        z = load(workspace, outputs + unit * width)
-        top = select(top > z, top, z)
-    total = splat_of(workspace, 0.0)
-    for unit in range(fan_out):
-        e = exp_nonpositive(load(workspace, outputs + unit * width) - top)
-        total = total + e
-        store(workspace, deltas + unit * width, e)
-    scale = 1.0 / total
-    probability = splat_of(workspace, 0.0)
-    for unit in range(fan_out):
-        p = load(workspace, deltas + unit * width) * scale
-        is_label = label == float(unit)
-        probability = select(is_label, p, probability)
-        store(workspace, deltas + unit * width, select(is_label, p - 1.0, p))
-    return probability
-
-
-@inner
-def _places(workspace, layer, network, panel):
-    """Return where outputs, deltas, targets and losses of a panel of samples begin."""
-    width = panel_width(workspace)
-    step = layer.fan_out * width
-    outputs = layer.outputs + panel * (step + width)
-    return outputs, layer.deltas + panel * step, network.targets + panel * step, network.losses + panel * width
-
-
-@inner
-def _narrow_log_loss(workspace, layer, network, first, panels, columns):
-    """Write the deltas of some panels' samples, and the probabilities of their labels as losses."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    for panel in range(first, first + panels):
-        outputs, deltas, _, losses = _places(workspace, layer, network, panel)
-        for column in range(0, columns, lanes):
-            label = load(workspace, network.targets + panel * width + column)
-            probability = _narrow_softmax(workspace, outputs + column, deltas + column, layer.fan_out, label)
-            store(workspace, losses + column, probability)
-
-
-@inner
-def _narrow_squared_error(workspace, layer, network, first, panels, columns):
-    """Write the deltas of some panels' samples, and add to their losses."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    share = 0.5 / layer.fan_out
-    for panel in range(first, first + panels):
-        outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
-        for unit in range(0, layer.fan_out * width, width):
-            for column in range(0, columns, lanes):
-                difference = load(workspace, outputs + unit + column) - load(workspace, targets + unit + column)
-                store(workspace, deltas + unit + column, difference)
-                loss = multiply_add(difference, difference * share, load(workspace, losses + column))
-                store(workspace, losses + column, loss)
-
-
-@inner
-def _narrow_poisson(workspace, layer, network, first, panels, columns):
-    """Write the deltas of some panels' samples, and add to their losses."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    for panel in range(first, first + panels):
-        outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
-        for unit in range(0, layer.fan_out * width, width):
-            for column in range(0, columns, lanes):
-                y = load(workspace, targets + unit + column)
-                output, loss = poisson_terms(load(workspace, outputs + unit + column), y)
-                store(workspace, deltas + unit + column, output - y)
-                store(workspace, losses + column, loss + load(workspace, losses + column))
-
-
-@inner
-def _narrow_binary_log_loss(workspace, layer, network, first, panels, columns):
-    """Write the deltas of some panels' samples, and add to their losses.
-
-    In two halves, as `activate_tile` goes: exponentials stand where the deltas will.
-    """
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    for panel in range(first, first + panels):
-        outputs, deltas, _, _ = _places(workspace, layer, network, panel)
-        for unit in range(0, layer.fan_out * width, width):
-            for column in range(unit, unit + columns, lanes):
-                store(workspace, deltas + column, exp_of_size(load(workspace, outputs + column)))
-    for panel in range(first, first + panels):
-        outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
-        for unit in range(0, layer.fan_out * width, width):
-            for column in range(0, columns, lanes):
-                place = unit + column
-                y = load(workspace, targets + place)
-                output, loss = binary_log_loss_terms(
-                    load(workspace, outputs + place), load(workspace, deltas + place), y
-                )
-                store(workspace, deltas + place, output - y)
-                store(workspace, losses + column, loss + load(workspace, losses + column))
-
-
-@inner
-def _weight_or_clear(workspace, layer, network, panel, samples, columns):
-    """Multiply the deltas of a panel by its samples' weights, and set those behind the last sample to zero."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    numbers = lane_numbers(workspace)
-    _, deltas, _, _ = _places(workspace, layer, network, panel)
-    for column in range(0, columns, lanes):
-        valid = numbers < (samples - column)
-        factor = splat_of(workspace, 1.0)
-        if network.weighted:
-            factor = load(workspace, network.weights + panel * width + column)
-        for unit in range(0, layer.fan_out * width, width):
-            delta = load(workspace, deltas + unit + column) * factor
-            store(workspace, deltas + unit + column, select(valid, delta, 0.0))
-
-
-@inner
-def narrow_loss(workspace, layer, network, first, panels, samples, vectors):
-    """Write losses and deltas of some panels from panel `first` on, each of `samples` samples.
-
-    The deltas are weighted, with zeros behind the last sample.
-
-    layer.outputs: pre-activations. layer.deltas, losses: overwritten.
-    """
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    columns = vectors * lanes
-    if network.loss == LOG_LOSS:
-        _narrow_log_loss(workspace, layer, network, first, panels, columns)
-    else:
-        losses = network.losses + first * width
-        for place in range(losses, losses + (panels - 1) * width + columns, lanes):
-            store(workspace, place, splat_of(workspace, 0.0))
-        # Written out loss by loss, so that the constants of exp and log stay in registers within each loop.
-        if network.loss == SQUARED_ERROR:
-            _narrow_squared_error(workspace, layer, network, first, panels, columns)
-        elif network.loss == POISSON:
-            _narrow_poisson(workspace, layer, network, first, panels, columns)
-        else:
-            _narrow_binary_log_loss(workspace, layer, network, first, panels, columns)
-    if network.weighted or samples < columns:
-        for panel in range(first, first + panels):
-            _weight_or_clear(workspace, layer, network, panel, samples, columns)
-
-
-@inner
-def narrow_gather_targets(workspace, layer, network, targets, labels, sample_weight, order, first, end):
-    """Copy targets (or labels) and weights of samples `first` to `end`, one panel, to where lanes find them."""
-    width = panel_width(workspace)
-    samples = end - first
-    sample = network.start + first
-    if network.weighted:
-        for lane in range(samples):
-            workspace[network.weights + first + lane] = sample_weight[order[sample + lane]]
-    if network.loss == LOG_LOSS:
-        for lane in range(samples):
-            workspace[network.targets + first + lane] = labels[order[sample + lane]]
-        return
-    place = network.targets + first // width * layer.fan_out * width
-    for unit in range(layer.fan_out):
-        for lane in range(samples):
-            workspace[place + lane] = targets[order[sample + lane], unit]
-        place += width

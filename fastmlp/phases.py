@@ -31,9 +31,9 @@ from fastmlp.narrow import (
     narrow_gather,
     narrow_gather_targets,
     narrow_gradient,
-    narrow_loss,
     panels_at_once,
 )
+from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
 from fastmlp.tiles import TILE
 from fastmlp.vectors import (
