@@ -16,7 +16,9 @@ def pytest_configure(config):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--full-grid", action="store_true", help="also run the whole grid of parity (many minutes)")
+    parser.addoption(
+        "--full-grid", action="store_true", help="also run the whole grid of parity, and every float32 (many minutes)"
+    )
     parser.addoption("--soak", action="store_true", help="also run the ten-minute soak test")
 
 
