@@ -1,6 +1,7 @@
 """The vector maths alone, on numbers that are in cache: what a step spends on tanh, exp and the logistic function.
 
-tanh and the logistic function come in two halves, as in a step (see ``activate_tile``).
+tanh and the logistic function come in two halves, and tanh in one loop too (see ``_apply_both`` in
+``fastmlp/activations.py``).
 """
 
 from collections.abc import Callable

@@ -23,6 +23,7 @@ Adding an activation is one function here, its derivative by its own value, and 
 from __future__ import annotations
 
 from fastmlp._jit import inner
+from fastmlp.tiles import TILE
 from fastmlp.vectors import (
     absolute,
     as_bits,
@@ -286,21 +287,39 @@ def _apply(function, workspace, out, rows, columns):
 
 
 @inner
+def _apply_in_halves(first, second, workspace, out, rows, columns):
+    """Replace the numbers of a tile by ``second(first(number))``, in two loops."""
+    _apply(first, workspace, out, rows, columns)
+    _apply(second, workspace, out, rows, columns)
+
+
+@inner
+def _apply_at_once(first, second, workspace, out, rows, columns):
+    """Replace the numbers of a tile by ``second(first(number))``, in one loop."""
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    for row in range(rows):
+        for place in range(out + row * width, out + row * width + columns, lanes):
+            store(workspace, place, second(first(load(workspace, place))))
+
+
+# From a number to its tanh it is a long chain of instructions that wait for each other, and a processor looks ahead at
+# so many and no more: in two loops of half the way each it works on more numbers at the same time. But with registers
+# of 512 bits the division that ends the way takes a loop of its own as long as all that comes before it, which does not
+# wait for it in one loop. (`bench/test_vector_maths.py` measures both ways.)
+_apply_both = _apply_in_halves if TILE.in_halves else _apply_at_once
+
+
+@inner
 def activate_tile(workspace, out, rows, columns, activation):
     """Apply tanh or the logistic function to a tile; relu and identity are done in the micro-kernel.
 
     workspace[out...] : (rows, columns), rows NR apart. Overwritten.
-
-    Each goes over the tile in two halves. From a number to its tanh it is a long chain of instructions that wait for
-    each other, and a processor looks ahead at so many and no more: in two loops of half the way each it works on more
-    numbers at the same time (`bench/test_vector_maths.py` measures both ways).
     """
     if activation == TANH:
-        _apply(half_exp_minus_one, workspace, out, rows, columns)
-        _apply(tanh_of, workspace, out, rows, columns)
+        _apply_both(half_exp_minus_one, tanh_of, workspace, out, rows, columns)
     elif activation == LOGISTIC:
-        _apply(exp_of_size, workspace, out, rows, columns)
-        _apply(logistic_of, workspace, out, rows, columns)
+        _apply_both(exp_of_size, logistic_of, workspace, out, rows, columns)
 
 
 @inner

@@ -101,7 +101,7 @@ def _narrow_poisson(workspace, layer, network, first, panels, columns):
 def _narrow_binary_log_loss(workspace, layer, network, first, panels, columns):
     """Write the deltas of some panels' samples, and add to their losses.
 
-    In two halves, as `activate_tile` goes: exponentials stand where the deltas will.
+    In two loops, each half of the way (see ``activations``): exponentials stand where the deltas will.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)

@@ -73,6 +73,11 @@ class Tile:
         """Return NR, the width of a panel and of the micro-tile."""
         return self.vectors * self.lanes(dtype)
 
+    @property
+    def in_halves(self) -> bool:
+        """Whether tanh and the logistic function go over a tile in two loops of half the way (see ``activations``)."""
+        return self.vector_bytes < 64
+
 
 TILES = {
     tile.name: tile

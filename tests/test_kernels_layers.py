@@ -9,7 +9,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numba import config
 
-from fastmlp._jit import JIT_DISABLED
+from fastmlp import activations
+from fastmlp._jit import JIT_DISABLED, uncached
+from fastmlp.activations import exp_of_size, half_exp_minus_one, logistic_of, tanh_of
 from fastmlp.dense import BLOCK_COLUMN_BYTES, PANEL_BYTES
 from fastmlp.tiles import BLOCK_BYTES, TILE
 from tests.panels import GuardedNetwork, guards_checked
@@ -266,6 +268,43 @@ def test_asking_for_parameters_ahead_does_not_show_in_the_bits(dtype, optimizer)
         assert all((array != old).any() for array, old in zip(parameters_of(network), before, strict=True))
         bits.add(b"".join(array.tobytes() for array in parameters_of(network)))
     assert len(bits) == 1
+
+
+@uncached
+def activate_in_halves(workspace, out, rows, columns, is_tanh):
+    if is_tanh:
+        activations._apply_in_halves(half_exp_minus_one, tanh_of, workspace, out, rows, columns)
+    else:
+        activations._apply_in_halves(exp_of_size, logistic_of, workspace, out, rows, columns)
+
+
+@uncached
+def activate_at_once(workspace, out, rows, columns, is_tanh):
+    if is_tanh:
+        activations._apply_at_once(half_exp_minus_one, tanh_of, workspace, out, rows, columns)
+    else:
+        activations._apply_at_once(exp_of_size, logistic_of, workspace, out, rows, columns)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["tanh", "logistic"])
+def test_activations_in_halves_and_at_once_have_the_same_bits(dtype, name):
+    width, out = TILE.columns(dtype), 3
+    rows, columns = MR - 1, TILE.lanes(dtype) * (TILE.vectors - 1)
+    z = np.random.RandomState(0).standard_normal(2 * out + MR * width).astype(dtype) * 8
+    in_halves, at_once = z.copy(), z.copy()
+    activate_in_halves(in_halves, out, rows, columns, name == "tanh")
+    activate_at_once(at_once, out, rows, columns, name == "tanh")
+    np.testing.assert_array_equal(in_halves, at_once)
+    tile = np.s_[out : out + MR * width]
+    expected = z.copy()
+    inputs = expected[tile].reshape(MR, width)[:rows, :columns]
+    inputs[:] = np.tanh(inputs) if name == "tanh" else 1 / (1 + np.exp(-inputs))
+    np.testing.assert_allclose(at_once, expected, rtol=4 * np.finfo(dtype).eps)
+    # What isn't of these rows and columns has not been written.
+    is_outside = np.ones(len(z), bool)
+    is_outside[tile].reshape(MR, width)[:rows, :columns] = False
+    np.testing.assert_array_equal(at_once[is_outside], z[is_outside])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
