@@ -1,8 +1,7 @@
 """The second micro-kernel: inner products over samples, for networks so narrow that samples fill the lanes.
 
 In the second orientation (see ``narrow``) A^T and delta^T are kept, samples along the vectors. A weight gradient is
-then a
-table of inner products of their rows. One call computes a tile of them, one vector of partial sums for each::
+then a table of inner products of their rows. One call computes a tile of them, one vector of partial sums for each::
 
                     delta^T, row j       row j+1
                     |s0 s1 ... s15|      |s0 s1 ... s15|
@@ -12,7 +11,7 @@ table of inner products of their rows. One call computes a tile of them, one vec
 
 At the end the vectors are folded in halves, two at a time: each step halves the numbers in a sum and doubles the sums
 in a vector, so that sixteen vectors of sixteen lanes become one vector of sixteen sums in fifteen steps. The order of
-additions depends on nothing but the number of samples.
+additions depends on nothing but the number of samples and the size of the tile.
 """
 
 from __future__ import annotations
@@ -32,6 +31,10 @@ from fastmlp.vector_type import Vector, declare, element_pointer, llvm_scalar, l
 _INDEX, _INT32 = ir.IntType(64), ir.IntType(32)
 
 DOT_ROWS, DOT_COLUMNS = TILE.dot_rows, TILE.dot_columns
+
+# A multiply-add waits for the one before it in the same sum, some four cycles in which eight others could begin.
+# Tiles of no more sums than these keep one for each vector of a panel, and add them up at the end.
+_FEW_SUMS = 4
 
 # The dot functions stand behind the tile functions in the table.
 _FIRST_SLOT = TILE_SLOTS
@@ -77,72 +80,89 @@ class DotFunction:
         pointer = builder.bitcast(builder.gep(base, [_INDEX(offset)]), self.vector_type.as_pointer())
         return builder.load(pointer, align=self.alignment)
 
+    def _add_products(self, builder: Any, fused: Any, a: ir.Value, b: ir.Value, vector: int, sums: list) -> list:
+        """Emit the multiply-adds of one vector of samples, the one of this number in its panel; return the sums."""
+        width, offset = self.vector.lanes * TILE.vectors, vector * self.vector.lanes
+        a_rows = [self._load(builder, a, row * width + offset) for row in range(self.rows)]
+        b_rows = [self._load(builder, b, column * width + offset) for column in range(self.columns)]
+        return [
+            builder.call(fused, [a_row, b_row, sums[row * self.columns + column]])
+            for row, a_row in enumerate(a_rows)
+            for column, b_row in enumerate(b_rows)
+        ]
+
     def _emit(self, function: ir.Function) -> None:
         out, a, b, a_step, b_step, n_vectors = function.args
         lanes = self.vector.lanes
         width = lanes * TILE.vectors
         entry = function.append_basic_block("entry")
-        panel_loop = function.append_basic_block("panel")
-        vector_loop = function.append_basic_block("vector")
-        panel_end = function.append_basic_block("panel_end")
+        panel_loop = function.append_basic_block("panels")
+        panel = function.append_basic_block("panel")
+        vector_loop = function.append_basic_block("vectors")
+        one_vector = function.append_basic_block("vector")
         done = function.append_basic_block("done")
         builder = ir.IRBuilder(entry)
         fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
         zero = ir.Constant(self.vector_type, [0.0] * lanes)
+        n_sums = self.rows * self.columns
+        # One set of sums for the first vectors of all panels, one for the second ones, and so on; or a single one.
+        n_chains = TILE.vectors if n_sums <= _FEW_SUMS else 1
         builder.branch(panel_loop)
 
+        # Whole panels.
         builder.position_at_end(panel_loop)
-        panel_a, panel_b = builder.phi(a.type), builder.phi(b.type)
-        remaining = builder.phi(_INDEX)
-        n_sums = self.rows * self.columns
-        panel_sums = [builder.phi(self.vector_type) for _ in range(n_sums)]
-        is_last = builder.icmp_signed("<", remaining, _INDEX(TILE.vectors))
-        steps = builder.select(is_last, remaining, _INDEX(TILE.vectors))
-        builder.branch(vector_loop)
+        panel_a, panel_b, remaining = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
+        sums = [builder.phi(self.vector_type) for _ in range(n_chains * n_sums)]
+        is_whole = builder.icmp_signed(">=", remaining, _INDEX(TILE.vectors))
+        builder.cbranch(is_whole, panel, vector_loop)
 
-        builder.position_at_end(vector_loop)
-        a_s, b_s, left = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
-        sums = [builder.phi(self.vector_type) for _ in range(n_sums)]
-        a_rows = [self._load(builder, a_s, row * width) for row in range(self.rows)]
-        b_rows = [self._load(builder, b_s, column * width) for column in range(self.columns)]
-        results = [
-            builder.call(fused, [a_row, b_row, sums[row * self.columns + column]])
-            for row, a_row in enumerate(a_rows)
-            for column, b_row in enumerate(b_rows)
-        ]
-        next_a, next_b = builder.gep(a_s, [_INDEX(lanes)]), builder.gep(b_s, [_INDEX(lanes)])
-        next_left = builder.sub(left, _INDEX(1))
-        builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), vector_loop, panel_end)
-
-        builder.position_at_end(panel_end)
-        next_panel_a, next_panel_b = builder.gep(panel_a, [a_step]), builder.gep(panel_b, [b_step])
-        next_remaining = builder.sub(remaining, steps)
-        builder.cbranch(builder.icmp_signed(">", next_remaining, _INDEX(0)), panel_loop, done)
-
+        builder.position_at_end(panel)
+        chains = [sums[first : first + n_sums] for first in range(0, len(sums), n_sums)]
+        for number in range(TILE.vectors):
+            chain = number % n_chains
+            chains[chain] = self._add_products(builder, fused, panel_a, panel_b, number, chains[chain])
+        results = [result for chain in chains for result in chain]
         for phi, first, again in (
-            (panel_a, a, next_panel_a),
-            (panel_b, b, next_panel_b),
-            (remaining, n_vectors, next_remaining),
-            *((phi, zero, result) for phi, result in zip(panel_sums, results, strict=True)),
+            (panel_a, a, builder.gep(panel_a, [a_step])),
+            (panel_b, b, builder.gep(panel_b, [b_step])),
+            (remaining, n_vectors, builder.sub(remaining, _INDEX(TILE.vectors))),
+            *((phi, zero, result) for phi, result in zip(sums, results, strict=True)),
         ):
             phi.add_incoming(first, entry)
-            phi.add_incoming(again, panel_end)
+            phi.add_incoming(again, panel)
+        builder.branch(panel_loop)
+
+        # The vectors of the last panel, where it is not whole.
+        builder.position_at_end(vector_loop)
+        a_s, b_s, left = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
+        last_sums = [builder.phi(self.vector_type) for _ in range(n_sums)]
+        builder.cbranch(builder.icmp_signed(">", left, _INDEX(0)), one_vector, done)
+
+        builder.position_at_end(one_vector)
+        results = self._add_products(builder, fused, a_s, b_s, 0, last_sums)
         for phi, first, again in (
-            (a_s, panel_a, next_a),
-            (b_s, panel_b, next_b),
-            (left, steps, next_left),
-            *zip(sums, panel_sums, results, strict=True),
+            (a_s, panel_a, builder.gep(a_s, [_INDEX(lanes)])),
+            (b_s, panel_b, builder.gep(b_s, [_INDEX(lanes)])),
+            (left, remaining, builder.sub(left, _INDEX(1))),
+            *zip(last_sums, sums[:n_sums], results, strict=True),
         ):
             phi.add_incoming(first, panel_loop)
-            phi.add_incoming(again, vector_loop)
+            phi.add_incoming(again, one_vector)
+        builder.branch(vector_loop)
 
         builder.position_at_end(done)
-        for vector_number, totals in enumerate(self._fold(builder, results)):
-            count = totals.type.count
+        totals = list(last_sums)
+        for chain in range(1, n_chains):
+            totals = [
+                builder.fadd(total, more)
+                for total, more in zip(totals, sums[chain * n_sums : (chain + 1) * n_sums], strict=True)
+            ]
+        for vector_number, folded in enumerate(self._fold(builder, totals)):
+            count = folded.type.count
             for lane in range(count):
                 row, column = divmod(vector_number * count + lane, self.columns)
                 place = builder.gep(out, [_INDEX(row * width + column)])
-                builder.store(builder.extract_element(totals, _INT32(lane)), place)
+                builder.store(builder.extract_element(folded, _INT32(lane)), place)
         builder.ret_void()
 
     def _fold(self, builder: Any, sums: list[ir.Value]) -> list[ir.Value]:
