@@ -64,6 +64,9 @@ class DotFunction:
         self.vector_type = llvm_vector(vector)
         self.scalar_type = llvm_scalar(vector.dtype)
         self.alignment = vector.dtype.bitwidth // 8
+        self.n_sums = rows * columns
+        # One set of sums for the first vectors of all panels, one for the second ones, and so on; or a single one.
+        self.n_chains = TILE.vectors if self.n_sums <= _FEW_SUMS else 1
 
     def get(self, module: ir.Module) -> ir.Function:
         """Return the function in `module`, emitted at the first request."""
@@ -81,47 +84,41 @@ class DotFunction:
         return builder.load(pointer, align=self.alignment)
 
     def _add_products(self, builder: Any, fused: Any, a: ir.Value, b: ir.Value, vector: int, sums: list) -> list:
-        """Emit the multiply-adds of one vector of samples, the one of this number in its panel; return the sums."""
+        """Emit the multiply-adds of one vector of samples, the one of this number in its panel; return all sums."""
         width, offset = self.vector.lanes * TILE.vectors, vector * self.vector.lanes
         a_rows = [self._load(builder, a, row * width + offset) for row in range(self.rows)]
         b_rows = [self._load(builder, b, column * width + offset) for column in range(self.columns)]
-        return [
-            builder.call(fused, [a_row, b_row, sums[row * self.columns + column]])
+        first = vector % self.n_chains * self.n_sums
+        results = [
+            builder.call(fused, [a_row, b_row, sums[first + row * self.columns + column]])
             for row, a_row in enumerate(a_rows)
             for column, b_row in enumerate(b_rows)
         ]
+        return [*sums[:first], *results, *sums[first + self.n_sums :]]
 
     def _emit(self, function: ir.Function) -> None:
         out, a, b, a_step, b_step, n_vectors = function.args
-        lanes = self.vector.lanes
-        width = lanes * TILE.vectors
         entry = function.append_basic_block("entry")
         panel_loop = function.append_basic_block("panels")
         panel = function.append_basic_block("panel")
-        vector_loop = function.append_basic_block("vectors")
-        one_vector = function.append_basic_block("vector")
+        # The last panel may have any number of vectors, but for all of them.
+        last_panel = [function.append_basic_block("last_panel") for _ in range(TILE.vectors)]
         done = function.append_basic_block("done")
         builder = ir.IRBuilder(entry)
         fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
-        zero = ir.Constant(self.vector_type, [0.0] * lanes)
-        n_sums = self.rows * self.columns
-        # One set of sums for the first vectors of all panels, one for the second ones, and so on; or a single one.
-        n_chains = TILE.vectors if n_sums <= _FEW_SUMS else 1
+        zero = ir.Constant(self.vector_type, [0.0] * self.vector.lanes)
         builder.branch(panel_loop)
 
-        # Whole panels.
         builder.position_at_end(panel_loop)
         panel_a, panel_b, remaining = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
-        sums = [builder.phi(self.vector_type) for _ in range(n_chains * n_sums)]
+        sums = [builder.phi(self.vector_type) for _ in range(self.n_chains * self.n_sums)]
         is_whole = builder.icmp_signed(">=", remaining, _INDEX(TILE.vectors))
-        builder.cbranch(is_whole, panel, vector_loop)
+        builder.cbranch(is_whole, panel, last_panel[0])
 
         builder.position_at_end(panel)
-        chains = [sums[first : first + n_sums] for first in range(0, len(sums), n_sums)]
+        results: list[Any] = sums
         for number in range(TILE.vectors):
-            chain = number % n_chains
-            chains[chain] = self._add_products(builder, fused, panel_a, panel_b, number, chains[chain])
-        results = [result for chain in chains for result in chain]
+            results = self._add_products(builder, fused, panel_a, panel_b, number, results)
         for phi, first, again in (
             (panel_a, a, builder.gep(panel_a, [a_step])),
             (panel_b, b, builder.gep(panel_b, [b_step])),
@@ -132,41 +129,44 @@ class DotFunction:
             phi.add_incoming(again, panel)
         builder.branch(panel_loop)
 
-        # The vectors of the last panel, where it is not whole.
-        builder.position_at_end(vector_loop)
-        a_s, b_s, left = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
-        last_sums = [builder.phi(self.vector_type) for _ in range(n_sums)]
-        builder.cbranch(builder.icmp_signed(">", left, _INDEX(0)), one_vector, done)
-
-        builder.position_at_end(one_vector)
-        results = self._add_products(builder, fused, a_s, b_s, 0, last_sums)
-        for phi, first, again in (
-            (a_s, panel_a, builder.gep(a_s, [_INDEX(lanes)])),
-            (b_s, panel_b, builder.gep(b_s, [_INDEX(lanes)])),
-            (left, remaining, builder.sub(left, _INDEX(1))),
-            *zip(last_sums, sums[:n_sums], results, strict=True),
-        ):
-            phi.add_incoming(first, panel_loop)
-            phi.add_incoming(again, one_vector)
-        builder.branch(vector_loop)
+        builder.position_at_end(done)
+        totals = [builder.phi(self.vector_type) for _ in sums]
+        results = sums
+        for number, block in enumerate(last_panel):
+            builder.position_at_end(block)
+            if number > 0:
+                results = self._add_products(builder, fused, panel_a, panel_b, number - 1, results)
+            for phi, result in zip(totals, results, strict=True):
+                phi.add_incoming(result, block)
+            if number + 1 < len(last_panel):
+                builder.cbranch(builder.icmp_signed(">", remaining, _INDEX(number)), last_panel[number + 1], done)
+            else:
+                builder.branch(done)
 
         builder.position_at_end(done)
-        totals = list(last_sums)
-        for chain in range(1, n_chains):
-            totals = [
-                builder.fadd(total, more)
-                for total, more in zip(totals, sums[chain * n_sums : (chain + 1) * n_sums], strict=True)
-            ]
-        for vector_number, folded in enumerate(self._fold(builder, totals)):
-            count = folded.type.count
-            for lane in range(count):
-                row, column = divmod(vector_number * count + lane, self.columns)
-                place = builder.gep(out, [_INDEX(row * width + column)])
-                builder.store(builder.extract_element(folded, _INT32(lane)), place)
+        self._store_sums(builder, out, totals)
         builder.ret_void()
 
+    def _store_sums(self, builder: Any, out: ir.Value, sums: list[Any]) -> None:
+        """Emit what makes numbers of the vectors of partial sums."""
+        width = self.vector.lanes * TILE.vectors
+        chains = [sums[first : first + self.n_sums] for first in range(0, len(sums), self.n_sums)]
+        totals = chains[0]
+        for chain in chains[1:]:
+            totals = [builder.fadd(total, more) for total, more in zip(totals, chain, strict=True)]
+        number = 0
+        while number < self.n_sums:
+            # Powers of two fold into vectors of the same length.
+            count = 1 << ((self.n_sums - number).bit_length() - 1)
+            for folded in self._fold(builder, totals[number : number + count]):
+                for lane in range(folded.type.count):
+                    row, column = divmod(number, self.columns)
+                    place = builder.gep(out, [_INDEX(row * width + column)])
+                    builder.store(builder.extract_element(folded, _INT32(lane)), place)
+                    number += 1
+
     def _fold(self, builder: Any, sums: list[ir.Value]) -> list[ir.Value]:
-        """Emit the folding of vectors of partial sums into vectors of sums, in the order of the list."""
+        """Emit the folding of vectors of partial sums, a power of two of them, into sums in the order of the list."""
         spread = self.vector.lanes  # lanes over which each sum is still spread
         while spread > 1:
             half = spread // 2
@@ -192,7 +192,7 @@ def dot_functions(vector: Vector) -> list[tuple[int, DotFunction]]:
     return [
         (_FIRST_SLOT + rows * (DOT_COLUMNS + 1) + columns, DotFunction(vector, rows, columns))
         for rows in row_counts(DOT_ROWS)
-        for columns in row_counts(DOT_COLUMNS)
+        for columns in range(1, DOT_COLUMNS + 1)
     ]
 
 

@@ -219,6 +219,14 @@ def _largest_power(remaining, most):
 
 
 @inner
+def _evenly(remaining, most):
+    """Return how many of so many columns come next, at most so many at a time: the last two turns take the same."""
+    if remaining >= 2 * most:
+        return most
+    return (remaining + 1) // 2 if remaining > most else remaining
+
+
+@inner
 def narrow_gradient(workspace, tiles, layer, out, unit, height, panel, samples):
     """Out = rows `unit` to ``unit + height`` of A_l delta_{l+1}, one panel of columns, over all samples.
 
@@ -237,7 +245,7 @@ def narrow_gradient(workspace, tiles, layer, out, unit, height, panel, samples):
             store(workspace, place, splat_of(workspace, 0.0))
         column = 0
         while column < columns:
-            wide = _largest_power(columns - column, DOT_COLUMNS)
+            wide = _evenly(columns - column, DOT_COLUMNS)
             multiply_samples(
                 workspace, tiles, out + row * width + column, layer.inputs + (unit + row) * width, a_step,
                 layer.deltas + (panel * width + column) * width, b_step, n_vectors, rows, wide,

@@ -50,7 +50,7 @@ def _cycles_along_samples(fan_in: int, fan_out: int, is_first: bool, samples: in
     if not is_first:
         products += vectors * fan_in * fan_out
         tiles += _pieces(fan_in, TILE.rows)
-    dot_tiles = _pieces(fan_in + 1, TILE.dot_rows) * _pieces(fan_out, TILE.dot_columns)
+    dot_tiles = _pieces(fan_in + 1, TILE.dot_rows) * _up(fan_out, TILE.dot_columns)
     return _NARROW_MULTIPLY_ADD * products + _NARROW_TILE * tiles * _up(vectors, TILE.vectors) + _DOT_TILE * dot_tiles
 
 

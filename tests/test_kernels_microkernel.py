@@ -180,7 +180,7 @@ def test_inner_products_over_samples(dtype):
     table = function_table(np.dtype(dtype), True)
     tolerance = 200 * np.finfo(dtype).eps
     for rows, columns, n_vectors in itertools.product(
-        row_counts(DOT_ROWS), row_counts(DOT_COLUMNS), [1, VECTORS - 1, VECTORS, VECTORS + 1, n_panels * VECTORS]
+        row_counts(DOT_ROWS), range(1, DOT_COLUMNS + 1), [1, VECTORS - 1, VECTORS, VECTORS + 1, n_panels * VECTORS]
     ):
         arguments = (table, out, a, a_units * width, b, b_units * width, n_vectors, rows, columns)
         compiled, naive, expected = workspace.copy(), workspace.copy(), workspace.copy()
@@ -211,7 +211,7 @@ def test_the_table_holds_an_address_for_each_function():
     assert not JIT_DISABLED
     for dtype in DTYPES:
         n_tiles = 2 * len(row_counts(MR)) * VECTORS + 1  # and the one that asks ahead
-        n_dots = len(row_counts(DOT_ROWS)) * len(row_counts(DOT_COLUMNS))
+        n_dots = len(row_counts(DOT_ROWS)) * DOT_COLUMNS
         for narrow, count in ((False, n_tiles), (True, n_tiles + n_dots)):
             table = function_table(np.dtype(dtype), narrow)
             assert len(set(table[table != 0])) == count
