@@ -2,7 +2,8 @@
 
 The cycles of a step are estimated for both. What they are made of was fitted to 368 measurements: 23 networks of 1 to
 100 units, minibatches of 8 to 400, float32 and float64, relu and tanh, on a Zen 3. There the choice loses less than
-1 % to the better one on average, and 19 % at most (``python -m bench.orientation``).
+half a per cent to the better one on average, and 10 % at most (the best times of six runs of ``python -m
+bench.orientation``; in a single run on a busy machine the choice looks worse than it is).
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from fastmlp.tiles import TILE
 # Cycles of one vector's multiply-add, where units fill the lanes and where samples do: there, tiles are smaller.
 _MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.5, 0.9
 # Of a call of a tile function, in either, and of one that ends in folding inner products.
-_TILE, _NARROW_TILE, _DOT_TILE = 100, 60, 50
+_TILE, _NARROW_TILE, _DOT_TILE = 100, 60, 40
 # Of what a vector of a sample's outputs costs besides: loss, activation and the sum for the bias.
-_SAMPLE_VECTOR = 30
+_SAMPLE_VECTOR = 25
+# Of each number of X that is gathered to a lane of its own, where rows of units are copied whole.
+_NARROW_GATHER = 0.5
 # Samples fill the lanes only if that is estimated to take no more than this part of the other's time: where an estimate
 # is wrong, more is lost in the networks to which the other one is the natural one.
 _MOST = 0.8
@@ -47,11 +50,19 @@ def _cycles_along_samples(fan_in: int, fan_out: int, is_first: bool, samples: in
     vectors = _up(samples, lanes)
     products = 2 * vectors * fan_out * (fan_in + 1)
     tiles = _pieces(fan_out, TILE.rows)
-    if not is_first:
+    gathered = 0
+    if is_first:
+        gathered = samples * fan_in
+    else:
         products += vectors * fan_in * fan_out
         tiles += _pieces(fan_in, TILE.rows)
     dot_tiles = _pieces(fan_in + 1, TILE.dot_rows) * _up(fan_out, TILE.dot_columns)
-    return _NARROW_MULTIPLY_ADD * products + _NARROW_TILE * tiles * _up(vectors, TILE.vectors) + _DOT_TILE * dot_tiles
+    return (
+        _NARROW_MULTIPLY_ADD * products
+        + _NARROW_TILE * tiles * _up(vectors, TILE.vectors)
+        + _DOT_TILE * dot_tiles
+        + _NARROW_GATHER * gathered
+    )
 
 
 def is_narrow(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
