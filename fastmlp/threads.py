@@ -249,11 +249,18 @@ class Experience:
         After so many it is tried again.
     """
 
+    FIRST_INTERVAL = 2
+
     serial: float | None = None
     shared: float | None = None
     shared_calls: int = 0
     calls: int = 0
-    interval: int = 2
+    interval: int = FIRST_INTERVAL
+
+    @property
+    def serial_is_faster(self) -> bool:
+        """Whether a step on one thread is known to be faster."""
+        return self.serial is not None and self.shared is not None and self.serial < self.shared
 
 
 @functools.lru_cache(maxsize=256)
@@ -269,8 +276,8 @@ class Sharing:
     on one thread only where they are not clearly faster on several than the model expects of one: a thread that waits
     for one which is not running, because other processes compete for the processors, makes a shared step tens of times
     slower. Such steps get a second chance before that, as the pool of threads had to be started for them, and memory
-    was touched for the first time. What was slower is tried again, soon at first, then now and then; not so one thread
-    while long steps are clearly faster on several.
+    was touched for the first time. What was slower is tried again, soon if it has only just become so, then now and
+    then; not so one thread while long steps are clearly faster on several.
 
     A trial is two short calls, of which the first counts for nothing: it wakes threads and fills their caches. Of other
     calls the better one of two counts: in the first of a fit memory is touched for the first time, and in any of them
@@ -338,10 +345,10 @@ class Sharing:
             return most, False
         known.calls += 1
         if known.calls < known.interval:
-            return (1 if serial < shared else most), False
+            return (1 if known.serial_is_faster else most), False
         known.calls = 0
         known.interval = min(2 * known.interval, self._LAST_INTERVAL)
-        return (most if serial < shared else 1), True
+        return (most if known.serial_is_faster else 1), True
 
     def record(self, n_threads: int, seconds: float) -> None:
         """Take note of the seconds of a step."""
@@ -357,8 +364,11 @@ class Sharing:
                 former = last[1]
             if former is not None:
                 seconds = min(seconds, former)
+        serial_was_faster = known.serial_is_faster
         if n_threads == 1:
             known.serial = seconds
         else:
             known.shared = seconds
             known.shared_calls += 1
+        if known.serial_is_faster != serial_was_faster:
+            known.calls, known.interval = 0, known.FIRST_INTERVAL

@@ -100,6 +100,18 @@ def test_shared_steps_that_become_slow_are_noticed():
     assert chosen == [(2, False)] * 2 + [*TRIAL_OF_ONE, (1, False), *TRIAL_OF_TWO, (1, False)]
 
 
+def test_what_has_just_become_slower_is_tried_again_soon():
+    sharing = sharing_of(2, 1e-4)
+    rare = calls(sharing, {1: 9e-5, 2: 5e-5}.get, 100)
+    assert rare.count((1, True)) == 2 * 8  # the first of all, and after 2, 4, 8, 16, 16, 16 and 16 calls
+    disturbed = calls(sharing, {1: 9e-5, 2: 2e-4}.get, 60)
+    first = disturbed.index((1, False))
+    trials = [place for place, call in enumerate(disturbed[first:]) if call == (2, True)]
+    assert trials[:6] == [1, 2, 6, 7, 15, 16]
+    # And back to both threads as soon as nobody disturbs them.
+    assert (2, False) in calls(sharing, {1: 9e-5, 2: 5e-5}.get, 20)
+
+
 def test_a_single_slow_call_changes_nothing():
     sharing = sharing_of(2, 1.0)
     for _ in range(5):
