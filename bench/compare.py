@@ -1,8 +1,10 @@
 """Compare the working tree with another commit: ``python -m bench.compare main``.
 
-Both train the same workloads, each in a process of its own, in turn (base, tree, base, tree ...), so
-that the machine's drift touches both alike. The ratio is taken round by round: below 1 the working
-tree is faster. Differences whose quartiles reach across 1 are noise.
+Both train the same workloads, each in a process of its own, in turn (base, tree, base, tree ...), so that the machine's
+drift touches both alike. At each turn the best of a few short fits counts, because other programs make some of them
+slower and none faster; a fit of a large network is a turn of its own. The ratio is taken round by round: below 1 the
+working tree is faster. Differences whose quartiles reach across 1 are noise. One process may be a few per cent slower
+than another one of the same code for as long as it lives, so new ones are started a few times.
 """
 
 import argparse
@@ -19,6 +21,9 @@ from bench.machine import ROOT, available_cores, quartiles
 from bench.rivals import PAUSE_SECONDS, WorkerError, WorkerProcess, end_on_request
 from bench.workloads import STEP_WORKLOADS
 
+# So many fits are about a turn.
+FITS = 8
+
 
 def extract_package(commit: str, folder: Path) -> None:
     """Put the package as it is at a commit into a folder."""
@@ -28,27 +33,29 @@ def extract_package(commit: str, folder: Path) -> None:
         tar.extractall(folder, filter="data")
 
 
-def compare(name: str, workers: dict[str, WorkerProcess], arguments: argparse.Namespace) -> str:
-    """Measure one workload with both; return a line."""
-    epochs = {}
-    for side, worker in workers.items():
-        try:
-            answer = worker.ask("prepare", workload=name, target_seconds=arguments.seconds)
-        except WorkerError as error:
-            return f"{side} FAILED: {error}"
-        epochs[side] = answer["epochs"]
-    same = min(epochs.values())
+def measure(name: str, workers: dict[str, WorkerProcess], arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Measure one workload with both; return the microseconds of a step in each round."""
+    epochs = [
+        worker.ask("prepare", workload=name, target_seconds=arguments.seconds / FITS)["epochs"]
+        for worker in workers.values()
+    ]
     times: dict[str, list[float]] = {side: [] for side in workers}
     for round_number in range(arguments.rounds):
         # Who goes first changes from round to round.
         for side in sorted(workers, reverse=bool(round_number % 2)):
             time.sleep(PAUSE_SECONDS)
-            times[side].append(workers[side].ask("time", epochs=same)["microseconds"])
+            answer = workers[side].ask("time", epochs=min(epochs), within=arguments.seconds)
+            times[side].append(answer["microseconds"])
+    return times
+
+
+def verdict(times: dict[str, list[float]]) -> str:
+    """Return a line about the times of a step in all rounds."""
     ratios = [tree / base for tree, base in zip(times["tree"], times["base"], strict=True)]
     low, median, high = quartiles(ratios)
-    verdict = "faster" if high < 1 else "slower" if low > 1 else "no difference seen"
+    answer = "faster" if high < 1 else "slower" if low > 1 else "no difference seen"
     sides = ", ".join(f"{side} {quartiles(values)[1]:,.1f} us a step" for side, values in times.items())
-    return f"{sides}; ratio {median:.3f} ({low:.3f} to {high:.3f}): {verdict}"
+    return f"{sides}; ratio {median:.3f} ({low:.3f} to {high:.3f}): {answer}"
 
 
 def main() -> int:
@@ -60,8 +67,9 @@ def main() -> int:
     parser.add_argument("--workloads", nargs="+", choices=STEP_WORKLOADS, default=STEP_WORKLOADS)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=0.2, help="of one timed fit, about")
+    parser.add_argument("--processes", type=int, default=3, help="so often both are started anew")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each process")
+    parser.add_argument("--seconds", type=float, default=0.25, help="of a turn, about")
     arguments = parser.parse_args()
     end_on_request()
     with tempfile.TemporaryDirectory() as folder:
@@ -70,16 +78,25 @@ def main() -> int:
         except subprocess.CalledProcessError as error:
             sys.exit(error.stderr.decode())
         packages = {"base": Path(folder), "tree": ROOT}
-        workers = {
-            side: WorkerProcess("fastmlp", arguments.dtype, arguments.threads, package)
-            for side, package in packages.items()
+        times: dict[str, dict[str, list[float]]] = {
+            name: {side: [] for side in packages} for name in arguments.workloads
         }
-        try:
-            for name in arguments.workloads:
-                print(f"{name:12} {compare(name, workers, arguments)}", flush=True)
-        finally:
-            for worker in workers.values():
-                worker.close()
+        for _ in range(arguments.processes):
+            workers = {
+                side: WorkerProcess("fastmlp", arguments.dtype, arguments.threads, package)
+                for side, package in packages.items()
+            }
+            try:
+                for name in arguments.workloads:
+                    for side, values in measure(name, workers, arguments).items():
+                        times[name][side] += values
+            except WorkerError as error:
+                sys.exit(str(error))
+            finally:
+                for worker in workers.values():
+                    worker.close()
+    for name in arguments.workloads:
+        print(f"{name:12} {verdict(times[name])}", flush=True)
     return 0
 
 
