@@ -101,7 +101,8 @@ class DotFunction:
         entry = function.append_basic_block("entry")
         panel_loop = function.append_basic_block("panels")
         panel = function.append_basic_block("panel")
-        # The last panel may have any number of vectors, but for all of them.
+        # Behind the whole panels there are none of a panel's vectors left, or one, and so on to all but one: each block
+        # but the first adds one of them.
         last_panel = [function.append_basic_block("last_panel") for _ in range(TILE.vectors)]
         done = function.append_basic_block("done")
         builder = ir.IRBuilder(entry)
