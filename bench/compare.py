@@ -3,8 +3,8 @@
 Both train the same workloads, each in a process of its own, in turn (base, tree, base, tree ...), so that the machine's
 drift touches both alike. At each turn the best of a few short fits counts, because other programs make some of them
 slower and none faster; a fit of a large network is a turn of its own. The ratio is taken round by round: below 1 the
-working tree is faster. Differences whose quartiles reach across 1 are noise. One process may be a few per cent slower
-than another one of the same code for as long as it lives, so new ones are started a few times.
+working tree is faster. Differences whose quartiles reach across 1 are noise. Two processes of the same code
+were seen to differ by 8 % for as long as they lived, so new ones are started a few times.
 """
 
 import argparse
@@ -33,29 +33,42 @@ def extract_package(commit: str, folder: Path) -> None:
         tar.extractall(folder, filter="data")
 
 
-def measure(name: str, workers: dict[str, WorkerProcess], arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Measure one workload with both; return the microseconds of a step in each round."""
+def compare(name: str, packages: dict[str, Path], arguments: argparse.Namespace) -> str:
+    """Measure one workload with both packages; return a line."""
+    times: dict[str, list[float]] = {side: [] for side in packages}
+    for _ in range(arguments.processes):
+        workers = {
+            side: WorkerProcess("fastmlp", arguments.dtype, arguments.threads, package)
+            for side, package in packages.items()
+        }
+        try:
+            take_turns(name, workers, arguments, times)
+        except WorkerError as error:
+            return f"FAILED: {error}"
+        finally:
+            for worker in workers.values():
+                worker.close()
+    ratios = [tree / base for tree, base in zip(times["tree"], times["base"], strict=True)]
+    low, median, high = quartiles(ratios)
+    verdict = "faster" if high < 1 else "slower" if low > 1 else "no difference seen"
+    sides = ", ".join(f"{side} {quartiles(values)[1]:,.1f} us a step" for side, values in times.items())
+    return f"{sides}; ratio {median:.3f} ({low:.3f} to {high:.3f}): {verdict}"
+
+
+def take_turns(
+    name: str, workers: dict[str, WorkerProcess], arguments: argparse.Namespace, times: dict[str, list[float]]
+) -> None:
+    """Train one workload with both in turn; add the microseconds of a step in each round to `times`."""
     epochs = [
         worker.ask("prepare", workload=name, target_seconds=arguments.seconds / FITS)["epochs"]
         for worker in workers.values()
     ]
-    times: dict[str, list[float]] = {side: [] for side in workers}
     for round_number in range(arguments.rounds):
         # Who goes first changes from round to round.
         for side in sorted(workers, reverse=bool(round_number % 2)):
             time.sleep(PAUSE_SECONDS)
             answer = workers[side].ask("time", epochs=min(epochs), within=arguments.seconds)
             times[side].append(answer["microseconds"])
-    return times
-
-
-def verdict(times: dict[str, list[float]]) -> str:
-    """Return a line about the times of a step in all rounds."""
-    ratios = [tree / base for tree, base in zip(times["tree"], times["base"], strict=True)]
-    low, median, high = quartiles(ratios)
-    answer = "faster" if high < 1 else "slower" if low > 1 else "no difference seen"
-    sides = ", ".join(f"{side} {quartiles(values)[1]:,.1f} us a step" for side, values in times.items())
-    return f"{sides}; ratio {median:.3f} ({low:.3f} to {high:.3f}): {answer}"
 
 
 def main() -> int:
@@ -78,25 +91,8 @@ def main() -> int:
         except subprocess.CalledProcessError as error:
             sys.exit(error.stderr.decode())
         packages = {"base": Path(folder), "tree": ROOT}
-        times: dict[str, dict[str, list[float]]] = {
-            name: {side: [] for side in packages} for name in arguments.workloads
-        }
-        for _ in range(arguments.processes):
-            workers = {
-                side: WorkerProcess("fastmlp", arguments.dtype, arguments.threads, package)
-                for side, package in packages.items()
-            }
-            try:
-                for name in arguments.workloads:
-                    for side, values in measure(name, workers, arguments).items():
-                        times[name][side] += values
-            except WorkerError as error:
-                sys.exit(str(error))
-            finally:
-                for worker in workers.values():
-                    worker.close()
-    for name in arguments.workloads:
-        print(f"{name:12} {verdict(times[name])}", flush=True)
+        for name in arguments.workloads:
+            print(f"{name:12} {compare(name, packages, arguments)}", flush=True)
     return 0
 
 

@@ -286,28 +286,11 @@ def _apply(function, workspace, out, rows, columns):
             store(workspace, place, function(load(workspace, place)))
 
 
-@inner
-def _apply_in_halves(first, second, workspace, out, rows, columns):
-    """Replace the numbers of a tile by ``second(first(number))``, in two loops."""
-    _apply(first, workspace, out, rows, columns)
-    _apply(second, workspace, out, rows, columns)
-
-
-@inner
-def _apply_at_once(first, second, workspace, out, rows, columns):
-    """Replace the numbers of a tile by ``second(first(number))``, in one loop."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    for row in range(rows):
-        for place in range(out + row * width, out + row * width + columns, lanes):
-            store(workspace, place, second(first(load(workspace, place))))
-
-
 # From a number to its tanh it is a long chain of instructions that wait for each other, and a processor looks ahead at
 # so many and no more: in two loops of half the way each it works on more numbers at the same time. But with registers
 # of 512 bits the division that ends the way takes a loop of its own as long as all that comes before it, which does not
 # wait for it in one loop. (`bench/test_vector_maths.py` measures both ways.)
-_apply_both = _apply_in_halves if TILE.in_halves else _apply_at_once
+IN_HALVES = TILE.in_halves
 
 
 @inner
@@ -317,9 +300,17 @@ def activate_tile(workspace, out, rows, columns, activation):
     workspace[out...] : (rows, columns), rows NR apart. Overwritten.
     """
     if activation == TANH:
-        _apply_both(half_exp_minus_one, tanh_of, workspace, out, rows, columns)
+        if IN_HALVES:
+            _apply(half_exp_minus_one, workspace, out, rows, columns)
+            _apply(tanh_of, workspace, out, rows, columns)
+        else:
+            _apply(tanh, workspace, out, rows, columns)
     elif activation == LOGISTIC:
-        _apply_both(exp_of_size, logistic_of, workspace, out, rows, columns)
+        if IN_HALVES:
+            _apply(exp_of_size, workspace, out, rows, columns)
+            _apply(logistic_of, workspace, out, rows, columns)
+        else:
+            _apply(logistic, workspace, out, rows, columns)
 
 
 @inner

@@ -9,9 +9,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numba import config
 
-from fastmlp import activations
 from fastmlp._jit import JIT_DISABLED, uncached
-from fastmlp.activations import exp_of_size, half_exp_minus_one, logistic_of, tanh_of
+from fastmlp.activations import _apply, exp_of_size, half_exp_minus_one, logistic, logistic_of, tanh, tanh_of
 from fastmlp.dense import BLOCK_COLUMN_BYTES, PANEL_BYTES
 from fastmlp.tiles import BLOCK_BYTES, TILE
 from tests.panels import GuardedNetwork, guards_checked
@@ -271,19 +270,15 @@ def test_asking_for_parameters_ahead_does_not_show_in_the_bits(dtype, optimizer)
 
 
 @uncached
-def activate_in_halves(workspace, out, rows, columns, is_tanh):
+def activate_both_ways(in_halves, at_once, out, rows, columns, is_tanh):
     if is_tanh:
-        activations._apply_in_halves(half_exp_minus_one, tanh_of, workspace, out, rows, columns)
+        _apply(half_exp_minus_one, in_halves, out, rows, columns)
+        _apply(tanh_of, in_halves, out, rows, columns)
+        _apply(tanh, at_once, out, rows, columns)
     else:
-        activations._apply_in_halves(exp_of_size, logistic_of, workspace, out, rows, columns)
-
-
-@uncached
-def activate_at_once(workspace, out, rows, columns, is_tanh):
-    if is_tanh:
-        activations._apply_at_once(half_exp_minus_one, tanh_of, workspace, out, rows, columns)
-    else:
-        activations._apply_at_once(exp_of_size, logistic_of, workspace, out, rows, columns)
+        _apply(exp_of_size, in_halves, out, rows, columns)
+        _apply(logistic_of, in_halves, out, rows, columns)
+        _apply(logistic, at_once, out, rows, columns)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -293,8 +288,7 @@ def test_activations_in_halves_and_at_once_have_the_same_bits(dtype, name):
     rows, columns = MR - 1, TILE.lanes(dtype) * (TILE.vectors - 1)
     z = np.random.RandomState(0).standard_normal(2 * out + MR * width).astype(dtype) * 8
     in_halves, at_once = z.copy(), z.copy()
-    activate_in_halves(in_halves, out, rows, columns, name == "tanh")
-    activate_at_once(at_once, out, rows, columns, name == "tanh")
+    activate_both_ways(in_halves, at_once, out, rows, columns, name == "tanh")
     np.testing.assert_array_equal(in_halves, at_once)
     tile = np.s_[out : out + MR * width]
     expected = z.copy()
