@@ -20,6 +20,7 @@ import fastmlp.epochs
 from fastmlp import MLPClassifier
 from fastmlp.network import Network
 from fastmlp.step import train
+from fastmlp.threads import experience_of
 from tests.interrupted import IRIS, SPECIES, assert_same_fit, interrupted_fit, make, quietly_fit
 from tests.subprocesses import finish, start_python
 
@@ -182,7 +183,7 @@ LONG_STEPS = {
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("n_pieces", LONG_STEPS)
 def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle, n_pieces):
-    """Also in the first step of an epoch, whose shuffle is taken back."""
+    """Also in the first step of an epoch, whose shuffle is taken back, and while numbers of threads are tried."""
     monkeypatch.setattr(fastmlp.epochs, "pieces_of_step", lambda seconds: n_pieces)
     settings = {"max_iter": 2, "batch_size": 64, "shuffle": shuffle}
     expected = quietly_fit(make(MLPClassifier, settings), IRIS, SPECIES)
@@ -194,12 +195,15 @@ def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle,
 
         def run_and_press(self, n_threads, driver, *arguments):
             result = run(self, n_threads, driver, *arguments)
-            pieces.append(driver is train)
-            if sum(pieces) == (2 * steps + phase) * n_pieces + 1:
-                signal.raise_signal(signal.SIGINT)
+            max_steps = arguments[-1]
+            if driver is train and max_steps > 0:  # without a step it compiles, before a trial
+                pieces.append(n_threads)
+                if len(pieces) == (2 * steps + phase) * n_pieces + 1:
+                    signal.raise_signal(signal.SIGINT)
             return result
 
         with monkeypatch.context() as patch:
+            experience_of.cache_clear()  # so that each fit begins with trials
             patch.setattr(Network, "run", run_and_press)
             quietly_fit(make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES)
         with np.load(path) as archive:

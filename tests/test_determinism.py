@@ -121,6 +121,7 @@ def test_a_call_on_several_threads_that_takes_too_long_ends_after_a_step():
                 epochs.advance(np.full(1, 0.01))
         return steps, [array.tobytes().hex() for array in parameters_of(network)]
 
+    module._LONGEST_SHARED_CALL = 1e6
     free = steps_and_bits(2)
     module._Clock.ticks_per_second = 1e9
     module._LONGEST_SHARED_CALL = 1e-8
