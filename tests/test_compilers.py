@@ -2,10 +2,12 @@
 
 import json
 
+import numba
 import numpy as np
 import pytest
 
 from fastmlp import _compilers
+from fastmlp._jit import inner, uncached
 from tests.subprocesses import run_python
 
 pytestmark = pytest.mark.needs_jit
@@ -37,6 +39,41 @@ def trained(tmp_path, is_other):
 
 def test_the_numba_at_hand_was_tried():
     assert _compilers.IS_TRIED, "see whether fastmlp/_compilers.py holds for this version, then name it there"
+
+
+def twice(x):
+    return x + x
+
+
+double = inner(twice)
+
+
+def four_times(x):
+    return double(double(x))
+
+
+def passes(compiled):
+    """Return the names of the passes that a function went through."""
+    (times,) = compiled.metadata["pipeline_times"].values()
+    return {name.split("_", 1)[1] for name in times}
+
+
+def test_kernels_go_through_all_of_numbas_passes_but_those_that_are_named():
+    kernel, usual = uncached(four_times), numba.njit(four_times)
+    assert kernel(1) == usual(1) == 4
+    ours, numbas = (passes(dispatcher.overloads[(numba.int64,)]) for dispatcher in (kernel, usual))
+    assert numbas - ours == _compilers._UNUSED_PASSES
+    assert ours <= numbas
+
+
+def test_machine_code_is_made_of_kernels_alone():
+    kernel = uncached(four_times)
+    assert kernel(2.0) == 8.0
+    for dispatcher, has_code in ((kernel, True), (double, False)):
+        compiled = dispatcher.overloads[(numba.float64,)]
+        name = compiled.fndesc.llvm_func_name
+        assert compiled.library._codegen._engine.is_symbol_defined(name) == has_code
+        assert (compiled.library.get_pointer_to_function(name) != 0) == has_code
 
 
 @pytest.mark.slow
