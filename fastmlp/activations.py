@@ -32,7 +32,6 @@ from fastmlp.vectors import (
     lane_count,
     load,
     multiply_add,
-    panel_width,
     select,
     shift_left,
     shift_right,
@@ -277,12 +276,11 @@ def logistic(x):
 
 
 @inner
-def _apply(function, workspace, out, rows, columns):
-    """Replace the numbers of a tile, workspace[out...] (rows, columns), by the function's values."""
-    width = panel_width(workspace)
+def _apply(function, workspace, out, stride, rows, columns):
+    """Replace numbers, workspace[out...] (rows, columns), rows `stride` apart, by the function's values."""
     lanes = lane_count(workspace)
     for row in range(rows):
-        for place in range(out + row * width, out + row * width + columns, lanes):
+        for place in range(out + row * stride, out + row * stride + columns, lanes):
             store(workspace, place, function(load(workspace, place)))
 
 
@@ -294,43 +292,42 @@ IN_HALVES = TILE.in_halves
 
 
 @inner
-def activate_tile(workspace, out, rows, columns, activation):
-    """Apply tanh or the logistic function to a tile; relu and identity are done in the micro-kernel.
+def activate(workspace, out, stride, rows, columns, activation):
+    """Apply tanh or the logistic function to a tile, or to panels; relu and identity are done in the micro-kernel.
 
-    workspace[out...] : (rows, columns), rows NR apart. Overwritten.
+    workspace[out...] : (rows, columns), rows `stride` apart. Overwritten.
     """
     if activation == TANH:
         if IN_HALVES:
-            _apply(half_exp_minus_one, workspace, out, rows, columns)
-            _apply(tanh_of, workspace, out, rows, columns)
+            _apply(half_exp_minus_one, workspace, out, stride, rows, columns)
+            _apply(tanh_of, workspace, out, stride, rows, columns)
         else:
-            _apply(tanh, workspace, out, rows, columns)
+            _apply(tanh, workspace, out, stride, rows, columns)
     elif activation == LOGISTIC:
         if IN_HALVES:
-            _apply(exp_of_size, workspace, out, rows, columns)
-            _apply(logistic_of, workspace, out, rows, columns)
+            _apply(exp_of_size, workspace, out, stride, rows, columns)
+            _apply(logistic_of, workspace, out, stride, rows, columns)
         else:
-            _apply(logistic, workspace, out, rows, columns)
+            _apply(logistic, workspace, out, stride, rows, columns)
 
 
 @inner
-def differentiate_tile(workspace, delta, activations, rows, columns, activation):
-    """Multiply a tile of deltas by the derivative of tanh or the logistic function, found from the function's value.
+def differentiate(workspace, deltas, stride, activations, activations_stride, rows, columns, activation):
+    """Multiply deltas by the derivative of tanh or the logistic function, found from the function's value.
 
-    workspace[delta...], workspace[activations...] : (rows, columns), rows NR apart. The first is
-    overwritten.
+    workspace[deltas...], workspace[activations...] : (rows, columns), rows `stride` and `activations_stride` apart. The
+    first is overwritten.
     """
-    width = panel_width(workspace)
     lanes = lane_count(workspace)
     if activation == TANH:
         for row in range(rows):
             for column in range(0, columns, lanes):
-                place = row * width + column
-                a = load(workspace, activations + place)
-                store(workspace, delta + place, load(workspace, delta + place) * (1.0 - a * a))
+                place = deltas + row * stride + column
+                a = load(workspace, activations + row * activations_stride + column)
+                store(workspace, place, load(workspace, place) * (1.0 - a * a))
     elif activation == LOGISTIC:
         for row in range(rows):
             for column in range(0, columns, lanes):
-                place = row * width + column
-                a = load(workspace, activations + place)
-                store(workspace, delta + place, load(workspace, delta + place) * (a * (1.0 - a)))
+                place = deltas + row * stride + column
+                a = load(workspace, activations + row * activations_stride + column)
+                store(workspace, place, load(workspace, place) * (a * (1.0 - a)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.activations import RELU, activate_tile, differentiate_tile
+from fastmlp.activations import RELU, activate, differentiate
 from fastmlp.microkernel import MR, VECTORS
 from fastmlp.optimizers import ADAM, MOMENTUM
 from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows
@@ -91,9 +91,11 @@ def _product(
                         outputs + place if is_last and outputs >= 0 and activation == RELU else -1,
                     )  # fmt: skip
                     if is_last and outputs >= 0:
-                        differentiate_tile(workspace, out + place, outputs + place, rows, vectors * lanes, activation)
+                        differentiate(
+                            workspace, out + place, width, outputs + place, width, rows, vectors * lanes, activation
+                        )  # fmt: skip
                     elif is_last:
-                        activate_tile(workspace, out + place, rows, vectors * lanes, activation)
+                        activate(workspace, out + place, width, rows, vectors * lanes, activation)
                     row += rows
 
 

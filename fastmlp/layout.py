@@ -228,6 +228,13 @@ class Layout:
         """Return the number of panels of a matrix."""
         return -(-columns // self.panel_width)
 
+    def write_ones(self, workspace: np.ndarray) -> None:
+        """Write what stands below a narrow network's activations for good, and is multiplied by the biases."""
+        for layer in self.places:
+            size = self.n_panels(self.capacity) * (layer.fan_in + 1) * self.panel_width
+            panels = workspace[layer.inputs : layer.inputs + size].reshape(-1, layer.fan_in + 1, self.panel_width)
+            panels[:, layer.fan_in] = 1
+
     def _numbers(self, count: int) -> int:
         """Reserve `count` numbers, rounded up to whole rows of panels and to whole cache lines."""
         place = self.size

@@ -12,9 +12,9 @@ backward data         units of layer l         samples         units of layer l+
 weight gradient       units of layer l         units of l + 1  samples             ``multiply_samples``
 ====================  =======================  ==============  ==================  ================================
 
-The row of A^T behind the units holds ones, so that the bias is one more row of W to multiply by, and its gradient one
-more row of the weight gradient. No copy of W transposed is needed. Lanes beyond the last sample hold deltas of zero, so
-they count for nothing.
+The row of A^T behind the units holds ones, from the beginning and for good, so that the bias is one more row of W to
+multiply by, and its gradient one more row of the weight gradient. No copy of W transposed is needed. Lanes beyond the
+last sample hold deltas of zero, so they count for nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.activations import RELU, activate_tile, differentiate_tile
+from fastmlp.activations import RELU, activate, differentiate
 from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gather import add_sparse_row
@@ -78,14 +78,13 @@ def _gather_converted(workspace, place, source, order, first, samples):
 def narrow_gather(workspace, layer, source, order, start, first, end):
     """Copy samples `first` to `end` of the minibatch, one panel, into columns of A_0^T; zeros behind the last.
 
-    workspace[layer.inputs...] : panels of fan_in + 1 rows. The panel's are overwritten.
+    workspace[layer.inputs...] : panels of fan_in + 1 rows. The panel's are overwritten, but for the last, the ones.
     """
     width = panel_width(workspace)
     panel = layer.inputs + first // width * (layer.fan_in + 1) * width
     samples = end - first
     if source.is_sparse or samples < width:
         workspace[panel : panel + layer.fan_in * width] = 0
-    workspace[panel + layer.fan_in * width : panel + (layer.fan_in + 1) * width] = 1
     if source.is_sparse:
         for lane in range(samples):
             add_sparse_row(workspace, panel + lane, 1, width, source, order[start + first + lane])
@@ -132,7 +131,7 @@ def panels_at_once(workspace, layers, n_layers):
 def narrow_forward(workspace, tiles, layer, first, panels, vectors, zeros):
     """A_{l+1}^T = f(W^T A_l^T) for some panels of samples from panel `first` on, the bias being W's last row.
 
-    outputs, inputs: panels of fan_out + 1 and fan_in + 1 rows. The rows of ones of the outputs are written too.
+    outputs, inputs: panels of fan_out + 1 and fan_in + 1 rows, the last of them ones.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
@@ -153,23 +152,20 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors, zeros):
             out += outputs_step
             inputs += inputs_step
         unit += rows
-    rows, columns = _as_one_row(workspace, layer.fan_out, vectors * lanes)
-    out = outputs
-    for _ in range(panels):
-        activate_tile(workspace, out, rows, columns, layer.activation)
-        ones = out + layer.fan_out * width
-        for place in range(ones, ones + width, lanes):
-            store(workspace, place, splat_of(workspace, 1.0))
-        out += outputs_step
+    stride, rows, columns = _rows_of(workspace, outputs_step, layer.fan_out, panels, vectors * lanes)
+    activate(workspace, outputs, stride, rows, columns, layer.activation)
 
 
 @inner
-def _as_one_row(workspace, rows, columns):
-    """Return rows and columns for a loop over so many of a panel: one long row where they are whole."""
+def _rows_of(workspace, step, units, panels, columns):
+    """Return stride, rows and columns for a loop over the units of some panels, `step` apart.
+
+    Whole panels are a long row each. One of which less is in use stands alone: its rows are the units.
+    """
     width = panel_width(workspace)
     if columns == width:
-        return np.intp(1), rows * width
-    return rows, columns
+        return step, panels, units * width
+    return width, units, columns
 
 
 @inner
@@ -202,12 +198,11 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors,
             deltas += deltas_step
             activations += activations_step
         unit += rows
-    rows, columns = _as_one_row(workspace, layer.fan_in, vectors * lanes)
-    for panel in range(panels):
-        differentiate_tile(
-            workspace, all_out + panel * out_step, all_activations + panel * activations_step, rows, columns,
-            below.activation,
-        )  # fmt: skip
+    stride, rows, columns = _rows_of(workspace, out_step, layer.fan_in, panels, vectors * lanes)
+    activations_stride, _, _ = _rows_of(workspace, activations_step, layer.fan_in, panels, vectors * lanes)
+    differentiate(
+        workspace, all_out, stride, all_activations, activations_stride, rows, columns, below.activation
+    )  # fmt: skip
 
 
 @inner

@@ -111,6 +111,8 @@ class Network:
         self._layout = layout
         self._n_copies = n_copies
         self._workspace = aligned_zeros(layout.size, self.dtype)
+        if self.narrow:
+            layout.write_ones(self._workspace)
         self.layers = layout.layers.copy()
         self.layers["activation"] = ACTIVATIONS[activation]
         self.layers["activation"][-1] = ACTIVATIONS["identity"]

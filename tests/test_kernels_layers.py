@@ -270,15 +270,15 @@ def test_asking_for_parameters_ahead_does_not_show_in_the_bits(dtype, optimizer)
 
 
 @uncached
-def activate_both_ways(in_halves, at_once, out, rows, columns, is_tanh):
+def activate_both_ways(in_halves, at_once, out, stride, rows, columns, is_tanh):
     if is_tanh:
-        _apply(half_exp_minus_one, in_halves, out, rows, columns)
-        _apply(tanh_of, in_halves, out, rows, columns)
-        _apply(tanh, at_once, out, rows, columns)
+        _apply(half_exp_minus_one, in_halves, out, stride, rows, columns)
+        _apply(tanh_of, in_halves, out, stride, rows, columns)
+        _apply(tanh, at_once, out, stride, rows, columns)
     else:
-        _apply(exp_of_size, in_halves, out, rows, columns)
-        _apply(logistic_of, in_halves, out, rows, columns)
-        _apply(logistic, at_once, out, rows, columns)
+        _apply(exp_of_size, in_halves, out, stride, rows, columns)
+        _apply(logistic_of, in_halves, out, stride, rows, columns)
+        _apply(logistic, at_once, out, stride, rows, columns)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -288,7 +288,7 @@ def test_activations_in_halves_and_at_once_have_the_same_bits(dtype, name):
     rows, columns = MR - 1, TILE.lanes(dtype) * (TILE.vectors - 1)
     z = np.random.RandomState(0).standard_normal(2 * out + MR * width).astype(dtype) * 8
     in_halves, at_once = z.copy(), z.copy()
-    activate_both_ways(in_halves, at_once, out, rows, columns, name == "tanh")
+    activate_both_ways(in_halves, at_once, out, width, rows, columns, name == "tanh")
     np.testing.assert_array_equal(in_halves, at_once)
     tile = np.s_[out : out + MR * width]
     expected = z.copy()
