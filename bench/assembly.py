@@ -12,14 +12,14 @@ import re
 import tempfile
 from typing import Any
 
-KERNELS = ("tiles", "dots", "propagate", "propagate_narrow", "update", "infer")
+KERNELS = ("tiles", "dots", "propagate", "propagate_narrow", "update", "update_narrow", "infer")
 
 
 def compile_kernel(name: str, dtype: str) -> Any:
     """Compile one kernel apart from the cache, and return it."""
     import numpy as np
 
-    from fastmlp import blocks, function_table, phases
+    from fastmlp import blocks, function_table, narrow_phases, phases
 
     own = np.dtype(dtype)
     if name == "tiles":
@@ -31,8 +31,8 @@ def compile_kernel(name: str, dtype: str) -> Any:
     if name == "infer":
         blocks.inference_phases(own, False, False)
     else:
-        blocks.training_phases(own, name == "propagate_narrow", False)
-    return getattr(phases, name)
+        blocks.training_phases(own, name.endswith("_narrow"), False)
+    return getattr(narrow_phases if name.endswith("_narrow") else phases, name)
 
 
 def assembly_of(kernel: Any, cpu: str | None) -> str:

@@ -16,7 +16,8 @@ from numba import from_dtype, types
 
 from fastmlp._jit import call_kernel, inner, kernel_address, twins
 from fastmlp.layout import LAYER, NETWORK
-from fastmlp.phases import infer, propagate, propagate_narrow, update
+from fastmlp.narrow_phases import propagate_narrow, update_narrow
+from fastmlp.phases import infer, propagate, update
 from fastmlp.sources import SOURCE
 
 
@@ -148,14 +149,14 @@ def _array_types(dtype: np.dtype) -> tuple[tuple, tuple]:
 def training_phases(dtype: np.dtype, narrow: bool, on_threads: bool) -> tuple[Phase, Phase]:
     """Return phases 1 and 2, compiled or loaded from the cache at the first call."""
     memory, samples = _array_types(dtype)
-    phase_1 = propagate_narrow if narrow else propagate
+    phase_1, phase_2 = (propagate_narrow, update_narrow) if narrow else (propagate, update)
     return (
         _phase(
             phase_1, (*memory, *samples, *[_INDEX] * 2), _propagate_on_threads, (*memory, *samples, *[_INDEX] * 5),
             on_threads,
         ),
         _phase(
-            update, (*memory, *[_INDEX] * 3), _update_on_threads, (*memory, _INDEX[::1], *[_INDEX] * 3), on_threads
+            phase_2, (*memory, *[_INDEX] * 3), _update_on_threads, (*memory, _INDEX[::1], *[_INDEX] * 3), on_threads
         ),
     )  # fmt: skip
 

@@ -27,7 +27,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, TILE
+from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, NARROW_TILE_ROWS, TILE
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class LayerPlaces:
     outputs: int = 0  # A_{l+1}
     deltas: int = 0  # dL/dz_{l+1}
     first_tile: int = 0  # number of this layer's first weight tile among those of all layers
-    row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases
+    row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
     block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
     activation: int = 0
 
@@ -60,7 +60,6 @@ NETWORK = np.dtype(
             "capacity",  # rows of the activation panels: the largest minibatch
             "n_parameters",  # numbers in the parameter block, its padding included
             "n_tiles",
-            "narrow",  # whether samples fill the lanes
             "grain",  # a block of samples starts at a multiple of this
             "loss",
             "optimizer",
@@ -70,7 +69,7 @@ NETWORK = np.dtype(
             "sums",  # likewise, for the softmax
             "squares",  # sum of squares of each weight tile
             "zeros",  # NR zeros
-            "scratch",  # a micro-tile per block of weights
+            "scratch",  # a weight tile per block of weights
             "ask_ahead",  # whether parameters are asked for while their gradient is being computed
             "nesterovs_momentum",
             # What follows changes from step to step.
@@ -135,6 +134,8 @@ class Layout:
         The same as records; attributes of the array, too, have the fields' names.
     size : int
         Numbers in the workspace.
+    tile_rows : int
+        Rows of a weight tile, but for the last of a panel.
     """
 
     def __init__(
@@ -152,13 +153,14 @@ class Layout:
         self.places = list(itertools.starmap(LayerPlaces, itertools.pairwise(layer_units)))
         self.capacity = capacity
         self.size = 0
+        self.tile_rows = NARROW_TILE_ROWS if narrow else TILE.rows
+        self._narrow = narrow
         self._grain = math.lcm(self.panel_width, ALIGNMENT // np.dtype(dtype).itemsize)
         tile = 0
         for layer in self.places:
             layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.first_tile = tile
-            # The bias is a tile of its own: it has no L2 term.
-            layer.row_tiles = -(-layer.fan_in // TILE.rows) + 1
+            layer.row_tiles = len(self._tile_heights(layer.fan_in))
             layer.block_tiles = self._block_tiles(layer.row_tiles, np.dtype(dtype).itemsize)
             tile += layer.row_tiles * self.n_panels(layer.fan_out)
         self.n_tiles = tile
@@ -186,15 +188,28 @@ class Layout:
         self.sums = self._numbers(capacity)
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
-        self.scratch = self._numbers(n_blocks * TILE.rows * self.panel_width)
+        self.scratch = self._numbers(n_blocks * self.tile_rows * self.panel_width)
         self.layers = np.array(list(map(attrgetter(*_PLACES), self.places)), LAYER).view(np.recarray)
         self._tile_bounds: dict[int, np.ndarray] = {}
 
     def _block_tiles(self, row_tiles: int, itemsize: int) -> int:
         """Return how many row tiles of a layer phase 2 goes through in all panels before it begins with the next."""
+        if self._narrow:
+            return row_tiles
         # Units of the layer below, by whole panels, whose activations stay in cache meanwhile.
         panel_bytes = self.capacity * self.panel_width * itemsize
         return min(row_tiles, max(1, BLOCK_BYTES // panel_bytes) * self.panel_width // TILE.rows)
+
+    def _tile_heights(self, fan_in: int) -> np.ndarray:
+        """Return the rows of the weight tiles of one panel, from top to bottom.
+
+        The biases have no L2 term. They are a tile of their own; in a narrow network, where they are a row like others
+        to all but the L2 term, they are the last row of the last tile.
+        """
+        rows = fan_in + 1 if self._narrow else fan_in
+        heights = np.full(-(-rows // self.tile_rows), self.tile_rows, dtype=float)
+        heights[-1] = rows - (len(heights) - 1) * self.tile_rows
+        return heights if self._narrow else np.append(heights, 1)
 
     def tile_bounds(self, n_blocks: int) -> np.ndarray:
         """Return where each block of weight tiles begins, so that all blocks have the same work."""
@@ -207,14 +222,13 @@ class Layout:
             return np.array([0, self.n_tiles])
         costs = []
         for layer in self.places:
-            heights = np.full(layer.row_tiles, TILE.rows, dtype=float)
-            # A tile of few rows takes its vectors no better, and the biases about as long as one
-            # row.
-            heights[-2] = layer.fan_in - (layer.row_tiles - 2) * TILE.rows
-            heights[-1] = 1
-            firsts = np.arange(0, layer.fan_out, self.panel_width)
-            vectors = -(-np.minimum(self.panel_width, layer.fan_out - firsts) // self.lanes)
-            layer_costs = vectors[:, np.newaxis] * (heights + 0.5)
+            heights = self._tile_heights(layer.fan_in)
+            columns = np.minimum(self.panel_width, layer.fan_out - np.arange(0, layer.fan_out, self.panel_width))
+            if self._narrow:
+                layer_costs = columns[:, np.newaxis] * heights
+            else:
+                # A tile of few rows takes its vectors no better, and the biases about as long as one row.
+                layer_costs = -(-columns[:, np.newaxis] // self.lanes) * (heights + 0.5)
             # In the order in which the tiles are numbered.
             for block in range(0, layer.row_tiles, layer.block_tiles):
                 costs.append(layer_costs[:, block : block + layer.block_tiles].ravel())

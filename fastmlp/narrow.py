@@ -225,6 +225,8 @@ def _evenly(remaining, most):
 def narrow_gradient(workspace, tiles, layer, out, unit, height, panel, samples):
     """Out = rows `unit` to ``unit + height`` of A_l delta_{l+1}, one panel of columns, over all samples.
 
+    Row fan_in of A_l is the ones: it gives the gradient of the biases.
+
     workspace[out...] (height, NR). Overwritten, with zeros behind the last column.
     """
     width = panel_width(workspace)
@@ -233,11 +235,11 @@ def narrow_gradient(workspace, tiles, layer, out, unit, height, panel, samples):
     n_vectors = (samples + lanes - 1) // lanes
     a_step = (layer.fan_in + 1) * width
     b_step = layer.fan_out * width
+    for place in range(out, out + height * width, lanes):
+        store(workspace, place, splat_of(workspace, 0.0))
     row = 0
     while row < height:
         rows = _largest_power(height - row, DOT_ROWS)
-        for place in range(out + row * width, out + (row + rows) * width, lanes):
-            store(workspace, place, splat_of(workspace, 0.0))
         column = 0
         while column < columns:
             wide = _evenly(columns - column, DOT_COLUMNS)

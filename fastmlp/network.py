@@ -127,7 +127,6 @@ class Network:
             "capacity": layout.capacity,
             "n_parameters": layout.n_parameters,
             "n_tiles": layout.n_tiles,
-            "narrow": self.narrow,
             "grain": layout.panel_width if self.narrow else _ROW_GRAIN,
             "loss": LOSSES[loss],
             "optimizer": optimizer,

@@ -1,5 +1,7 @@
 """The two phases of a training step, and the one of a prediction, compiled once for each data type.
 
+Those of a step of a narrow network are in ``narrow_phases``.
+
 Phase 1 (`propagate`) runs over blocks of samples: gather, forward through all layers, loss, deltas
 back through all layers. Samples are independent, so no thread waits for another between layers.
 Phase 2 (`update`) runs over blocks of weight tiles: the gradient over the whole minibatch, then the
@@ -25,15 +27,6 @@ from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.gather import gather_rows
 from fastmlp.losses import activate_outputs, output_and_loss
 from fastmlp.microkernel import MR, VECTORS
-from fastmlp.narrow import (
-    narrow_backward_data,
-    narrow_forward,
-    narrow_gather,
-    narrow_gather_targets,
-    narrow_gradient,
-    panels_at_once,
-)
-from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
 from fastmlp.tiles import TILE
 from fastmlp.vectors import (
@@ -69,39 +62,6 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
     output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, begin, end)
     for number in range(n_layers - 1, 0, -1):
         dense_backward_data(workspace, tiles, layers[number], layers[number - 1], begin, end, capacity, shared.zeros)
-    restore_denormals(former)
-
-
-@kernel
-def propagate_narrow(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
-    """Phase 1 of a narrow network for samples `begin` to `end`, some panels at a time; `begin` starts a panel."""
-    former = flush_denormals()
-    shared = network[0]
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    last = layers[shared.n_layers - 1]
-    most = panels_at_once(workspace, layers, shared.n_layers)
-    first = begin
-    while first < end:
-        # Whole panels go together, and the rest on its own.
-        panels = max(1, min(most, (end - first) // width))
-        samples = min(width, end - first)
-        vectors = tile_vectors(end, first, lanes)
-        panel = first // width
-        if shared.gather:
-            for place in range(first, first + panels * width, width):
-                narrow_gather(workspace, layers[0], source[0], order, shared.start, place, place + samples)
-                narrow_gather_targets(
-                    workspace, last, shared, targets, labels, sample_weight, order, place, place + samples
-                )
-        for number in range(shared.n_layers):
-            narrow_forward(workspace, tiles, layers[number], panel, panels, vectors, shared.zeros)
-        narrow_loss(workspace, last, shared, panel, panels, samples, vectors)
-        for number in range(shared.n_layers - 1, 0, -1):
-            narrow_backward_data(
-                workspace, tiles, layers[number], layers[number - 1], panel, panels, vectors, shared.zeros
-            )
-        first += panels * width
     restore_denormals(former)
 
 
@@ -150,16 +110,13 @@ def _transpose(workspace, layer, weights, unit, panel, rows, vectors):
 
 
 @inner
-def _update_bias(workspace, tiles, layer, shared, panel, vectors, scratch):
+def _update_bias(workspace, layer, shared, panel, vectors, scratch):
     """Gradient and update of the biases of one panel."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     place = layer.parameters + (panel * (layer.fan_in + 1) + layer.fan_in) * width
     rows = np.intp(1)  # not a literal: see `_product` in dense
-    if shared.narrow:
-        narrow_gradient(workspace, tiles, layer, scratch, layer.fan_in, rows, panel, shared.rows)
-    else:
-        _bias_gradient(workspace, layer, scratch, panel, shared.rows, vectors, shared.capacity)
+    _bias_gradient(workspace, layer, scratch, panel, shared.rows, vectors, shared.capacity)
     if shared.update:
         update_tile(workspace, shared, scratch, place, place, rows, vectors * lanes, 0.0)
     else:
@@ -197,9 +154,7 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     out = scratch if shared.update else place
     start = shared.zeros if shared.update else place
     stride = 0 if shared.update else width
-    if shared.narrow:
-        narrow_gradient(workspace, tiles, layer, scratch, unit, height, panel, shared.rows)
-    elif shared.ask_ahead and height == MR and vectors == VECTORS:
+    if shared.ask_ahead and height == MR and vectors == VECTORS:
         weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
     else:
         done = 0
@@ -256,7 +211,7 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
             panel, row_tile = tile_place(layer, tile, n_panels)
             vectors = tile_vectors(layer.fan_out, panel * width, lanes)
             if row_tile == layer.row_tiles - 1:
-                _update_bias(workspace, tiles, layer, shared, panel, vectors, scratch)
+                _update_bias(workspace, layer, shared, panel, vectors, scratch)
             else:
                 workspace[shared.squares + layer.first_tile + tile] = _update_weights(
                     workspace, tiles, layer, shared, row_tile * MR, panel, vectors, scratch

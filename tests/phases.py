@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from fastmlp import phases
+from fastmlp import narrow_phases, phases
 from fastmlp.function_table import function_table
 from fastmlp.optimizers import ADAM
 from fastmlp.reference import DERIVATIVES
@@ -21,7 +21,7 @@ def _records(network):
 
 def propagate_blocks(network, problem, cuts, order=None):
     """Run phase 1 over a minibatch of all the problem's samples, block after block."""
-    phase = phases.propagate_narrow if network.narrow else phases.propagate
+    phase = narrow_phases.propagate_narrow if network.narrow else phases.propagate
     shared = network.record[0]
     order = np.arange(problem.n_samples) if order is None else order
     shared.rows, shared.start, shared.gather = problem.n_samples, 0, 1
@@ -38,6 +38,7 @@ def propagate_blocks(network, problem, cuts, order=None):
 
 def update_blocks(network, problem, tile_cuts, learning_rate):
     """Run phase 2 over all weight tiles, block after block."""
+    phase = narrow_phases.update_narrow if network.narrow else phases.update
     shared = network.record[0]
     shared.update = 1
     shared.scale = 1 / (problem.n_samples if problem.sample_weight is None else problem.sample_weight.sum())
@@ -46,7 +47,7 @@ def update_blocks(network, problem, tile_cuts, learning_rate):
     if shared.optimizer == ADAM:
         shared.rate *= np.sqrt(1 - shared.beta_2**network.t) / (1 - shared.beta_1**network.t)
     for block, (first, last) in enumerate(itertools.pairwise(map(int, tile_cuts))):
-        phases.update(*_records(network), first, last, block)
+        phase(*_records(network), first, last, block)
 
 
 def infer_blocks(network, problem, cuts):

@@ -113,16 +113,17 @@ def test_phase_2_changes_the_tiles_of_its_block(shared, layer_units, dtype, solv
             first = layer.first_tile + tile
             update_blocks(network, problem, [first, first + 1], 0.01)
             panel, row_tile = place_of_tile(layer, tile, n_panels)
-            if row_tile == layer.row_tiles - 1:
+            if row_tile == layer.row_tiles - 1 and not narrow:
                 rows = [layer.fan_in]  # the biases
             else:
-                rows = np.arange(row_tile * TILE.rows, min((row_tile + 1) * TILE.rows, layer.fan_in))
+                begin = row_tile * network._layout.tile_rows
+                rows = np.arange(begin, min(begin + network._layout.tile_rows, layer.fan_in + narrow))
             columns = np.arange(panel * width, (panel + 1) * width)
             owned = [
                 network.parameter_matrix(number, copy, network.padded(layer.fan_out))[np.ix_(rows, columns)]
                 for copy in range(n_copies)
             ]
-            owned.append(np.arange(record.scratch, record.scratch + TILE.rows * width))
+            owned.append(np.arange(record.scratch, record.scratch + network._layout.tile_rows * width))
             owned.append([record.squares + first])
             if layer.transposed and rows[0] < layer.fan_in:
                 own_columns = columns[columns < layer.fan_out]
@@ -169,14 +170,14 @@ def test_what_an_earlier_minibatch_left_is_never_read(layer_units, dtype, loss, 
         (shared.losses, capacity),
         (shared.weights, capacity),
         (shared.sums, capacity),
-        (shared.scratch, TILE.rows * TILE.columns(dtype)),
+        (shared.scratch, network._layout.tile_rows * TILE.columns(dtype)),
     ):
         network.workspace[place : place + size] = np.nan
     for layer in network.layers:
-        # The tiles of biases have no squares: their places hold zeros for good.
+        # Tiles of nothing but biases have no squares: their places hold zeros for good.
         n_panels = network.padded(layer.fan_out) // network.padded(1)
         places = (place_of_tile(layer, tile, n_panels) for tile in range(layer.row_tiles * n_panels))
-        weight_tiles = [tile for tile, (_, row_tile) in enumerate(places) if row_tile < layer.row_tiles - 1]
+        weight_tiles = [tile for tile, (_, row_tile) in enumerate(places) if narrow or row_tile < layer.row_tiles - 1]
         network.workspace[shared.squares + layer.first_tile + np.array(weight_tiles)] = np.nan
     reference = problem.reference()
     losses = advance(problem.epochs(network), 2, 0.01)

@@ -118,7 +118,7 @@ def test_no_two_matrices_overlap_and_all_are_aligned(layer_units, capacity, dtyp
     with_deltas, narrow = kind != "prediction", kind == "narrow"
     layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow)
     places = sorted(extents(layout, layer_units, n_moments, with_deltas, narrow))
-    places.append((layout.scratch, layout.scratch + n_blocks * TILE.rows * layout.panel_width))
+    places.append((layout.scratch, layout.scratch + n_blocks * layout.tile_rows * layout.panel_width))
     for (_, end), (begin, _) in itertools.pairwise(places):
         assert end <= begin
     assert places[-1][1] <= layout.size

@@ -1,0 +1,91 @@
+"""The two phases of a narrow network's training step, whose samples fill the lanes (see ``narrow`` and ``phases``)."""
+
+from __future__ import annotations
+
+from fastmlp._jit import inner, kernel
+from fastmlp.dense import tile_vectors
+from fastmlp.floating_point import flush_denormals, restore_denormals
+from fastmlp.narrow import (
+    narrow_backward_data,
+    narrow_forward,
+    narrow_gather,
+    narrow_gather_targets,
+    narrow_gradient,
+    panels_at_once,
+)
+from fastmlp.narrow_losses import narrow_loss
+from fastmlp.optimizers import update_tile
+from fastmlp.tiles import NARROW_TILE_ROWS
+from fastmlp.vectors import lane_count, panel_width, sum_lanes
+
+
+@kernel
+def propagate_narrow(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
+    """Phase 1 for samples `begin` to `end`, some panels at a time; `begin` starts a panel."""
+    former = flush_denormals()
+    shared = network[0]
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    last = layers[shared.n_layers - 1]
+    most = panels_at_once(workspace, layers, shared.n_layers)
+    first = begin
+    while first < end:
+        # Whole panels go together, and the rest on its own.
+        panels = max(1, min(most, (end - first) // width))
+        samples = min(width, end - first)
+        vectors = tile_vectors(end, first, lanes)
+        panel = first // width
+        if shared.gather:
+            for place in range(first, first + panels * width, width):
+                narrow_gather(workspace, layers[0], source[0], order, shared.start, place, place + samples)
+                narrow_gather_targets(
+                    workspace, last, shared, targets, labels, sample_weight, order, place, place + samples
+                )
+        for number in range(shared.n_layers):
+            narrow_forward(workspace, tiles, layers[number], panel, panels, vectors, shared.zeros)
+        narrow_loss(workspace, last, shared, panel, panels, samples, vectors)
+        for number in range(shared.n_layers - 1, 0, -1):
+            narrow_backward_data(
+                workspace, tiles, layers[number], layers[number - 1], panel, panels, vectors, shared.zeros
+            )
+        first += panels * width
+    restore_denormals(former)
+
+
+@inner
+def _update_weights(workspace, tiles, layer, shared, unit, panel, scratch):
+    """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that.
+
+    The last tile of a panel has the biases in its last row. They count for nothing in the L2 term.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
+    place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
+    height = min(NARROW_TILE_ROWS, layer.fan_in + 1 - unit)
+    rows = min(height, layer.fan_in - unit)
+    narrow_gradient(workspace, tiles, layer, scratch, unit, height, panel, shared.rows)
+    squares = update_tile(workspace, shared, scratch, place, place, rows, columns, shared.alpha)
+    if rows < height:
+        below = rows * width
+        update_tile(workspace, shared, scratch + below, place + below, place + below, height - rows, columns, 0.0)
+    return sum_lanes(squares)
+
+
+@kernel
+def update_narrow(workspace, tiles, layers, network, first_tile, last_tile, block):
+    """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
+    former = flush_denormals()
+    shared = network[0]
+    width = panel_width(workspace)
+    scratch = shared.scratch + block * NARROW_TILE_ROWS * width
+    for number in range(shared.n_layers):
+        layer = layers[number]
+        n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
+        for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
+            panel = tile // layer.row_tiles
+            unit = (tile - panel * layer.row_tiles) * NARROW_TILE_ROWS
+            workspace[shared.squares + layer.first_tile + tile] = _update_weights(
+                workspace, tiles, layer, shared, unit, panel, scratch
+            )
+    restore_denormals(former)
