@@ -128,6 +128,18 @@ def panels_at_once(workspace, layers, n_layers):
 
 
 @inner
+def rows_of(workspace, step, units, panels, columns):
+    """Return stride, rows and columns for a loop over the units of some panels, `step` apart.
+
+    Whole panels are a long row each. One of which less is in use stands alone: its rows are the units.
+    """
+    width = panel_width(workspace)
+    if columns == width:
+        return step, panels, units * width
+    return width, units, columns
+
+
+@inner
 def narrow_forward(workspace, tiles, layer, first, panels, vectors, zeros):
     """A_{l+1}^T = f(W^T A_l^T) for some panels of samples from panel `first` on, the bias being W's last row.
 
@@ -152,20 +164,8 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors, zeros):
             out += outputs_step
             inputs += inputs_step
         unit += rows
-    stride, rows, columns = _rows_of(workspace, outputs_step, layer.fan_out, panels, vectors * lanes)
+    stride, rows, columns = rows_of(workspace, outputs_step, layer.fan_out, panels, vectors * lanes)
     activate(workspace, outputs, stride, rows, columns, layer.activation)
-
-
-@inner
-def _rows_of(workspace, step, units, panels, columns):
-    """Return stride, rows and columns for a loop over the units of some panels, `step` apart.
-
-    Whole panels are a long row each. One of which less is in use stands alone: its rows are the units.
-    """
-    width = panel_width(workspace)
-    if columns == width:
-        return step, panels, units * width
-    return width, units, columns
 
 
 @inner
@@ -198,8 +198,8 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors,
             deltas += deltas_step
             activations += activations_step
         unit += rows
-    stride, rows, columns = _rows_of(workspace, out_step, layer.fan_in, panels, vectors * lanes)
-    activations_stride, _, _ = _rows_of(workspace, activations_step, layer.fan_in, panels, vectors * lanes)
+    stride, rows, columns = rows_of(workspace, out_step, layer.fan_in, panels, vectors * lanes)
+    activations_stride, _, _ = rows_of(workspace, activations_step, layer.fan_in, panels, vectors * lanes)
     differentiate(
         workspace, all_out, stride, all_activations, activations_stride, rows, columns, below.activation
     )  # fmt: skip

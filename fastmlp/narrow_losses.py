@@ -1,7 +1,7 @@
 """Losses and the first deltas of a narrow network, whose samples fill the lanes (see ``narrow``).
 
 The formulas are those of ``losses``; here a vector holds one output of many samples. Adding a loss takes one function
-here too, and one branch in ``narrow_loss``.
+of its terms here too, and one branch in ``narrow_loss``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from fastmlp._jit import inner
 from fastmlp.activations import exp_nonpositive, exp_of_size
 from fastmlp.losses import LOG_LOSS, POISSON, SQUARED_ERROR, binary_log_loss_terms, poisson_terms
+from fastmlp.narrow import rows_of
 from fastmlp.vectors import (
     lane_count,
     lane_numbers,
@@ -67,60 +68,58 @@ def _narrow_log_loss(workspace, layer, network, first, panels, columns):
 
 
 @inner
-def _narrow_squared_error(workspace, layer, network, first, panels, columns):
-    """Write the deltas of some panels' samples, and add to their losses."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    share = 0.5 / layer.fan_out
-    for panel in range(first, first + panels):
-        outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
-        for unit in range(0, layer.fan_out * width, width):
-            for column in range(0, columns, lanes):
-                difference = load(workspace, outputs + unit + column) - load(workspace, targets + unit + column)
-                store(workspace, deltas + unit + column, difference)
-                loss = multiply_add(difference, difference * share, load(workspace, losses + column))
-                store(workspace, losses + column, loss)
-
-
-@inner
-def _narrow_poisson(workspace, layer, network, first, panels, columns):
-    """Write the deltas of some panels' samples, and add to their losses."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    for panel in range(first, first + panels):
-        outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
-        for unit in range(0, layer.fan_out * width, width):
-            for column in range(0, columns, lanes):
-                y = load(workspace, targets + unit + column)
-                output, loss = poisson_terms(load(workspace, outputs + unit + column), y)
-                store(workspace, deltas + unit + column, output - y)
-                store(workspace, losses + column, loss + load(workspace, losses + column))
-
-
-@inner
-def _narrow_binary_log_loss(workspace, layer, network, first, panels, columns):
+def _each_output(terms, scale, workspace, layer, network, first, panels, columns):
     """Write the deltas of some panels' samples, and add to their losses.
 
-    In two loops, each half of the way (see ``activations``): exponentials stand where the deltas will.
+    ``terms(z, e, y)`` gives the output and the loss, which is multiplied by `scale`, for pre-activation z, target y,
+    and e, which stands where the delta will.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    for panel in range(first, first + panels):
-        outputs, deltas, _, _ = _places(workspace, layer, network, panel)
-        for unit in range(0, layer.fan_out * width, width):
-            for column in range(unit, unit + columns, lanes):
-                store(workspace, deltas + column, exp_of_size(load(workspace, outputs + column)))
-    for panel in range(first, first + panels):
-        outputs, deltas, targets, losses = _places(workspace, layer, network, panel)
-        for unit in range(0, layer.fan_out * width, width):
+    # In registers: the compiler cannot know that the stores below leave the records alone.
+    fan_out = layer.fan_out
+    outputs, deltas, targets, losses = _places(workspace, layer, network, first)
+    for _ in range(panels):
+        for _ in range(fan_out):
             for column in range(0, columns, lanes):
-                place = unit + column
-                y = load(workspace, targets + place)
-                output, loss = binary_log_loss_terms(
-                    load(workspace, outputs + place), load(workspace, deltas + place), y
-                )
-                store(workspace, deltas + place, output - y)
-                store(workspace, losses + column, loss + load(workspace, losses + column))
+                y = load(workspace, targets + column)
+                output, loss = terms(load(workspace, outputs + column), load(workspace, deltas + column), y)
+                store(workspace, deltas + column, output - y)
+                store(workspace, losses + column, multiply_add(loss, scale, load(workspace, losses + column)))
+            outputs += width
+            deltas += width
+            targets += width
+        outputs += width  # behind the row of ones
+        losses += width
+
+
+@inner
+def _squared_error_terms(z, e, y):
+    difference = z - y
+    return z, difference * difference
+
+
+@inner
+def _poisson_terms(z, e, y):
+    return poisson_terms(z, y)
+
+
+@inner
+def _exponentials(workspace, layer, network, first, panels, columns):
+    """Write ``exp_of_size`` of the outputs of some panels' samples to where the deltas will be.
+
+    It is half of the way to the binary log-loss: see ``activations``.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    outputs, deltas, _, _ = _places(workspace, layer, network, first)
+    step = layer.fan_out * width
+    stride, rows, numbers = rows_of(workspace, step, layer.fan_out, panels, columns)
+    outputs_stride, _, _ = rows_of(workspace, step + width, layer.fan_out, panels, columns)
+    for row in range(rows):
+        for number in range(0, numbers, lanes):
+            e = exp_of_size(load(workspace, outputs + row * outputs_stride + number))
+            store(workspace, deltas + row * stride + number, e)
 
 
 @inner
@@ -157,13 +156,15 @@ def narrow_loss(workspace, layer, network, first, panels, samples, vectors):
         losses = network.losses + first * width
         for place in range(losses, losses + (panels - 1) * width + columns, lanes):
             store(workspace, place, splat_of(workspace, 0.0))
-        # Written out loss by loss, so that the constants of exp and log stay in registers within each loop.
+        # Loss by loss, so that the constants of exp and log stay in registers within each loop.
         if network.loss == SQUARED_ERROR:
-            _narrow_squared_error(workspace, layer, network, first, panels, columns)
+            share = 0.5 / layer.fan_out
+            _each_output(_squared_error_terms, share, workspace, layer, network, first, panels, columns)
         elif network.loss == POISSON:
-            _narrow_poisson(workspace, layer, network, first, panels, columns)
+            _each_output(_poisson_terms, 1.0, workspace, layer, network, first, panels, columns)
         else:
-            _narrow_binary_log_loss(workspace, layer, network, first, panels, columns)
+            _exponentials(workspace, layer, network, first, panels, columns)
+            _each_output(binary_log_loss_terms, 1.0, workspace, layer, network, first, panels, columns)
     if network.weighted or samples < columns:
         for panel in range(first, first + panels):
             _weight_or_clear(workspace, layer, network, panel, samples, columns)
