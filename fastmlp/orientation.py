@@ -1,8 +1,8 @@
 """Which way round a network is kept: units along the vectors, or samples (see ``narrow``).
 
-The cycles of a step are estimated for both. What they are made of was fitted to 368 measurements: 23 networks of 1 to
-100 units, minibatches of 8 to 400, float32 and float64, relu and tanh, on a Zen 3. There the choice loses less than
-half a per cent to the better one on average, and 10 % at most (the best times of six runs of ``python -m
+The cycles of a step are estimated for both. What they are made of was fitted to 736 measurements: 23 networks of 1 to
+100 units, minibatches of 1 to 400, float32 and float64, relu and tanh, on a Zen 3. There the choice loses less than
+half a per cent to the better one on average, and 11 % at most (the best times of six runs of ``python -m
 bench.orientation``; in a single run on a busy machine the choice looks worse than it is).
 """
 
@@ -16,14 +16,14 @@ from fastmlp.tiles import TILE
 # Cycles of one vector's multiply-add, where units fill the lanes and where samples do: there, tiles are smaller.
 _MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.5, 0.9
 # Of a call of a tile function, in either, and of one that ends in folding inner products.
-_TILE, _NARROW_TILE, _DOT_TILE = 100, 60, 40
+_TILE, _NARROW_TILE, _DOT_TILE = 90, 40, 15
 # Of what a vector of a sample's outputs costs besides: loss, activation and the sum for the bias.
-_SAMPLE_VECTOR = 25
+_SAMPLE_VECTOR = 20
 # Of each number of X that is gathered to a lane of its own, where rows of units are copied whole.
-_NARROW_GATHER = 0.5
+_NARROW_GATHER = 1.0
 # Samples fill the lanes only if that is estimated to take no more than this part of the other's time: where an estimate
 # is wrong, more is lost in the networks to which the other one is the natural one.
-_MOST = 0.8
+_MOST = 0.85
 
 
 def _pieces(count: int, most: int) -> int:

@@ -171,10 +171,10 @@ def test_threads_verbosity_and_interval_may_change(monkeypatch, path, capsys):
 
 
 def test_a_narrow_and_a_wide_network_are_both_tested():
-    """The cases above are worth less if none of them runs in the orientation of narrow networks."""
+    """The cases above are worth less if all of them run in the same orientation."""
     narrow = {}
-    for name in ("narrow", "adam"):
+    for name in ("narrow", "two threads"):
         cls, settings, y = CASES[name]
         model = quietly_fit(make(cls, settings), IRIS, y)
         narrow[name] = model._make_network(np.dtype(float), batch_size=model.batch_size, solver="adam").narrow
-    assert narrow == {"narrow": True, "adam": False}
+    assert narrow == {"narrow": True, "two threads": False}

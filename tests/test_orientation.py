@@ -26,5 +26,5 @@ def test_units_fill_the_lanes_of_other_networks(layer_units, batch_size, lanes):
 
 
 @pytest.mark.parametrize("lanes", LANES)
-def test_a_single_sample_fills_no_lanes(lanes):
-    assert not is_narrow([2, lanes, 1], 1, lanes)
+def test_a_single_sample_leaves_the_lanes_to_the_units(lanes):
+    assert not is_narrow([8, 4 * lanes, lanes], 1, lanes)
