@@ -48,6 +48,11 @@ def inner(function: Callable) -> Any:
     return numba.njit(no_cpython_wrapper=True, **_INNER, **_COMMON)(function)
 
 
+def passage(function: Callable) -> Any:
+    """Compile an inner function that hands nearly all its arguments on, so that LLVM is made to inline it."""
+    return numba.njit(no_cpython_wrapper=True, forceinline=True, **_INNER, **_COMMON)(function)
+
+
 def uncached(function: Callable) -> Any:
     """Compile a kernel that Python calls, apart from the cache on disk: for tests and measurements."""
     return numba.njit(**_KERNEL, **_COMMON)(function)
@@ -88,7 +93,7 @@ def twins(function: Callable) -> tuple[Any, Any]:
     copy.__module__ = function.__module__
     copy.__doc__ = function.__doc__
     parallel = _finished(numba.njit(parallel=True, no_cpython_wrapper=True, **_COMMON)(copy))
-    return inner(function), parallel
+    return passage(function), parallel
 
 
 def emitted(naive: Callable) -> Callable[[Callable], Any]:

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numba import from_dtype, types
 
-from fastmlp._jit import call_kernel, inner, kernel_address, twins
+from fastmlp._jit import call_kernel, inner, kernel_address, passage, twins
 from fastmlp.layout import LAYER, NETWORK
 from fastmlp.narrow_phases import propagate_narrow, update_narrow
 from fastmlp.phases import infer, propagate, update
@@ -84,7 +84,7 @@ _update_in_turn, _update_on_threads = twins(_update)
 _infer_in_turn, _infer_on_threads = twins(_infer)
 
 
-@inner
+@passage
 def propagate_blocks(
     workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first, n_blocks, n_cuts,
     phase,
@@ -105,7 +105,7 @@ def propagate_blocks(
         )  # fmt: skip
 
 
-@inner
+@passage
 def update_blocks(workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase):
     """Phase 2 for some blocks of weights."""
     if phase.on_threads:
@@ -116,7 +116,7 @@ def update_blocks(workspace, tiles, layers, network, tile_bounds, first, n_block
         _update_in_turn(workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase.block)
 
 
-@inner
+@passage
 def infer_blocks(workspace, tiles, layers, network, source, order, out, rows, n_blocks, phase):
     """Forward alone for a chunk of samples."""
     if phase.on_threads:
