@@ -1,0 +1,274 @@
+"""What is a step made of? ``python -m bench.pieces planar`` times each piece alone, again and again in the same place.
+
+Nothing stands between two turns of a piece, and it finds what it reads where the last turn left it: together the pieces
+are the least that a step can take which is made of them. Below them stand the step itself, in the compiled call, and
+how many times as long it takes. One thread.
+"""
+
+import argparse
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bench.machine import pin_to_cores
+from bench.peak import fma_peak
+from bench.test_training import StepRun
+from bench.workloads import WORKLOADS, Workload
+from fastmlp._jit import as_records, uncached
+from fastmlp.activations import IDENTITY, activate, differentiate
+from fastmlp.dense import dense_backward_data, dense_forward, tile_rows, tile_vectors, weight_gradient_tile
+from fastmlp.floating_point import flush_denormals, restore_denormals
+from fastmlp.function_table import function_table
+from fastmlp.gather import as_rows, gather_rows
+from fastmlp.layout import LAYER, NETWORK
+from fastmlp.losses import output_and_loss, sum_losses
+from fastmlp.microkernel import MR
+from fastmlp.narrow import (
+    narrow_backward_data,
+    narrow_forward,
+    narrow_gather,
+    narrow_gradient,
+    panels_at_once,
+    rows_of,
+)
+from fastmlp.narrow_losses import narrow_loss
+from fastmlp.optimizers import update_tile
+from fastmlp.phases import _bias_gradient, _transpose, tile_place
+from fastmlp.tiles import NARROW_TILE_ROWS, TILE
+from fastmlp.vectors import lane_count, panel_width
+
+# A piece is repeated for about so long at a time, and the best of so many times counts.
+SECONDS, ROUNDS = 0.02, 25
+
+# The pieces, and what each is besides those of one layer after the other.
+GATHER, FORWARD, ACTIVATIONS, LOSS, BACKWARD, DERIVATIVES, GRADIENTS, UPDATES = range(8)
+NAMES = (
+    "gather", "forward products", "activations", "loss", "backward products", "derivatives", "gradient products",
+    "updates",
+)  # fmt: skip
+PRODUCTS = (FORWARD, BACKWARD, GRADIENTS)
+
+
+@uncached
+def repeat_pieces(
+    workspace: Any, tiles: Any, layers: Any, network: Any, source: Any, targets: Any, labels: Any, order: Any,
+    piece: Any, repeats: Any,
+) -> None:  # fmt: skip
+    """Do one piece of a step with units along the vectors, again and again."""
+    former = flush_denormals()
+    shared = network[0]
+    width, lanes = panel_width(workspace), lane_count(workspace)
+    rows, capacity, n_layers = shared.rows, shared.capacity, shared.n_layers
+    for _ in range(repeats):
+        if piece == GATHER:
+            gather_rows(workspace, layers[0].inputs, source[0], order, 0, 0, rows, capacity)
+        elif piece == LOSS:
+            output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, 0, rows)
+            sum_losses(workspace, shared)
+        else:
+            for number in range(n_layers):
+                layer = layers[number]
+                if piece == FORWARD:
+                    dense_forward(workspace, tiles, layer, 0, rows, capacity)
+                elif piece == BACKWARD and number > 0:
+                    dense_backward_data(
+                        workspace, tiles, layer, layers[number - 1], 0, rows, capacity, shared.zeros
+                    )  # fmt: skip
+                elif piece in (ACTIVATIONS, DERIVATIVES):
+                    for first in range(0, layer.fan_out, width):
+                        place, columns = first * capacity, tile_vectors(layer.fan_out, first, lanes) * lanes
+                        out = layer.outputs + place
+                        if piece == ACTIVATIONS:
+                            activate(workspace, out, width, rows, columns, layer.activation)
+                        else:
+                            differentiate(
+                                workspace, layer.deltas + place, width, out, width, rows, columns, layer.activation
+                            )  # fmt: skip
+                elif piece in (GRADIENTS, UPDATES):
+                    n_panels = (layer.fan_out + width - 1) // width
+                    for tile in range(layer.row_tiles * n_panels):
+                        panel, row_tile = tile_place(layer, tile, n_panels)
+                        vectors = tile_vectors(layer.fan_out, panel * width, lanes)
+                        is_bias = row_tile == layer.row_tiles - 1
+                        unit = layer.fan_in if is_bias else row_tile * MR
+                        height = min(MR, layer.fan_in + is_bias - unit)
+                        place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
+                        if piece == UPDATES:
+                            update_tile(
+                                workspace, shared, shared.scratch, place, place, height, vectors * lanes, shared.alpha
+                            )  # fmt: skip
+                            if layer.transposed and not is_bias:
+                                _transpose(workspace, layer, place, unit, panel, height, vectors)
+                        elif is_bias:
+                            _bias_gradient(workspace, layer, shared.scratch, panel, rows, vectors, capacity)
+                        else:
+                            done = np.intp(0)
+                            while done < height:
+                                part = tile_rows(height - done)
+                                weight_gradient_tile(
+                                    workspace, tiles, layer, shared.scratch + done * width, shared.zeros, 0,
+                                    unit + done, panel, rows, part, vectors, capacity,
+                                )  # fmt: skip
+                                done += part
+    restore_denormals(former)
+
+
+@uncached
+def repeat_narrow_pieces(
+    workspace: Any, tiles: Any, layers: Any, network: Any, source: Any, targets: Any, labels: Any, order: Any,
+    piece: Any, repeats: Any,
+) -> None:  # fmt: skip
+    """Do one piece of a step with samples along the vectors, again and again."""
+    former = flush_denormals()
+    shared = network[0]
+    width, lanes = panel_width(workspace), lane_count(workspace)
+    rows, n_layers = shared.rows, shared.n_layers
+    most = panels_at_once(workspace, layers, n_layers)
+    for _ in range(repeats):
+        if piece in (GRADIENTS, UPDATES):
+            for number in range(n_layers):
+                layer = layers[number]
+                for first in range(0, layer.fan_out, width):
+                    columns = tile_vectors(layer.fan_out, first, lanes) * lanes
+                    for unit in range(0, layer.fan_in + 1, NARROW_TILE_ROWS):
+                        height = min(NARROW_TILE_ROWS, layer.fan_in + 1 - unit)
+                        if piece == GRADIENTS:
+                            narrow_gradient(
+                                workspace, tiles, layer, shared.scratch, unit, height, first // width, rows
+                            )  # fmt: skip
+                        else:
+                            place = layer.parameters + first * (layer.fan_in + 1) + unit * width
+                            update_tile(workspace, shared, shared.scratch, place, place, height, columns, shared.alpha)
+            continue
+        begin: Any = np.intp(0)
+        while begin < rows:
+            panels = max(1, min(most, (rows - begin) // width))
+            samples = min(width, rows - begin)
+            vectors = tile_vectors(rows, begin, lanes)
+            panel = begin // width
+            if piece == LOSS:
+                narrow_loss(workspace, layers[n_layers - 1], shared, panel, panels, samples, vectors)
+            for number in range(n_layers):
+                layer = layers[number]
+                step, columns = layer.fan_out * width, vectors * lanes
+                stride, n, numbers = rows_of(workspace, step, layer.fan_out, panels, columns)
+                out_stride, _, _ = rows_of(workspace, step + width, layer.fan_out, panels, columns)
+                out, deltas = layer.outputs + panel * (step + width), layer.deltas + panel * step
+                if piece == FORWARD:
+                    narrow_forward(workspace, tiles, layer, panel, panels, vectors, shared.zeros)
+                elif piece == BACKWARD and number > 0:
+                    narrow_backward_data(
+                        workspace, tiles, layer, layers[number - 1], panel, panels, vectors, shared.zeros
+                    )  # fmt: skip
+                elif piece == ACTIVATIONS:
+                    activate(workspace, out, out_stride, n, numbers, layer.activation)
+                elif piece == DERIVATIVES:
+                    differentiate(workspace, deltas, stride, out, out_stride, n, numbers, layer.activation)
+            if piece == GATHER:
+                for place in range(begin, begin + panels * width, width):
+                    narrow_gather(workspace, layers[0], source[0], order, 0, place, place + samples)
+            begin += panels * width
+        if piece == LOSS:
+            sum_losses(workspace, shared)
+    restore_denormals(former)
+
+
+class Pieces:
+    """A workload's network after its first steps, and what can be repeated on it."""
+
+    def __init__(self, workload: Workload, dtype: str) -> None:
+        self.workload = workload
+        self.run = StepRun(workload, dtype, 1)
+        network = self.network = self.run.network
+        self.run.train_compiled(1)
+        self.layers = network.layers.view(LAYER, np.ndarray)
+        # Products alone end with neither an activation nor its derivative.
+        self.bare_layers = self.layers.copy()
+        self.bare_layers["activation"] = IDENTITY
+        rows = as_rows(self.run.X, network.dtype)
+        self.samples = (rows.source, *network.prepared_targets(self.run.targets), np.arange(workload.batch_size))
+
+    def step(self, repeats: int) -> None:
+        """Train so many times on every minibatch."""
+        self.run.train_compiled(repeats)
+
+    def repeat(self, piece: int, repeats: int) -> None:
+        """Do a piece so often."""
+        network = self.network
+        fields = network.fields
+        fields["rows"], fields["start"], fields["gather"] = self.workload.batch_size, 0, not self.workload.is_full_batch
+        fields["rate"] = 0.0  # however often they are updated, weights stay numbers
+        layers = self.bare_layers if piece in PRODUCTS else self.layers
+        function = repeat_narrow_pieces if network.narrow else repeat_pieces
+        function(
+            network._workspace, function_table(network.dtype, network.narrow), as_records(layers),
+            as_records(network.record.view(NETWORK, np.ndarray)), *self.samples, piece, repeats,
+        )  # fmt: skip
+
+    def works(self) -> dict[str, Callable[[int], None]]:
+        """Return what is timed, by name."""
+        hidden = self.workload.activation not in ("relu", "identity")  # else done where the products end
+        left_out = set() if hidden else {ACTIVATIONS, DERIVATIVES}
+        if self.workload.is_full_batch:
+            left_out.add(GATHER)
+        pieces = {
+            name: functools.partial(self.repeat, piece) for piece, name in enumerate(NAMES) if piece not in left_out
+        }
+        return {**pieces, "step": self.step}
+
+
+def repeats_of(work: Callable[[int], None]) -> int:
+    """Return how often to repeat it for about `SECONDS`, so that what a call costs is little beside it."""
+    work(1)
+    repeats = 1
+    while True:
+        started = time.perf_counter()
+        work(repeats)
+        seconds = time.perf_counter() - started
+        if seconds > SECONDS / 4:
+            return max(1, int(repeats * SECONDS / seconds))
+        repeats *= 4
+
+
+def best_seconds(works: dict[str, Callable[[int], None]]) -> dict[str, float]:
+    """Return the shortest time of each, all in turn."""
+    repeats = {name: repeats_of(work) for name, work in works.items()}
+    best = dict.fromkeys(works, np.inf)
+    for _ in range(ROUNDS):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work(repeats[name])
+            best[name] = min(best[name], (time.perf_counter() - started) / repeats[name])
+    return best
+
+
+def main() -> None:
+    """Time the pieces and the step, and print them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.pieces", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workload", choices=tuple(WORKLOADS))
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    arguments = parser.parse_args()
+    pin_to_cores(1)
+    workload, dtype = WORKLOADS[arguments.workload], np.dtype(arguments.dtype)
+    pieces = Pieces(workload, arguments.dtype)
+    peak = fma_peak(dtype, 1)
+    seconds = best_seconds(pieces.works())
+    step = seconds.pop("step") / (len(pieces.run.order) // workload.batch_size)
+    total = sum(seconds.values())
+    products = sum(seconds[NAMES[piece]] for piece in PRODUCTS)
+    floor = workload.flops_per_step() / (1e9 * peak)
+    print(f"{workload.name} {dtype}, tile {TILE.name}, one thread, peak {peak:.0f} GFLOP/s")
+    for name, time_taken in seconds.items():
+        print(f"  {name:18} {1e6 * time_taken:11.2f} us")
+    print(f"  {'all pieces':18} {1e6 * total:11.2f} us, of which products {1e6 * products:.2f}")
+    print(f"  {'step':18} {1e6 * step:11.2f} us, {step / total:.2f} of all pieces")
+    print(f"  {'products at peak':18} {1e6 * floor:11.2f} us")
+
+
+if __name__ == "__main__":
+    main()
