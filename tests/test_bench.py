@@ -1,5 +1,6 @@
 """The measuring itself: workloads, contenders, ratios, and tables that nobody typed."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from sklearn.neural_network import MLPClassifier as ScikitMLPClassifier
 from threadpoolctl import threadpool_limits
 
-from bench import report, rivals
+from bench import pieces, report, rivals
 from bench.contenders import FastMLP, NumPyReference, ScikitLearn
 from bench.machine import quartiles
 from bench.workloads import SEED, WORKLOADS
@@ -53,6 +54,31 @@ def test_initial_parameters_are_scikit_learns():
     for drawn, expected in zip(workload.initial_parameters("float64"), (model.coefs_, model.intercepts_), strict=True):
         for parameter, other in zip(drawn, expected, strict=True):
             np.testing.assert_array_equal(parameter, other)
+
+
+@pytest.mark.parametrize("name", ["planar", "digits"])
+def test_pieces_of_a_step_do_what_it_does(name):
+    # All data are one minibatch, the same for both; at a rate of 0 weights stay; products follow each other directly.
+    rows = len(WORKLOADS[name].data().X)
+    workload = dataclasses.replace(WORKLOADS[name], activation="identity", batch_size=rows, learning_rate=0.0)
+    taken_apart = pieces.Pieces(workload, "float32")
+    network = taken_apart.network
+    first, last = network.layers[0].inputs, network.fields["losses"] + rows
+    parameters = network.parameters()
+
+    def matrices_after(scale, *works):
+        network.set_parameters(*([scale * array for array in arrays] for arrays in parameters))
+        for work in works:
+            work(1)
+        return network._workspace[first:last].copy()
+
+    works = taken_apart.works()
+    assert list(works) == ["forward products", "loss", "backward products", "gradient products", "updates", "step"]
+    expected = matrices_after(1, works.pop("step"))
+    assert (matrices_after(2, *works.values()) != expected).mean() > 0.1
+    np.testing.assert_array_equal(matrices_after(1, *works.values()), expected)
+    for kept, parameter in zip(network.parameters()[0], parameters[0], strict=True):
+        np.testing.assert_array_equal(kept, parameter)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
