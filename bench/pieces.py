@@ -17,7 +17,7 @@ from bench.machine import pin_to_cores
 from bench.peak import fma_peak
 from bench.test_training import StepRun
 from bench.workloads import WORKLOADS, Workload
-from fastmlp._jit import as_records, uncached
+from fastmlp._jit import as_records, inner, uncached
 from fastmlp.activations import IDENTITY, activate, differentiate
 from fastmlp.dense import dense_backward_data, dense_forward, tile_rows, tile_vectors, weight_gradient_tile
 from fastmlp.floating_point import flush_denormals, restore_denormals
@@ -43,13 +43,42 @@ from fastmlp.vectors import lane_count, panel_width
 # A piece is repeated for about so long at a time, and the best of so many times counts.
 SECONDS, ROUNDS = 0.02, 25
 
-# The pieces, and what each is besides those of one layer after the other.
+# The pieces, in the order in which a step does them.
 GATHER, FORWARD, ACTIVATIONS, LOSS, BACKWARD, DERIVATIVES, GRADIENTS, UPDATES = range(8)
 NAMES = (
     "gather", "forward products", "activations", "loss", "backward products", "derivatives", "gradient products",
     "updates",
 )  # fmt: skip
 PRODUCTS = (FORWARD, BACKWARD, GRADIENTS)
+
+
+@inner
+def _weight_tiles(workspace: Any, tiles: Any, layer: Any, shared: Any, piece: Any) -> None:
+    """Do one of the two pieces of phase 2 for all tiles of a layer."""
+    width, lanes = panel_width(workspace), lane_count(workspace)
+    n_panels = (layer.fan_out + width - 1) // width
+    for tile in range(layer.row_tiles * n_panels):
+        panel, row_tile = tile_place(layer, tile, n_panels)
+        vectors = tile_vectors(layer.fan_out, panel * width, lanes)
+        is_bias = row_tile == layer.row_tiles - 1
+        unit = layer.fan_in if is_bias else row_tile * MR
+        height = min(MR, layer.fan_in + is_bias - unit)
+        place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
+        if piece == UPDATES:
+            update_tile(workspace, shared, shared.scratch, place, place, height, vectors * lanes, shared.alpha)
+            if layer.transposed and not is_bias:
+                _transpose(workspace, layer, place, unit, panel, height, vectors)
+        elif is_bias:
+            _bias_gradient(workspace, layer, shared.scratch, panel, shared.rows, vectors, shared.capacity)
+        else:
+            done = np.intp(0)
+            while done < height:
+                part = tile_rows(height - done)
+                weight_gradient_tile(
+                    workspace, tiles, layer, shared.scratch + done * width, shared.zeros, 0, unit + done, panel,
+                    shared.rows, part, vectors, shared.capacity,
+                )  # fmt: skip
+                done += part
 
 
 @uncached
@@ -88,31 +117,7 @@ def repeat_pieces(
                                 workspace, layer.deltas + place, width, out, width, rows, columns, layer.activation
                             )  # fmt: skip
                 elif piece in (GRADIENTS, UPDATES):
-                    n_panels = (layer.fan_out + width - 1) // width
-                    for tile in range(layer.row_tiles * n_panels):
-                        panel, row_tile = tile_place(layer, tile, n_panels)
-                        vectors = tile_vectors(layer.fan_out, panel * width, lanes)
-                        is_bias = row_tile == layer.row_tiles - 1
-                        unit = layer.fan_in if is_bias else row_tile * MR
-                        height = min(MR, layer.fan_in + is_bias - unit)
-                        place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
-                        if piece == UPDATES:
-                            update_tile(
-                                workspace, shared, shared.scratch, place, place, height, vectors * lanes, shared.alpha
-                            )  # fmt: skip
-                            if layer.transposed and not is_bias:
-                                _transpose(workspace, layer, place, unit, panel, height, vectors)
-                        elif is_bias:
-                            _bias_gradient(workspace, layer, shared.scratch, panel, rows, vectors, capacity)
-                        else:
-                            done = np.intp(0)
-                            while done < height:
-                                part = tile_rows(height - done)
-                                weight_gradient_tile(
-                                    workspace, tiles, layer, shared.scratch + done * width, shared.zeros, 0,
-                                    unit + done, panel, rows, part, vectors, capacity,
-                                )  # fmt: skip
-                                done += part
+                    _weight_tiles(workspace, tiles, layer, shared, piece)
     restore_denormals(former)
 
 

@@ -52,8 +52,7 @@ def inner(function: Callable) -> Any:
 def passage(function: Callable) -> Any:
     """Compile an inner function that hands nearly all its arguments on: LLVM must inline it.
 
-    The arrays of a phase are some 66 words. Writing them to the stack again for each function on the way took 4 % of a
-    step of 2-4-1 units.
+    The arrays of a phase are some 66 words, which each function on the way would write to the stack again.
     """
     return numba.njit(no_cpython_wrapper=True, forceinline=True, **_INNER, **_COMMON)(function)
 
