@@ -80,7 +80,11 @@ def fit_bytes(
     training = workspace_bytes(layer_units, rows, dtype, WORKSPACE_COPIES[solver], narrow=narrow)
     training += (8 + targets) * n_samples
     if held_out:
-        training += parameters * itemsize + scoring * held_out
+        training += parameters * itemsize
+        predicting = 0
         if narrow:
-            training += workspace_bytes(layer_units, CHUNK, dtype, 1, trains=False) + parameters * itemsize
+            training += parameters * itemsize
+            outputs = layer_units[-1] * itemsize * held_out
+            predicting = workspace_bytes(layer_units, CHUNK, dtype, 1, trains=False) + outputs
+        training += max(predicting, scoring * held_out)
     return FIXED + estimator + max(training, checks * n_samples, splitting * n_samples)
