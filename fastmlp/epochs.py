@@ -142,6 +142,11 @@ class Epochs:
         """Whether an epoch has begun and not ended."""
         return bool(self._run["position"])
 
+    @property
+    def epochs_per_call(self) -> int:
+        """Most epochs that the next call will end, by what is known of the time of a step."""
+        return 1 + self._steps_per_call * int(self._run["batch_size"]) // len(self.order)
+
     def advance(self, learning_rates: np.ndarray) -> np.ndarray:
         """Run about a tenth of a second of work.
 

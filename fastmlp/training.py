@@ -22,9 +22,7 @@ from fastmlp.interrupts import to_the_end
 if TYPE_CHECKING:
     from fastmlp.checkpoints import Checkpoint
 
-# How many epochs the core is offered in its first call and at most. It returns after about a tenth of a second anyhow;
-# this only bounds the vector of rates.
-FIRST_EPOCHS_A_CALL = 64
+# The core returns after about a tenth of a second anyhow; this only bounds the vector of rates.
 MAX_EPOCHS_A_CALL = 2**16
 # The core's rule counts in 64-bit integers, and scikit-learn allows infinity.
 NEVER = 2**62
@@ -175,7 +173,6 @@ class _Training:
         # Where something has to happen between two epochs, the core is given one epoch at a time, and
         # the rule for stopping is applied here.
         self._one_by_one = validation is not None or incremental or tasks is not None
-        self._n_epochs = 1 if self._one_by_one else FIRST_EPOCHS_A_CALL
 
         network.set_parameters(model.coefs_, model.intercepts_)
         model._optimizer.load_into(network)
@@ -209,12 +206,12 @@ class _Training:
             self._checkpoint.between_calls(model, self._network, self._epochs, self._validation)
         if self._tasks is not None and not self._tasks.running:
             self._tasks.begin("epoch")
-        n_offered = min(self._n_epochs, model.max_iter - model.n_iter_)
+        n_offered = 1
+        if not self._one_by_one:
+            n_offered = min(self._epochs.epochs_per_call, MAX_EPOCHS_A_CALL, model.max_iter - model.n_iter_)
         losses = self._epochs.advance(optimizer.coming_rates(n_offered, model.t_, data.n_samples)).tolist()
         if not losses:  # a long epoch: its first rate holds until it ends
             return False
-        if not self._one_by_one:
-            self._n_epochs = min(4 * len(losses), MAX_EPOCHS_A_CALL)
         _record_losses(model, losses, data.n_samples)
         return self._epochs_ended(losses[-1])
 

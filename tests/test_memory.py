@@ -274,9 +274,7 @@ def test_epochs_leave_nothing_but_their_losses(layer_units, options):
     tracemalloc.start()
     try:
         # One epoch is offered at a time, so that there are enough calls to compare.
-        with mock.patch.multiple(
-            training, _record_losses=record_and_measure, FIRST_EPOCHS_A_CALL=1, MAX_EPOCHS_A_CALL=1
-        ):
+        with mock.patch.multiple(training, _record_losses=record_and_measure, MAX_EPOCHS_A_CALL=1):
             model.fit(X, labels(200, 3))
     finally:
         tracemalloc.stop()
