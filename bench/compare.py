@@ -68,7 +68,7 @@ def take_turns(
         for side in sorted(workers, reverse=bool(round_number % 2)):
             time.sleep(PAUSE_SECONDS)
             answer = workers[side].ask("time", epochs=min(epochs), within=arguments.seconds)
-            times[side].append(answer["microseconds"])
+            times[side].append(answer["best"])
 
 
 def main() -> int:

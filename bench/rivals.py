@@ -2,9 +2,10 @@
 
 ``python -m bench.rivals`` measures the whole table: every workload in float32 and float64, on one
 thread and on all, each contender in a process of its own, one after the other and round again
-(A B C A B C ...), so that the machine's drift touches all alike. Contenders that wait are stopped,
-so that no idle thread pool spins beside another's work, and the machine's peak is one of them. Before that, memory is
-touched once: a virtual machine's host may be slow to find it.
+(A B C A B C ...), so that the machine's drift touches all alike. A turn is a fit that is not timed, and then fits for
+a quarter of a second, of which the median counts. Contenders that wait are stopped, so that no idle thread pool spins
+beside another's work, and the machine's peak is one of them. Before that, memory is touched once: a virtual machine's
+host may be slow to find it.
 
 Every finished cell is written to the JSON file at once. A run that was interrupted goes on where it
 was when it is started again; ``--fresh`` measures everything anew, and ``--more`` adds rounds to what
@@ -139,8 +140,8 @@ def measure_cell(
             round_trips.append(nanoseconds)
         for name in running:
             time.sleep(PAUSE_SECONDS)
-            answer = workers[name].ask("time", epochs=contenders[name]["epochs"])
-            contenders[name]["microseconds"].append(answer["microseconds"])
+            answer = workers[name].ask("time", epochs=contenders[name]["epochs"], within=arguments.seconds)
+            contenders[name]["microseconds"].append(answer["median"])
     return {
         "workload": workload_name,
         "dtype": dtype,
@@ -276,7 +277,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "float64"))
     parser.add_argument("--threads", nargs="+", type=int, default=threads)
     parser.add_argument("--rounds", type=int, help="instead of each workload's own number")
-    parser.add_argument("--seconds", type=float, default=0.25, help="of one timed fit, about")
+    parser.add_argument("--seconds", type=float, default=0.25, help="of one timed fit, about, and of a turn")
     parser.add_argument("--touch", type=float, default=6.0, help="GiB of memory to touch first; 0 for none")
     parser.add_argument("--output", type=Path, default=RESULTS, help="the JSON file")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")

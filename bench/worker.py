@@ -6,6 +6,7 @@ object of JSON with a ``command``; each is answered by one line of JSON.
 
 import json
 import os
+import statistics
 import sys
 import time
 import traceback
@@ -50,15 +51,16 @@ class ContenderWorker:
         """Answer one request."""
         if command == "prepare":
             return self.prepare(**request)
-        # The first fit of a turn is not timed. Others have had the machine for seconds: their data are in the caches, and
-        # the host of a virtual machine has taken back the memory that the last fit left free.
+        # The first fit of a turn is not timed: others have had the machine for seconds. Their data are in the caches,
+        # and the host of a virtual machine has taken back what memory the last fit left free.
         self.contender.timed_fit(request["epochs"])
-        # One fit, or as many as fit into the time given: the best of them.
-        end = time.monotonic() + request.get("within", 0.0)
-        seconds = self.contender.timed_fit(request["epochs"])
+        # One fit, or as many as fit into the time given.
+        end = time.monotonic() + request["within"]
+        seconds = [self.contender.timed_fit(request["epochs"])]
         while time.monotonic() < end:
-            seconds = min(seconds, self.contender.timed_fit(request["epochs"]))
-        return {"microseconds": 1e6 * seconds / (request["epochs"] * self.contender.n_steps)}
+            seconds.append(self.contender.timed_fit(request["epochs"]))
+        microseconds = [1e6 * s / (request["epochs"] * self.contender.n_steps) for s in seconds]
+        return {"best": min(microseconds), "median": statistics.median(microseconds)}
 
     def prepare(self, workload: str, target_seconds: float) -> dict[str, Any]:
         """Build the contender, train it for the check, and find how many epochs to time."""
