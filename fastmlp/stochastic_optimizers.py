@@ -13,6 +13,10 @@ import numpy as np
 # The adaptive schedule gives up once the rate has fallen to this.
 SMALLEST_ADAPTIVE_RATE = 1e-6
 
+# Python computes the rates of the schedule invscaling one by one, to the bit of scikit-learn's. Training may stop
+# before it gets to them, so no more are computed ahead.
+MOST_RATES_AHEAD = 512
+
 
 def _writable(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the arrays, those copied that are read-only: joblib maps a model into memory so."""
@@ -128,17 +132,16 @@ class SGDOptimizer(StochasticOptimizer):
         Parameters
         ----------
         n_epochs : int
-            How many.
+            How many at most.
         t : int
             Samples seen so far.
         n_samples : int
             Samples of one epoch.
         """
-        rates = np.full(n_epochs, self.learning_rate)
-        if self.lr_schedule == "invscaling":
-            for epoch in range(1, n_epochs):
-                rates[epoch] = self._rate_after(t + epoch * n_samples)
-        return rates
+        if self.lr_schedule != "invscaling":
+            return np.full(n_epochs, self.learning_rate)
+        coming = range(1, min(n_epochs, MOST_RATES_AHEAD))
+        return np.array([self.learning_rate, *(self._rate_after(t + epoch * n_samples) for epoch in coming)])
 
     def epochs_ended(self, t: int) -> None:
         """Change the rate as the schedule has it, now that ``t`` samples have been seen."""

@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import sklearn.neural_network
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 from threadpoolctl import threadpool_info
 
 import fastmlp
+from fastmlp import stochastic_optimizers
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 X_DIGITS, Y_DIGITS = load_digits(return_X_y=True)
@@ -1116,3 +1118,17 @@ def test_training_goes_on_after_a_pickle():
         twin.partial_fit(X_IRIS, Y_IRIS)
     assert_same_parameters(model, twin)
     assert model._optimizer.t == twin._optimizer.t == 3
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_schedule_goes_on_where_the_rates_that_were_computed_ahead_end(monkeypatch):
+    X, y = np.random.RandomState(0).standard_normal((20, 3)), np.arange(20.0)
+    options = {"hidden_layer_sizes": (4,), "solver": "sgd", "learning_rate": "invscaling", "power_t": 0.1}
+    model = fastmlp.MLPRegressor(**options, max_iter=30, tol=0.0, n_iter_no_change=31, random_state=0)
+    expected = clone(model).fit(X, y)
+    assert len(expected._optimizer.coming_rates(30, 0, 20)) == 30
+    monkeypatch.setattr(stochastic_optimizers, "MOST_RATES_AHEAD", 7)
+    model.fit(X, y)
+    assert len(model._optimizer.coming_rates(30, 0, 20)) == 7
+    assert model.loss_curve_ == expected.loss_curve_
+    assert model._optimizer.learning_rate == expected._optimizer.learning_rate < 0.001
