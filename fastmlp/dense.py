@@ -10,10 +10,10 @@ import numpy as np
 
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate, differentiate
-from fastmlp.microkernel import MR, VECTORS
+from fastmlp.microkernel import ASKING_TILES, MR, VECTORS
 from fastmlp.optimizers import ADAM, MOMENTUM
-from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows
-from fastmlp.tiles import BLOCK_BYTES, TILE
+from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
+from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, TILE
 from fastmlp.vectors import lane_count, panel_width
 
 # A product goes over the samples in blocks of as many rows as this has numbers: 256 in float32, 128 in float64. Of a
@@ -56,12 +56,13 @@ def inner_step(rows, inner, width):
 @inner
 def _product(
     workspace, tiles, out, start, start_step, left, right, right_step, inner, columns, begin, end, capacity, floor,
-    outputs, activation,
+    outputs, activation, asks,
 ):  # fmt: skip
     """Out = f(start + left right), or (left right) * f'(outputs), for samples `begin` to `end`.
 
     out, outputs (capacity, columns), left (capacity, inner), right (inner, columns): panels, those of right
-    `right_step` apart. start: a row for each panel, `start_step` apart. outputs: -1 for the former of the two.
+    `right_step` apart. start: a row for each panel, `start_step` apart. outputs: -1 for the former of the two. asks:
+    whether each panel of right is asked for while the one before is multiplied.
 
     Callers write their constants as ``np.intp``: a literal has a type of its own, for which all this would be compiled
     again.
@@ -69,6 +70,7 @@ def _product(
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
+    line = ALIGNMENT // workspace.itemsize
     block_rows = BLOCK_COLUMN_VECTORS * lanes
     for top in range(begin, end, block_rows):
         bottom = min(end, top + block_rows)
@@ -79,17 +81,27 @@ def _product(
             for first in range(0, columns, width):
                 panel = first // width
                 vectors = tile_vectors(columns, first, lanes)
+                panel_right = right + panel * right_step + unit * width
+                asking_rows = ASKING_TILES * MR if asks and first + width < columns else 0
                 row = top
                 while row < bottom:
                     rows = tile_rows(bottom - row)
                     place = (panel * capacity + row) * width
-                    multiply_rows(
-                        workspace, tiles, out + place, start + panel * start_step if unit == 0 else out + place,
-                        0 if unit == 0 else width, left + (unit // width * capacity + row) * width, capacity * width,
-                        right + panel * right_step + unit * width, units, rows, vectors,
-                        floor if is_last else no_floor,
-                        outputs + place if is_last and outputs >= 0 and activation == RELU else -1,
-                    )  # fmt: skip
+                    tile_start = start + panel * start_step if unit == 0 else out + place
+                    stride = 0 if unit == 0 else width
+                    tile_left = left + (unit // width * capacity + row) * width
+                    lowest = floor if is_last else no_floor
+                    mask = outputs + place if is_last and outputs >= 0 and activation == RELU else -1
+                    if rows == MR and row - top < asking_rows:
+                        multiply_rows_ahead(
+                            workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
+                            panel_right, units, lowest, mask, panel_right + right_step + (row - top) // MR * line,
+                        )  # fmt: skip
+                    else:
+                        multiply_rows(
+                            workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
+                            panel_right, units, rows, vectors, lowest, mask,
+                        )  # fmt: skip
                     if is_last and outputs >= 0:
                         differentiate(
                             workspace, out + place, width, outputs + place, width, rows, vectors * lanes, activation
@@ -112,7 +124,7 @@ def dense_forward(workspace, tiles, layer, begin, end, capacity):
     _product(
         workspace, tiles, layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs,
         layer.parameters, panel_size, layer.fan_in, layer.fan_out, begin, end, capacity, floor, np.intp(-1),
-        layer.activation,
+        layer.activation, layer.ask_for_panels,
     )  # fmt: skip
 
 
@@ -128,6 +140,7 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
     _product(
         workspace, tiles, below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width,
         layer.fan_out, layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
+        layer.ask_for_panels,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, NARROW_TILE_ROWS, TILE
+from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, NARROW_TILE_ROWS, RESIDENT_BYTES, TILE
 
 
 @dataclass(slots=True)
@@ -44,6 +44,7 @@ class LayerPlaces:
     first_tile: int = 0  # number of this layer's first weight tile among those of all layers
     row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
     block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
+    ask_for_panels: int = 0  # whether those of W, or of W transposed, are asked for while the one before is multiplied
     activation: int = 0
 
 
@@ -162,6 +163,8 @@ class Layout:
             layer.first_tile = tile
             layer.row_tiles = len(self._tile_heights(layer.fan_in))
             layer.block_tiles = self._block_tiles(layer.row_tiles, np.dtype(dtype).itemsize)
+            weight_bytes = layer.fan_in * layer.fan_out * np.dtype(dtype).itemsize
+            layer.ask_for_panels = int(TILE.asks_for_panels and weight_bytes > RESIDENT_BYTES)
             tile += layer.row_tiles * self.n_panels(layer.fan_out)
         self.n_tiles = tile
         self.n_parameters = self.size

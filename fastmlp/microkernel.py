@@ -35,10 +35,18 @@ In the first two, k crosses from one panel of A to the next after NR steps: the 
 loop over panels with a loop over their columns inside. In the third, the rows are lanes of one
 panel, and k walks down its rows.
 
-Asking ahead. On AMD's processors with AVX-512 (the tile `zen`) a whole tile of the first two products asks for a cache
-line of the tile below it in C with every fourth k: where a product takes its sums up again after a block of k, they
-come from far. And the whole tile of a weight gradient has a second form, which asks for the parameters and moments that
-it will update. On the other processors that were measured it costs more than it brings.
+Asking ahead. Whole tiles ask with every fourth k for cache lines of what will be needed next, where that comes from
+beyond the second-level cache. On AMD's processors with AVX-512 (the tile `zen`) they ask in the first two products for
+the tile below in C, whose sums are taken up again after a block of k; and the tile of a weight gradient has a second
+form, which asks for the parameters and moments that it will update. On the other processors that were measured both
+cost more than they bring. On Intel's (the tile `avx512`) the first two products have a second form, which asks for the
+next panel of a large W while this one is multiplied. In four k the loop passes twelve lines of B, and asks for one of
+the same twelve in the next panel: the first tile for the first of them, the tile below it for the second, and twelve
+tiles together for all::
+
+              panel of W      the next one
+            k |||||||||||| ─▸ 0123456789ab    which tile of the panel, counted from the top, asks for the line
+          k+4 |||||||||||| ─▸ 0123456789ab
 
 Edges. A tile with fewer rows or vectors is another, smaller function of the same generator: rows 8,
 4, 2 and 1 by 1, 2 or 3 vectors, found by its address in a table. Each number is the same chain of
@@ -67,6 +75,9 @@ _INDEX = ir.IntType(64)
 # few per cent of its instructions: where another program runs on the other half of a core, they are what is scarce.
 _UNROLLED = 4
 
+ASKING_TILES = _UNROLLED * TILE.vectors * TILE.vector_bytes // ALIGNMENT
+"""So many whole tiles below each other, each beginning one line further, ask for all of the next panel of B."""
+
 
 def row_counts(rows: int) -> list[int]:
     """Return the heights of tiles that are generated: MR, and the powers of two below it."""
@@ -86,8 +97,9 @@ class TileFunction:
     The LLVM function's arguments are pointers to C, to the tile of starting values, to A and to B,
     the stride between rows of the starting values (0 for a bias, which all rows share), the number
     of k, the step from one panel of A to the next, the floor, and a pointer to activations or null.
-    See `_epilogue` for the last two. Behind them come pointers to `n_ahead` tiles of the same shape that will be needed
-    next: weights, then moments. They are brought to the first-level cache on the way.
+    See `_epilogue` for the last two. Behind them come `n_ahead` pointers to what will be needed next. For a weight
+    gradient these are tiles of the same shape: weights, then moments. For the other products it is one into the next
+    panel of B, of which a line is asked for with every fourth k, at the pace at which the loop passes over this one.
     """
 
     def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool, n_ahead: int = 0) -> None:
@@ -156,12 +168,17 @@ class TileFunction:
         state, rest = (panel_a, panel_b, panel_sums), steps
         if self.is_whole:
             # What will be streamed past the caches is only read (see ``phases``); moments are written.
-            asked_for = [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
-            if TILE.asks_ahead and not self.rows_are_lanes:
+            asked_for, distance = [], None
+            if self.rows_are_lanes:
+                asked_for = [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
+            elif ahead:
+                distance = builder.sub(builder.ptrtoint(ahead[0], _INDEX), builder.ptrtoint(b, _INDEX))
+            elif TILE.asks_ahead:
                 asked_for = [(self._address(builder, c, MR * width), True)]
-            state = self._sum_products(builder, *state, builder.udiv(steps, _INDEX(_UNROLLED)), _UNROLLED, asked_for)
+            turns = builder.udiv(steps, _INDEX(_UNROLLED))
+            state = self._sum_products(builder, *state, turns, _UNROLLED, asked_for, distance)
             rest = builder.urem(steps, _INDEX(_UNROLLED))
-        _, next_b, results = self._sum_products(builder, *state, rest, 1, [])
+        _, next_b, results = self._sum_products(builder, *state, rest, 1, [], None)
         panel_end = builder.block
         next_panel_a = builder.gep(panel_a, [panel_step])
         next_remaining = builder.sub(remaining, steps)
@@ -192,8 +209,12 @@ class TileFunction:
         count: ir.Value,
         unrolled: int,
         asked_for: list[tuple[ir.Value, bool]],
+        distance: ir.Value | None,
     ) -> tuple[ir.Value, ir.Value, list[ir.Value]]:
-        """Emit a loop over ``count * unrolled`` k from `a` and `b` on; return these, and the sums, as they are then."""
+        """Emit a loop over ``count * unrolled`` k from `a` and `b` on; return these, and the sums, as they are then.
+
+        Each turn asks for a line of each tile in `asked_for`, and for the one `distance` bytes behind its place in B.
+        """
         width, lanes = self.panel_width, self.vector.lanes
         before = builder.block
         loop = builder.append_basic_block("inner")
@@ -217,6 +238,8 @@ class TileFunction:
                     results[place] = builder.call(fused, [a_row, b_vectors[v], results[place]])
         next_a = self._address(builder, a_k, unrolled * a_step)
         next_b = self._address(builder, b_k, unrolled * width)
+        if distance is not None:
+            self._prefetch(builder, b_k, distance, to_write=False, cache_level=2)
         next_line = self._ask_for_line(builder, asked_for, line)
         next_left = builder.sub(left, _INDEX(1))
         builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), loop, after)
@@ -245,14 +268,18 @@ class TileFunction:
         With each tile comes whether it will be written. The last line is asked for again and again: that costs less
         than a branch.
         """
-        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-        prefetch = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, flag, flag, flag])
         for tile, to_write in tiles:
-            place = builder.gep(builder.bitcast(tile, byte), [line])
-            builder.call(prefetch, [place, flag(int(to_write)), flag(3), flag(1)])
+            self._prefetch(builder, tile, line, to_write, cache_level=1)
         last = _INDEX(max(0, self.rows * self.panel_width * self.alignment - ALIGNMENT))
         after = builder.add(line, _INDEX(ALIGNMENT))
         return builder.select(builder.icmp_signed("<", after, last), after, last)
+
+    def _prefetch(self, builder: Any, base: ir.Value, offset: ir.Value, to_write: bool, cache_level: int) -> None:
+        """Ask for the cache line `offset` bytes behind `base`."""
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        prefetch = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, flag, flag, flag])
+        place = builder.gep(builder.bitcast(base, byte), [offset])
+        builder.call(prefetch, [place, flag(int(to_write)), flag(4 - cache_level), flag(1)])
 
     def _epilogue(
         self,

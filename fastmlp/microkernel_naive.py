@@ -81,6 +81,27 @@ def multiply_lanes(
     _multiply(workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations)
 
 
+def multiply_rows_ahead(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    start: int,
+    start_stride: int,
+    left: int,
+    panel_step: int,
+    right: int,
+    inner: int,
+    floor: float,
+    activations: int,
+    ahead: int,
+) -> None:
+    """Compute ``C = start + A B`` for a whole tile; there is no cache to bring anything to."""
+    multiply_rows(
+        workspace, tiles, out, start, start_stride, left, panel_step, right, inner, TILE.rows, TILE.vectors, floor,
+        activations,
+    )  # fmt: skip
+
+
 def multiply_lanes_ahead(
     workspace: np.ndarray,
     tiles: np.ndarray,

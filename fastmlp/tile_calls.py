@@ -24,12 +24,13 @@ def _tile_slot(rows: int, vectors: int, rows_are_lanes: bool) -> int:
     return (int(rows_are_lanes) * (MR + 1) + rows) * (VECTORS + 1) + vectors
 
 
-_AHEAD_SLOT = _tile_slot(MR, VECTORS, True) + 1
+_ROWS_AHEAD_SLOT = _tile_slot(MR, VECTORS, True) + 1
+_LANES_AHEAD_SLOT = _ROWS_AHEAD_SLOT + 1
 
 # Weights and up to two moments.
 _N_AHEAD = 3
 
-TILE_SLOTS = _AHEAD_SLOT + 1
+TILE_SLOTS = _LANES_AHEAD_SLOT + 1
 """Places that the tile functions take in the table of functions."""
 
 
@@ -41,7 +42,11 @@ def tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
         for rows in row_counts(MR)
         for vectors in range(1, VECTORS + 1)
     ]
-    return [*functions, (_AHEAD_SLOT, TileFunction(vector, MR, VECTORS, True, _N_AHEAD))]
+    return [
+        *functions,
+        (_ROWS_AHEAD_SLOT, TileFunction(vector, MR, VECTORS, False, 1)),
+        (_LANES_AHEAD_SLOT, TileFunction(vector, MR, VECTORS, True, _N_AHEAD)),
+    ]
 
 
 class _Workspace:
@@ -55,6 +60,11 @@ class _Workspace:
 
     def pointer(self, offset: ir.Value) -> ir.Value:
         return element_pointer(self._context, self._builder, self._workspace_type, self._workspace, offset)
+
+    def pointer_or_null(self, offset: ir.Value) -> ir.Value:
+        return self._builder.select(
+            self._builder.icmp_signed(">=", offset, offset.type(0)), self.pointer(offset), self.null
+        )
 
     def call(self, slot: ir.Value, arguments: list[ir.Value], n_ahead: int = 0) -> None:
         builder = self._builder
@@ -90,15 +100,13 @@ def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             _, _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
             memory = _Workspace(context, builder, sig, args)
-            pointer = memory.pointer
-            has_mask = builder.icmp_signed(">=", mask, mask.type(0))
             first_slot = _INDEX(_tile_slot(0, 0, rows_are_lanes))
             slot = builder.add(first_slot, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
             memory.call(
                 slot,
                 [
-                    pointer(out), pointer(start), pointer(left), pointer(right), stride, inner, step,
-                    floor, builder.select(has_mask, pointer(mask), memory.null),
+                    *map(memory.pointer, (out, start, left, right)), stride, inner, step, floor,
+                    memory.pointer_or_null(mask),
                 ],
             )  # fmt: skip
             return context.get_dummy_value()
@@ -117,6 +125,44 @@ multiply_rows = _multiply(False, microkernel_naive.multiply_rows)
 
 multiply_lanes = _multiply(True, microkernel_naive.multiply_lanes)
 """C = start + A^T B where the rows of the tile are lanes of one panel of A (weight gradient)."""
+
+
+@emitted(microkernel_naive.multiply_rows_ahead)
+def multiply_rows_ahead(
+    typingctx: Any,
+    workspace: Any,
+    tiles: Any,
+    out: Any,
+    start: Any,
+    start_stride: Any,
+    left: Any,
+    panel_step: Any,
+    right: Any,
+    inner: Any,
+    floor: Any,
+    activations: Any,
+    ahead: Any,
+) -> Any:
+    """C = start + A B for a whole tile; meanwhile ask for a part of the panel that will take B's place.
+
+    `ahead` lies in that panel where `right` lies in this one, or some cache lines behind: one of every `ASKING_TILES`
+    lines is asked for.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, _, out, start, stride, left, step, right, inner, floor, mask, ahead = args
+        memory = _Workspace(context, builder, sig, args)
+        memory.call(
+            _INDEX(_ROWS_AHEAD_SLOT),
+            [
+                *map(memory.pointer, (out, start, left, right)), stride, inner, step, floor,
+                memory.pointer_or_null(mask), memory.pointer(ahead),
+            ],
+            1,
+        )  # fmt: skip
+        return context.get_dummy_value()
+
+    return types.void(workspace, tiles, *[types.intp] * 7, workspace.dtype, types.intp, types.intp), codegen
 
 
 @emitted(microkernel_naive.multiply_lanes_ahead)
@@ -141,13 +187,12 @@ def multiply_lanes_ahead(
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         _, _, out, start, left, right, inner, *ahead = args
         memory = _Workspace(context, builder, sig, args)
-        pointer = memory.pointer
         no_floor = ir.Constant(memory.scalar, -float("inf"))
         memory.call(
-            _INDEX(_AHEAD_SLOT),
+            _INDEX(_LANES_AHEAD_SLOT),
             [
-                pointer(out), pointer(start), pointer(left), pointer(right), _INDEX(0), inner, _INDEX(0), no_floor,
-                memory.null, *(pointer(tile) for tile in ahead),
+                *map(memory.pointer, (out, start, left, right)), _INDEX(0), inner, _INDEX(0), no_floor, memory.null,
+                *map(memory.pointer, ahead),
             ],
             _N_AHEAD,
         )  # fmt: skip

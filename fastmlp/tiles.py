@@ -8,8 +8,8 @@ panels.
 =========  ==============  =========  ================================================
 tile       registers       lanes      accumulators + right operand + broadcast
 =========  ==============  =========  ================================================
-avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28
-zen        32 of 512 bit   16 / 8     the same; it asks ahead, and threads stream new weights past the caches
+avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28; asks for the coming panels of large weight matrices
+zen        32 of 512 bit   16 / 8     the same; asks ahead, and threads stream new weights past the caches
 avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
 neon       32 of 128 bit   4 / 2      4 * 4 + 4 + 1 = 21
 generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
@@ -50,6 +50,9 @@ class Tile:
     asks_ahead : bool
         Whether the loop of multiply-adds asks for what will be needed next from beyond the second-level cache (see
         ``microkernel``).
+    asks_for_panels : bool
+        Whether a product with a weight matrix from beyond that cache asks for each of its panels while it multiplies by
+        the one before.
     streams : bool
         Whether weights that several threads read are written past the caches (see ``phases``). A register must then be
         a whole cache line.
@@ -63,6 +66,7 @@ class Tile:
     dot_columns: int
     cache_bytes: int = 1 << 20
     asks_ahead: bool = False
+    asks_for_panels: bool = False
     streams: bool = False
 
     def lanes(self, dtype: type[np.floating] | np.dtype) -> int:
@@ -82,7 +86,7 @@ class Tile:
 TILES = {
     tile.name: tile
     for tile in (
-        Tile("avx512", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4),
+        Tile("avx512", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4, asks_for_panels=True),
         Tile("zen", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4, asks_ahead=True, streams=True),
         Tile("avx2", vector_bytes=32, rows=4, vectors=3, dot_rows=4, dot_columns=3, cache_bytes=1 << 19),
         Tile("neon", vector_bytes=16, rows=4, vectors=4, dot_rows=4, dot_columns=4),
@@ -134,4 +138,7 @@ BLOCK_BYTES = TILE.cache_bytes * 5 // 8
 """How much of the activations a product uses at a time: it stays in the second-level cache."""
 
 RESIDENT_BYTES = TILE.cache_bytes
-"""Parameters and moments of more bytes than these come from beyond the second-level cache, and are asked for early."""
+"""Parameters and moments of more bytes than these come from beyond the second-level cache, and are asked for early.
+
+So are the panels of a weight matrix that alone has more.
+"""

@@ -12,6 +12,7 @@ from numba import config
 from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.activations import _apply, exp_of_size, half_exp_minus_one, logistic, logistic_of, tanh, tanh_of
 from fastmlp.dense import BLOCK_COLUMN_BYTES, PANEL_BYTES
+from fastmlp.microkernel import ASKING_TILES
 from fastmlp.tiles import BLOCK_BYTES, TILE
 from tests.panels import GuardedNetwork, guards_checked
 from tests.phases import infer_blocks, naive_layers, propagate_blocks, update_blocks
@@ -25,6 +26,7 @@ from tests.problems import (
     parameters_of,
     relative_difference,
 )
+from tests.subprocesses import run_python
 
 # The pool may be larger than the processor: see test_threads_and_bounds.
 POOL = config.NUMBA_NUM_THREADS
@@ -267,6 +269,63 @@ def test_asking_for_parameters_ahead_does_not_show_in_the_bits(dtype, optimizer)
         assert all((array != old).any() for array, old in zip(parameters_of(network), before, strict=True))
         bits.add(b"".join(array.tobytes() for array in parameters_of(network)))
     assert len(bits) == 1
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_asking_for_panels_does_not_show_in_the_bits(dtype, activation):
+    width = TILE.columns(dtype)
+    layer_units = [width + MR + 3, 3 * width + 1, 2 * width, 4]
+    problem = make_problem(layer_units, activation, dtype=dtype, n_samples=ASKING_TILES * MR + MR + 3)
+    bits = set()
+    for ask in (0, 1):
+        network = problem.network(GuardedNetwork, narrow=False, solver="adam")
+        assert not network.layers.ask_for_panels.any()  # so small a matrix stays in cache
+        network.layers.ask_for_panels = ask
+        propagate_blocks(network, problem, [0, problem.n_samples])
+        update_blocks(network, problem, [0, network.record[0].n_tiles], LEARNING_RATE)
+        network.assert_guards_untouched()
+        bits.add(b"".join(array.tobytes() for array in parameters_of(network)))
+    assert len(bits) == 1
+
+
+def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is_multiplied():
+    """Machine code that asks for the wrong lines computes the same; so here Python looks at what it would be told."""
+    code = """
+        import numpy as np
+        from fastmlp import dense
+        from fastmlp.microkernel import ASKING_TILES, MR
+        from fastmlp.tiles import ALIGNMENT, TILE
+        from tests.panels import GuardedNetwork
+        from tests.phases import propagate_blocks
+        from tests.problems import make_problem
+
+        for dtype in (np.float32, np.float64):
+            width, line = TILE.columns(dtype), ALIGNMENT // np.dtype(dtype).itemsize
+            fan_in, n_panels, n_samples = 4 * width + 8, 3, ASKING_TILES * MR + 3
+            problem = make_problem([fan_in, n_panels * width], "relu", "squared_error", dtype, n_samples=n_samples)
+            network = problem.network(GuardedNetwork, narrow=False)
+            (layer,) = network.layers
+            layer.ask_for_panels = 1
+            multiply, asked = dense.multiply_rows_ahead, {}
+
+            def watched(*arguments):
+                right, inner, ahead = arguments[7], arguments[8], arguments[11]
+                lines = [(ahead + k * width) // line for k in range(0, inner // 4 * 4, 4)]
+                asked.setdefault((right - layer.parameters) // ((fan_in + 1) * width), []).extend(lines)
+                return multiply(*arguments)
+
+            dense.multiply_rows_ahead = watched
+            propagate_blocks(network, problem, [0, n_samples])
+            dense.multiply_rows_ahead = multiply
+            assert sorted(asked) == list(range(n_panels - 1))
+            for panel, lines in asked.items():
+                first = layer.parameters + (panel + 1) * (fan_in + 1) * width
+                assert sorted(lines) == list(range(first // line, (first + fan_in * width) // line))
+            print(len(asked))
+    """
+    out, _ = run_python(code, NUMBA_DISABLE_JIT=1, FASTMLP_TILE="avx512")
+    assert out.split() == ["2", "2"]
 
 
 @uncached

@@ -10,7 +10,7 @@ from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.function_table import function_table
 from fastmlp.microkernel import MR, VECTORS, row_counts
-from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows
+from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
 from fastmlp.tiles import TILE
 from tests.problems import DTYPES
 
@@ -25,6 +25,11 @@ def call_rows(workspace, tiles, out, start, stride, left, step, right, inner_siz
 @uncached
 def call_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
     multiply_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
+
+
+@uncached
+def call_rows_ahead(workspace, tiles, out, start, stride, left, step, right, inner_size, floor, mask, ahead):
+    multiply_rows_ahead(workspace, tiles, out, start, stride, left, step, right, inner_size, floor, mask, ahead)
 
 
 @uncached
@@ -137,8 +142,27 @@ def test_the_tile_does_not_show_in_the_bits(dtype, kind):
     np.testing.assert_array_equal(parts, whole)
 
 
+@pytest.mark.parametrize("finish", FINISHES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_asking_ahead_does_not_show_in_the_bits(dtype):
+def test_asking_for_the_next_panel_does_not_show_in_the_bits(dtype, finish):
+    products = Products(dtype, seed=4)
+    stride, floor, masked = FINISHES[finish]
+    stride = products.width if stride == "row" else stride
+    tolerance = 50 * np.finfo(dtype).eps
+    places = (0, products.places["right"], len(products.workspace))
+    for inner_size, ahead in itertools.product(inner_sizes(dtype), places):
+        whole = products.arguments("rows", MR, VECTORS, inner_size, stride, floor, masked)
+        *arguments, _, _, low, mask = whole
+        compiled, naive = products.workspace.copy(), products.workspace.copy()
+        call_rows_ahead(compiled, *arguments, low, mask, ahead)
+        microkernel_naive.multiply_rows_ahead(naive, *arguments, low, mask, ahead)
+        np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
+        plain, _ = products.multiply("rows", MR, VECTORS, inner_size, stride, floor, masked)
+        np.testing.assert_array_equal(compiled, plain)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_asking_for_parameters_does_not_show_in_the_bits(dtype):
     products = Products(dtype, seed=3)
     for inner_size in inner_sizes(dtype):
         tiles, out, start, _, left, _, right, *_ = products.arguments("lanes", MR, VECTORS, inner_size, 0, 0, False)
@@ -210,7 +234,7 @@ def test_the_heights_of_tiles_cover_every_number_of_rows():
 def test_the_table_holds_an_address_for_each_function():
     assert not JIT_DISABLED
     for dtype in DTYPES:
-        n_tiles = 2 * len(row_counts(MR)) * VECTORS + 1  # and the one that asks ahead
+        n_tiles = 2 * len(row_counts(MR)) * VECTORS + 2  # and those which ask ahead
         n_dots = len(row_counts(DOT_ROWS)) * DOT_COLUMNS
         for narrow, count in ((False, n_tiles), (True, n_tiles + n_dots)):
             table = function_table(np.dtype(dtype), narrow)

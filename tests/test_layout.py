@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmlp.layout import Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
-from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, TILE
+from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, RESIDENT_BYTES, TILE
 from tests.phases import place_of_tile
 from tests.problems import DTYPES, make_problem, parameters_of
 
@@ -157,6 +157,13 @@ def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
     assert (layer.block_tiles == layer.row_tiles) == (
         capacity * fan_in * 4 <= BLOCK_BYTES or fan_in <= layout.panel_width
     )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_panels_of_weights_beyond_the_second_level_cache_are_asked_for(dtype):
+    rows = RESIDENT_BYTES // (1000 * np.dtype(dtype).itemsize)
+    layout = Layout([rows, 1000, rows + 1, 5], 10, dtype, 2, True, 1)
+    assert [layer.ask_for_panels for layer in layout.places] == [0, int(TILE.asks_for_panels), 0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
