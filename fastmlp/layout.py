@@ -156,14 +156,15 @@ class Layout:
         self.size = 0
         self.tile_rows = NARROW_TILE_ROWS if narrow else TILE.rows
         self._narrow = narrow
-        self._grain = math.lcm(self.panel_width, ALIGNMENT // np.dtype(dtype).itemsize)
+        itemsize = np.dtype(dtype).itemsize
+        self._grain = math.lcm(self.panel_width, ALIGNMENT // itemsize)
         tile = 0
         for layer in self.places:
             layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.first_tile = tile
             layer.row_tiles = len(self._tile_heights(layer.fan_in))
-            layer.block_tiles = self._block_tiles(layer.row_tiles, np.dtype(dtype).itemsize)
-            weight_bytes = layer.fan_in * layer.fan_out * np.dtype(dtype).itemsize
+            layer.block_tiles = self._block_tiles(layer.row_tiles, itemsize)
+            weight_bytes = layer.fan_in * layer.fan_out * itemsize
             layer.ask_for_panels = int(TILE.asks_for_panels and weight_bytes > RESIDENT_BYTES)
             tile += layer.row_tiles * self.n_panels(layer.fan_out)
         self.n_tiles = tile
