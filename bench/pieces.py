@@ -19,10 +19,11 @@ from bench.test_training import StepRun
 from bench.workloads import WORKLOADS, Workload
 from fastmlp._jit import as_records, inner, uncached
 from fastmlp.activations import IDENTITY, activate, differentiate
-from fastmlp.dense import dense_backward_data, dense_forward, tile_rows, tile_vectors, weight_gradient_tile
+from fastmlp.dense import dense_backward_data, dense_forward, tile_vectors
 from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.function_table import function_table
 from fastmlp.gather import as_rows, gather_rows
+from fastmlp.gradients import bias_gradient, sum_bias_halves, sum_weight_halves, weight_gradient
 from fastmlp.layout import LAYER, NETWORK
 from fastmlp.losses import output_and_loss, sum_losses
 from fastmlp.microkernel import MR
@@ -36,7 +37,7 @@ from fastmlp.narrow import (
 )
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
-from fastmlp.phases import _bias_gradient, _transpose, tile_place
+from fastmlp.phases import _transpose, tile_place
 from fastmlp.tiles import NARROW_TILE_ROWS, TILE
 from fastmlp.vectors import lane_count, panel_width
 
@@ -69,16 +70,16 @@ def _weight_tiles(workspace: Any, tiles: Any, layer: Any, shared: Any, piece: An
             if layer.transposed and not is_bias:
                 _transpose(workspace, layer, place, unit, panel, height, vectors)
         elif is_bias:
-            _bias_gradient(workspace, layer, shared.scratch, panel, shared.rows, vectors, shared.capacity)
+            if layer.first_half:
+                sum_bias_halves(workspace, layer, shared, shared.scratch, panel, vectors)
+            else:
+                bias_gradient(workspace, layer, shared, shared.scratch, panel, 0, shared.rows, vectors)
+        elif layer.first_half:
+            sum_weight_halves(workspace, tiles, layer, shared, shared.scratch, unit, panel, vectors)
         else:
-            done = np.intp(0)
-            while done < height:
-                part = tile_rows(height - done)
-                weight_gradient_tile(
-                    workspace, tiles, layer, shared.scratch + done * width, shared.zeros, 0, unit + done, panel,
-                    shared.rows, part, vectors, shared.capacity,
-                )  # fmt: skip
-                done += part
+            weight_gradient(
+                workspace, tiles, layer, shared, shared.scratch, shared.zeros, 0, unit, panel, 0, shared.rows, vectors
+            )
 
 
 @uncached

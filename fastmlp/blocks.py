@@ -35,6 +35,12 @@ def _cut(rows, block, n_blocks, grain):
     return min(rows, grains * block // n_blocks * grain)
 
 
+@inner
+def first_half(rows, grain):
+    """Return the samples of the first of the two blocks into which phase 1 is cut on two threads."""
+    return _cut(rows, 1, 2, grain)
+
+
 def _propagate(
     workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first, n_blocks, n_cuts,
     address,

@@ -146,16 +146,16 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
 
 @inner
 def weight_gradient_tile(
-    workspace, tiles, layer, out, start, start_stride, unit, panel, samples, rows, vectors, capacity
+    workspace, tiles, layer, out, start, start_stride, unit, panel, first, samples, rows, vectors, capacity
 ):
-    """Tile = start + A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over all samples of the minibatch.
+    """Tile = start + A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over so many samples from `first` on.
 
     workspace[out...] (rows, NR). Overwritten.
     """
     width = panel_width(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
-    left = layer.inputs + unit // width * capacity * width + unit % width
-    right = layer.deltas + panel * capacity * width
+    left = layer.inputs + (unit // width * capacity + first) * width + unit % width
+    right = layer.deltas + (panel * capacity + first) * width
     multiply_lanes(
         workspace, tiles, out, start, start_stride, left, 0, right, samples, rows, vectors, no_floor, -1
     )  # fmt: skip

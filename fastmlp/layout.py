@@ -41,6 +41,8 @@ class LayerPlaces:
     inputs: int = 0  # A_l: panels of `capacity` rows
     outputs: int = 0  # A_{l+1}
     deltas: int = 0  # dL/dz_{l+1}
+    first_half: int = 0  # gradient over one half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``gradients``)
+    second_half: int = 0
     first_tile: int = 0  # number of this layer's first weight tile among those of all layers
     row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
     block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
@@ -70,11 +72,13 @@ NETWORK = np.dtype(
             "sums",  # likewise, for the softmax
             "squares",  # sum of squares of each weight tile
             "zeros",  # NR zeros
-            "scratch",  # a weight tile per block of weights
+            "scratch",  # two weight tiles per block of weights, in a narrow network one
             "ask_ahead",  # whether parameters are asked for while their gradient is being computed
             "nesterovs_momentum",
             # What follows changes from step to step.
             "rows",  # samples of this minibatch
+            "middle",  # samples of its first half
+            "blocks_are_halves",  # whether phase 1 cuts it into its halves
             "start",  # where it starts in the order of samples
             "gather",  # whether its rows must be copied into the first panels
             "weighted",  # whether samples have weights
@@ -107,6 +111,10 @@ def aligned_zeros(size: int, dtype: np.dtype | type) -> np.ndarray:
     return raw[shift : shift + size * dtype.itemsize].view(dtype)
 
 
+# An update takes as long as the gradient over so many samples.
+_UPDATE_SAMPLES = 32
+
+
 class Layout:
     """The places of every matrix of one network.
 
@@ -126,6 +134,8 @@ class Layout:
         Most blocks into which phase 2 is cut.
     narrow : bool
         Whether samples fill the lanes (see ``narrow``); such a network has deltas.
+    in_halves : bool
+        Whether gradients of small matrices are sums of halves (see ``gradients``).
 
     Attributes
     ----------
@@ -137,7 +147,12 @@ class Layout:
         Numbers in the workspace.
     tile_rows : int
         Rows of a weight tile, but for the last of a panel.
+    halves_below : float
+        Gradients are sums of halves where so many times the weights are no more than their activations and deltas: else
+        writing and reading the halves takes longer than what it saves (measured on a Granite Rapids).
     """
+
+    halves_below = 3
 
     def __init__(
         self,
@@ -148,6 +163,7 @@ class Layout:
         with_deltas: bool,
         n_blocks: int,
         narrow: bool = False,
+        in_halves: bool = False,
     ) -> None:
         self.panel_width = TILE.columns(dtype)
         self.lanes = TILE.lanes(dtype)
@@ -183,6 +199,10 @@ class Layout:
                 layer.deltas = self._panels(capacity, layer.fan_out)
                 if number > 0:
                     layer.transposed = self._panels(layer.fan_out, layer.fan_in)
+            weights, inputs_and_deltas = layer.fan_in * layer.fan_out, capacity * (layer.fan_in + layer.fan_out)
+            if in_halves and self.halves_below * weights <= inputs_and_deltas:
+                layer.first_half = self._panels(layer.fan_in + 1, layer.fan_out)
+                layer.second_half = self._panels(layer.fan_in + 1, layer.fan_out)
         self.targets = 0
         if with_deltas:
             shape = (layer_units[-1], capacity) if narrow else (capacity, layer_units[-1])
@@ -192,7 +212,8 @@ class Layout:
         self.sums = self._numbers(capacity)
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
-        self.scratch = self._numbers(n_blocks * self.tile_rows * self.panel_width)
+        scratch_rows = self.tile_rows if narrow else 2 * self.tile_rows
+        self.scratch = self._numbers(n_blocks * scratch_rows * self.panel_width)
         self.layers = np.array(list(map(attrgetter(*_PLACES), self.places)), LAYER).view(np.recarray)
         self._tile_bounds: dict[int, np.ndarray] = {}
 
@@ -233,6 +254,8 @@ class Layout:
             else:
                 # A tile of few rows takes its vectors no better, and the biases about as long as one row.
                 layer_costs = -(-columns[:, np.newaxis] // self.lanes) * (heights + 0.5)
+                samples = 0 if layer.first_half and n_blocks == 2 else self.capacity
+                layer_costs *= samples + _UPDATE_SAMPLES
             # In the order in which the tiles are numbered.
             for block in range(0, layer.row_tiles, layer.block_tiles):
                 costs.append(layer_costs[:, block : block + layer.block_tiles].ravel())
@@ -266,8 +289,9 @@ class Layout:
 def _panels_of(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int) -> Iterator[tuple]:
     """Give the whole panels of a matrix at once, then the one that it does not fill.
 
-    Columns (len(matrix), n_panels, width) and all `rows` rows of their panels (rows, n_panels, NR) are views. So NumPy
-    copies in the order in which the target lies in memory, which takes half as long as panel after panel.
+    Columns (len(matrix), n_panels, width) and all `rows` rows of their panels (rows, n_panels, NR) are views; with them
+    comes which columns these are. So NumPy copies in the order in which the target lies in memory, which takes half as
+    long as panel after panel.
     """
     n_columns = matrix.shape[1]
     whole = n_columns // panel_width * panel_width
@@ -291,17 +315,17 @@ def pack(matrix: np.ndarray, workspace: np.ndarray, place: int, panel_width: int
 def pack_parameters(W: np.ndarray, b: np.ndarray, workspace: np.ndarray, place: int, panel_width: int) -> None:
     """Write weights, biases in the row below, and zeros beyond their columns, into panels."""
     fan_in = len(W)
-    for columns, panels, numbers in _panels_of(W, workspace, place, fan_in + 1, panel_width):
+    for columns, panels, part in _panels_of(W, workspace, place, fan_in + 1, panel_width):
         width = columns.shape[2]
         panels[:fan_in, :, :width] = columns
-        panels[fan_in, :, :width] = b[numbers].reshape(-1, width)
+        panels[fan_in, :, :width] = b[part].reshape(-1, width)
         panels[..., width:] = 0
 
 
 def unpack_parameters(W: np.ndarray, b: np.ndarray, workspace: np.ndarray, place: int, panel_width: int) -> None:
     """Read weights, and biases from the row below, from panels."""
     fan_in = len(W)
-    for columns, panels, numbers in _panels_of(W, workspace, place, fan_in + 1, panel_width):
+    for columns, panels, part in _panels_of(W, workspace, place, fan_in + 1, panel_width):
         width = columns.shape[2]
         columns[:] = panels[:fan_in, :, :width]
-        b[numbers].reshape(-1, width)[:] = panels[fan_in, :, :width]
+        b[part].reshape(-1, width)[:] = panels[fan_in, :, :width]

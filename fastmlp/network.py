@@ -21,7 +21,15 @@ from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.orientation import is_narrow
 from fastmlp.step import evaluate, infer_all
-from fastmlp.threads import Sharing, compiled_call, expected_seconds, experience_of, resolve_n_threads, worth_sharing
+from fastmlp.threads import (
+    Sharing,
+    compiled_call,
+    expected_seconds,
+    experience_of,
+    may_gain,
+    resolve_n_threads,
+    worth_sharing,
+)
 from fastmlp.tiles import RESIDENT_BYTES, TILE
 
 # Samples of one chunk of a prediction or of an L-BFGS evaluation: a compiled call covers at least one. In a very large
@@ -107,6 +115,7 @@ class Network:
         layout = _layout(
             Layout, tuple(self.layer_units), batch_size, self.dtype, n_copies, solver is not None, self.n_threads,
             self.narrow,
+            optimizer != NONE and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
         )  # fmt: skip
         self._layout = layout
         self._n_copies = n_copies

@@ -3,11 +3,11 @@
 Those of a step of a narrow network are in ``narrow_phases``.
 
 Phase 1 (`propagate`) runs over blocks of samples: gather, forward through all layers, loss, deltas
-back through all layers. Samples are independent, so no thread waits for another between layers.
-Phase 2 (`update`) runs over blocks of weight tiles: the gradient over the whole minibatch, then the
-optimiser's update while the tile is hot, by the thread that owns the block. Every number is
-computed in an order that does not depend on the blocks, so neither the number of threads nor the
-twin shows in the bits.
+back through all layers, and on two threads the gradients of small matrices over the block. Samples are
+independent, so no thread waits for another between layers. Phase 2 (`update`) runs over blocks of weight
+tiles: the gradient over the whole minibatch (see ``gradients``), then the optimiser's update while the tile
+is hot, by the thread that owns the block. Every number is computed in an order that does not depend on the
+blocks, so neither the number of threads nor the twin shows in the bits.
 """
 
 from __future__ import annotations
@@ -15,16 +15,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner, kernel
-from fastmlp.dense import (
-    dense_backward_data,
-    dense_forward,
-    tile_rows,
-    tile_vectors,
-    weight_gradient_tile,
-    weight_gradient_tile_ahead,
-)
+from fastmlp.dense import dense_backward_data, dense_forward, tile_vectors, weight_gradient_tile_ahead
 from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.gather import gather_rows
+from fastmlp.gradients import bias_gradient, half_gradient, sum_bias_halves, sum_weight_halves, weight_gradient
 from fastmlp.losses import activate_outputs, output_and_loss
 from fastmlp.microkernel import MR, VECTORS
 from fastmlp.optimizers import update_tile
@@ -34,7 +28,6 @@ from fastmlp.vectors import (
     lane_count,
     load,
     panel_width,
-    splat_of,
     store,
     stream,
     sum_lanes,
@@ -60,35 +53,13 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
     for number in range(n_layers):
         dense_forward(workspace, tiles, layers[number], begin, end, capacity)
     output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, begin, end)
-    for number in range(n_layers - 1, 0, -1):
-        dense_backward_data(workspace, tiles, layers[number], layers[number - 1], begin, end, capacity, shared.zeros)
+    for number in range(n_layers - 1, -1, -1):
+        layer = layers[number]
+        if number > 0:
+            dense_backward_data(workspace, tiles, layer, layers[number - 1], begin, end, capacity, shared.zeros)
+        if shared.blocks_are_halves and layer.first_half:
+            half_gradient(workspace, tiles, layer, shared, begin, end)
     restore_denormals(former)
-
-
-@inner
-def _bias_gradient(workspace, layer, out, panel, samples, vectors, capacity):
-    """Sum the deltas of a panel over the samples of the minibatch.
-
-    workspace[out...] (NR,). Overwritten. Four sums side by side hide the latency of an addition.
-    """
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    for column in range(0, vectors * lanes, lanes):
-        first = layer.deltas + panel * capacity * width + column
-        a = splat_of(workspace, 0.0)
-        b = a
-        c = a
-        d = a
-        whole = samples // 4 * 4
-        for row in range(0, whole, 4):
-            place = first + row * width
-            a = a + load(workspace, place)
-            b = b + load(workspace, place + width)
-            c = c + load(workspace, place + 2 * width)
-            d = d + load(workspace, place + 3 * width)
-        for row in range(whole, samples):
-            a = a + load(workspace, first + row * width)
-        store(workspace, out + column, (a + b) + (c + d))
 
 
 @inner
@@ -116,7 +87,10 @@ def _update_bias(workspace, layer, shared, panel, vectors, scratch):
     lanes = lane_count(workspace)
     place = layer.parameters + (panel * (layer.fan_in + 1) + layer.fan_in) * width
     rows = np.intp(1)  # not a literal: see `_product` in dense
-    _bias_gradient(workspace, layer, scratch, panel, shared.rows, vectors, shared.capacity)
+    if layer.first_half:
+        sum_bias_halves(workspace, layer, shared, scratch, panel, vectors)
+    else:
+        bias_gradient(workspace, layer, shared, scratch, panel, 0, shared.rows, vectors)
     if shared.update:
         update_tile(workspace, shared, scratch, place, place, rows, vectors * lanes, 0.0)
     else:
@@ -154,17 +128,12 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     out = scratch if shared.update else place
     start = shared.zeros if shared.update else place
     stride = 0 if shared.update else width
-    if shared.ask_ahead and height == MR and vectors == VECTORS:
+    if layer.first_half:
+        sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors)
+    elif shared.ask_ahead and height == MR and vectors == VECTORS:
         weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
     else:
-        done = 0
-        while done < height:
-            rows = tile_rows(height - done)
-            weight_gradient_tile(
-                workspace, tiles, layer, out + done * width, start + done * stride, stride, unit + done, panel,
-                shared.rows, rows, vectors, shared.capacity,
-            )  # fmt: skip
-            done += rows
+        weight_gradient(workspace, tiles, layer, shared, out, start, stride, unit, panel, 0, shared.rows, vectors)
     if not shared.update:
         return workspace.dtype.type(0)
     updated = scratch if streams else place
@@ -202,7 +171,7 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
     shared = network[0]
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    scratch = shared.scratch + block * MR * width
+    scratch = shared.scratch + block * 2 * MR * width
     for number in range(shared.n_layers):
         layer = layers[number]
         n_panels = (layer.fan_out + width - 1) // width

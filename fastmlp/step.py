@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner, kernel
-from fastmlp.blocks import infer_blocks, propagate_blocks, update_blocks
+from fastmlp.blocks import first_half, infer_blocks, propagate_blocks, update_blocks
 from fastmlp.clock import ticks
 from fastmlp.losses import sum_losses
 from fastmlp.optimizers import ADAM
@@ -85,6 +85,7 @@ def _weight_of(run, shared, sample_weight, order, rows):
 def _begin_step(run, shared, rows, weight_sum, learning_rate):
     """Write to the record what the phases need to know of this step."""
     shared.rows = rows
+    shared.middle = first_half(rows, shared.grain)
     shared.start = run.position
     shared.gather = not run.resident
     shared.scale = 1.0 / weight_sum
@@ -129,6 +130,7 @@ def train(
     n_samples = len(order)
     epochs = 0
     run.steps = 0
+    shared.blocks_are_halves = n_blocks * n_pieces == 2
     started = ticks()
     while (
         epochs < len(learning_rates)
@@ -194,6 +196,7 @@ def evaluate(
     """
     shared = network[0]
     shared.gather = 1
+    shared.blocks_are_halves = 0
     rows = shared.rows
     n_blocks = len(tile_bounds) - 1
     first = np.intp(0)

@@ -64,10 +64,13 @@ def worth_sharing(flops: float, itemsize: int, n_threads: int) -> bool:
     n_threads : int
         Threads at hand.
     """
-    if n_threads == 1 or JIT_DISABLED:
-        return False
+    return not JIT_DISABLED and may_gain(flops, itemsize, n_threads)
+
+
+def may_gain(flops: float, itemsize: int, n_threads: int) -> bool:
+    """Return whether the cost model gives a step fewer seconds on several threads, be they at hand or not."""
     serial = expected_seconds(flops, itemsize)
-    return serial > serial * _SHARING_LOSS / n_threads + _SECONDS_PER_STEP
+    return n_threads > 1 and serial > serial * _SHARING_LOSS / n_threads + _SECONDS_PER_STEP
 
 
 def _pool_has_started() -> bool:

@@ -4,7 +4,9 @@ import itertools
 
 import numpy as np
 
+from fastmlp.layout import Layout
 from fastmlp.orientation import is_narrow
+from fastmlp.threads import may_gain
 from fastmlp.tiles import TILE
 
 # Copies of the parameters that the workspace holds, and that the estimator holds besides them.
@@ -24,7 +26,13 @@ def padded(units, dtype):
     return -(-units // width) * width
 
 
-def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False):
+def work_per_sample(layer_units):
+    """Return the floating-point operations of a step's three products, for one sample."""
+    pairs = list(itertools.pairwise(layer_units))
+    return 6 * sum(fan_in * fan_out for fan_in, fan_out in pairs) - 2 * pairs[0][0] * pairs[0][1]
+
+
+def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False, in_halves=False):
     pairs = list(itertools.pairwise(layer_units))
     parameters = sum((fan_in + 1) * padded(fan_out, dtype) for fan_in, fan_out in pairs)
     transposed = sum(fan_out * padded(fan_in, dtype) for fan_in, fan_out in pairs[1:])
@@ -38,6 +46,9 @@ def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False)
         numbers = copies * parameters + rows * (units + 3)
         if trains:
             numbers += transposed + rows * deltas
+        if in_halves and may_gain(rows * work_per_sample(layer_units), np.dtype(dtype).itemsize, 2):
+            small = (pair for pair in pairs if Layout.halves_below * pair[0] * pair[1] <= rows * sum(pair))
+            numbers += 2 * sum((fan_in + 1) * padded(fan_out, dtype) for fan_in, fan_out in small)
     return numbers * np.dtype(dtype).itemsize
 
 
@@ -77,7 +88,7 @@ def fit_bytes(
     n_trained = n_samples - held_out
     rows = min(batch_size, n_trained)
     narrow = is_narrow(layer_units, rows, TILE.lanes(dtype))
-    training = workspace_bytes(layer_units, rows, dtype, WORKSPACE_COPIES[solver], narrow=narrow)
+    training = workspace_bytes(layer_units, rows, dtype, WORKSPACE_COPIES[solver], narrow=narrow, in_halves=True)
     training += (8 + targets) * n_samples
     if held_out:
         training += parameters * itemsize

@@ -45,12 +45,21 @@ class GuardedLayout(Layout):
         return np.concatenate([np.arange(place, place + size) for place in self._guards])
 
 
+class HalvedLayout(GuardedLayout):
+    """One in which all gradients are sums of halves."""
+
+    halves_below = 0
+
+
 class GuardedNetwork(Network):
     """A network whose workspace is full of sentinels wherever nothing may be written or read."""
 
-    def __init__(self, *arguments, narrow=None, **options):
+    def __init__(self, *arguments, narrow=None, in_halves=None, **options):
         with contextlib.ExitStack() as patches:
-            patches.enter_context(mock.patch("fastmlp.network.Layout", GuardedLayout))
+            layout = HalvedLayout if in_halves else GuardedLayout
+            patches.enter_context(mock.patch("fastmlp.network.Layout", layout))
+            if in_halves is not None:
+                patches.enter_context(mock.patch("fastmlp.network.may_gain", return_value=in_halves))
             if narrow is not None:  # whatever the shapes say
                 patches.enter_context(mock.patch("fastmlp.network.is_narrow", return_value=narrow))
             super().__init__(*arguments, **options)

@@ -15,17 +15,28 @@ def place_of_tile(layer, tile, n_panels):
     return getattr(phases.tile_place, "py_func", phases.tile_place)(layer, tile, n_panels)
 
 
+def cut_into_halves(network, n_samples):
+    """Return where the halves of a minibatch begin and end."""
+    grain = int(network.record[0].grain)
+    return [0, -(-n_samples // grain) // 2 * grain, n_samples]
+
+
 def _records(network):
     return network.workspace, function_table(network.dtype, network.narrow), network.layers, network.record
 
 
 def propagate_blocks(network, problem, cuts, order=None):
-    """Run phase 1 over a minibatch of all the problem's samples, block after block."""
+    """Run phase 1 over a minibatch of all the problem's samples, block after block.
+
+    Where these are its halves, as `cut_into_halves` returns them, they are told so.
+    """
     phase = narrow_phases.propagate_narrow if network.narrow else phases.propagate
     shared = network.record[0]
     order = np.arange(problem.n_samples) if order is None else order
     shared.rows, shared.start, shared.gather = problem.n_samples, 0, 1
     shared.weighted = problem.sample_weight is not None
+    halves = cut_into_halves(network, problem.n_samples)
+    shared.middle, shared.blocks_are_halves = halves[1], list(cuts) == halves
     data = (
         problem.rows.source,
         *network.prepared_targets(problem.targets),

@@ -16,8 +16,8 @@ CORE = [
     "tiles", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors",
     "sources_naive", "sources", "microkernel_naive", "microkernel", "tile_calls", "dotkernel", "function_table",
     "floating_point", "clock", "layout", "activations", "losses", "optimizers", "shuffling", "gather", "dense",
-    "narrow", "narrow_losses", "phases", "narrow_phases", "blocks", "step", "threads", "epochs", "orientation",
-    "network",
+    "gradients", "narrow", "narrow_losses", "phases", "narrow_phases", "blocks", "step", "threads", "epochs",
+    "orientation", "network",
 ]  # fmt: skip
 
 # Third parties that the core may use.

@@ -15,7 +15,7 @@ from fastmlp.dense import BLOCK_COLUMN_BYTES, PANEL_BYTES
 from fastmlp.microkernel import ASKING_TILES
 from fastmlp.tiles import BLOCK_BYTES, TILE
 from tests.panels import GuardedNetwork, guards_checked
-from tests.phases import infer_blocks, naive_layers, propagate_blocks, update_blocks
+from tests.phases import cut_into_halves, infer_blocks, naive_layers, propagate_blocks, update_blocks
 from tests.problems import (
     ACTIVATIONS,
     DTYPES,
@@ -32,8 +32,10 @@ from tests.subprocesses import run_python
 POOL = config.NUMBA_NUM_THREADS
 BLOCKS = sorted({1, 2, 3, 8} & set(range(POOL + 1)))
 MR = TILE.rows
-# Small, so that no Poisson network with many inputs and a minibatch of one sample runs away.
+# Small, so that no network with many inputs and a minibatch of one sample runs away. Poisson's gradients grow
+# exponentially with the outputs.
 LEARNING_RATE = 0.002
+POISSON_LEARNING_RATE = 0.0002
 
 widths = sorted({TILE.columns(dtype) for dtype in DTYPES})
 UNITS = sorted(
@@ -57,6 +59,10 @@ def cuts(network, n_samples, n_blocks):
     grain = network.record[0].grain if network.narrow else 1
     inside = np.linspace(0, n_samples, n_blocks + 1)[:-1].astype(int) // grain * grain
     return np.unique([*inside, n_samples])
+
+
+def learning_rate(problem):
+    return POISSON_LEARNING_RATE if problem.loss == "poisson" else LEARNING_RATE
 
 
 problems = st.builds(
@@ -97,16 +103,26 @@ def test_phase_1_activations_losses_and_deltas(problem, n_blocks, narrow):
 
 
 @many
-@given(problem=problems, solver=st.sampled_from(list(SOLVERS)), n_blocks=st.integers(1, 4), narrow=st.booleans())
-def test_phase_2_gradients_and_updates(problem, solver, n_blocks, narrow):
+@given(
+    problem=problems,
+    solver=st.sampled_from(list(SOLVERS)),
+    n_blocks=st.integers(1, 4),
+    narrow=st.booleans(),
+    halves=st.sampled_from(["no", "phase 1", "phase 2"]),
+)
+def test_phase_2_gradients_and_updates(problem, solver, n_blocks, narrow, halves):
     options = {**SOLVERS[solver], "alpha": 0.1}
-    network = problem.network(GuardedNetwork, narrow=narrow, n_threads=min(n_blocks, POOL), **options)
+    network = problem.network(
+        GuardedNetwork, narrow=narrow, in_halves=halves != "no", n_threads=min(n_blocks, POOL), **options
+    )
     reference = problem.reference(**options)
     tile_cuts = network.tile_bounds(min(n_blocks, POOL))
+    in_phase_1 = halves == "phase 1" and not narrow
+    sample_cuts = cut_into_halves(network, problem.n_samples) if in_phase_1 else [0, problem.n_samples]
     for _ in range(2):
-        propagate_blocks(network, problem, [0, problem.n_samples])
-        update_blocks(network, problem, tile_cuts, LEARNING_RATE)
-        reference.step(problem.X, problem.targets, LEARNING_RATE, problem.sample_weight)
+        propagate_blocks(network, problem, sample_cuts)
+        update_blocks(network, problem, tile_cuts, learning_rate(problem))
+        reference.step(problem.X, problem.targets, learning_rate(problem), problem.sample_weight)
     # Adam divides by the size of the gradient: where that is rounding, so is the step.
     limit = 100 * tolerance(problem.dtype)
     assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < limit
@@ -115,6 +131,40 @@ def test_phase_2_gradients_and_updates(problem, solver, n_blocks, narrow):
     for number in range(1, len(network.layers)):
         transposed = network.read(network.transposed_matrix(number))
         np.testing.assert_array_equal(transposed, parameters_of(network)[number].T)
+
+
+@many
+@given(problem=problems)
+def test_halves_of_gradients_in_phase_1(problem):
+    network = problem.network(GuardedNetwork, solver="sgd", narrow=False, in_halves=True)
+    halves = cut_into_halves(network, problem.n_samples)
+    propagate_blocks(network, problem, halves)
+    activations, deltas = naive_layers(problem)
+    limit = 10 * tolerance(problem.dtype)
+    for number, layer in enumerate(network.layers):
+        rows, columns = int(layer.fan_in) + 1, int(layer.fan_out)
+        inputs = np.c_[activations[number], np.ones(problem.n_samples)]  # the biases are the last row
+        for place, (begin, end) in zip((layer.first_half, layer.second_half), itertools.pairwise(halves), strict=True):
+            result = network.read(network.offsets(int(place), rows, rows, columns))
+            expected = inputs[begin:end].T @ deltas[number][begin:end]
+            np.testing.assert_allclose(result, expected, rtol=limit, atol=limit * max(1, np.abs(expected).max()))
+
+
+def test_gradients_in_halves_are_for_small_matrices_and_steps_worth_sharing():
+    def in_halves(layer_units, n_samples, **options):
+        problem = make_problem(layer_units, "relu", "log_loss", np.float32, n_samples=n_samples)
+        network = problem.network(**{"solver": "adam", **options})
+        assert ((network.layers.first_half > 0) == (network.layers.second_half > 0)).all()
+        return (network.layers.first_half > 0).tolist()
+
+    assert in_halves([64, 100, 10], 200) == [True, True]
+    assert in_halves([784, 300, 100, 10], 200) == [False, False, True]
+    assert in_halves([64, 100, 10], 15) == [False, False]  # nobody shares so short a step
+    assert in_halves([2, 4, 2], 4000) == [False, False]  # narrow
+    assert in_halves([64, 100, 10], 200, solver="lbfgs") == [False, False]
+    assert in_halves([64, 100, 10], 200, solver=None) == [False, False]
+    for n_threads in range(1, POOL + 1):  # or the bits would depend on it
+        assert in_halves([64, 100, 10], 200, n_threads=n_threads) == [True, True]
 
 
 @many
@@ -146,17 +196,20 @@ def test_prediction_of_some_rows_in_any_order(problem, seed, narrow):
     n_blocks=st.sampled_from(BLOCKS),
     ragged=st.booleans(),
     narrow=st.booleans(),
+    in_halves=st.booleans(),
 )
-def test_both_twins_over_epochs_with_a_ragged_tail(problem, solver, n_blocks, ragged, narrow):
+def test_both_twins_over_epochs_with_a_ragged_tail(problem, solver, n_blocks, ragged, narrow, in_halves):
     batch_size = max(1, problem.n_samples // 2 - 1) if ragged else problem.n_samples
     options = {**SOLVERS[solver], "alpha": 0.01}
-    network = problem.network(GuardedNetwork, narrow=narrow, n_threads=n_blocks, batch_size=batch_size, **options)
+    network = problem.network(
+        GuardedNetwork, narrow=narrow, in_halves=in_halves, n_threads=n_blocks, batch_size=batch_size, **options
+    )
     epochs = problem.epochs(network, n_blocks=n_blocks, batch_size=batch_size)
     reference = problem.reference(**options)
-    losses = advance(epochs, 2, LEARNING_RATE)
+    losses = advance(epochs, 2, learning_rate(problem))
     expected = [
         reference.train_epoch(
-            problem.X, problem.targets, None, batch_size, LEARNING_RATE, problem.sample_weight
+            problem.X, problem.targets, None, batch_size, learning_rate(problem), problem.sample_weight
         )
         for _ in range(2)
     ]  # fmt: skip
@@ -226,9 +279,10 @@ def test_layers_whose_activations_do_not_fit_into_a_cache(activation, dtype):
         assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < limit
 
 
-@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+@pytest.mark.parametrize("kind", ["wide", "in halves", "narrow"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, narrow):
+def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, kind):
+    narrow = kind == "narrow"
     width = TILE.columns(dtype)
     n_samples = 3 * width + 5
     problem = make_problem([width + 5, 2 * width + 1, 2 * MR + 3, 4], "tanh", "log_loss", dtype, n_samples=n_samples)
@@ -237,8 +291,11 @@ def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, narrow):
     else:
         ways = [[0, n_samples], [0, 1, n_samples], [0, MR, 2 * MR + 1, n_samples], range(n_samples + 1)]
     bits = set()
+    options = {"narrow": narrow, "in_halves": kind == "in halves", "solver": "adam", "n_threads": POOL}
+    if kind == "in halves":
+        ways.append(cut_into_halves(problem.network(GuardedNetwork, **options), n_samples))
     for sample_cuts in ways:
-        network = problem.network(GuardedNetwork, narrow=narrow, solver="adam", n_threads=POOL)
+        network = problem.network(GuardedNetwork, **options)
         n_tiles = network.record[0].n_tiles
         for tile_cuts in (np.array([0, n_tiles]), network.tile_bounds(POOL)):
             network.t = 0

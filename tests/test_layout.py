@@ -94,6 +94,8 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
             places.append((layer.deltas, layer.deltas + deltas))
         if layer.transposed:
             places.append((layer.transposed, layer.transposed + panels(fan_out, fan_in)))
+        if layer.first_half:
+            places += [(half, half + size) for half in (layer.first_half, layer.second_half)]
     n_features, n_outputs = layer_units[0], layer_units[-1]
     size = panels(n_features + 1, capacity) if narrow else panels(capacity, n_features)
     places.append((layout.layers[0].inputs, layout.layers[0].inputs + size))
@@ -112,13 +114,13 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
     dtype=st.sampled_from(DTYPES),
     n_moments=st.integers(0, 2),
     n_blocks=st.integers(1, 8),
-    kind=st.sampled_from(["training", "narrow", "prediction"]),
+    kind=st.sampled_from(["training", "in halves", "narrow", "prediction"]),
 )
 def test_no_two_matrices_overlap_and_all_are_aligned(layer_units, capacity, dtype, n_moments, n_blocks, kind):
     with_deltas, narrow = kind != "prediction", kind == "narrow"
-    layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow)
+    layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow, kind == "in halves")
     places = sorted(extents(layout, layer_units, n_moments, with_deltas, narrow))
-    places.append((layout.scratch, layout.scratch + n_blocks * layout.tile_rows * layout.panel_width))
+    places.append((layout.scratch, layout.scratch + (2 - narrow) * n_blocks * layout.tile_rows * layout.panel_width))
     for (_, end), (begin, _) in itertools.pairwise(places):
         assert end <= begin
     assert places[-1][1] <= layout.size

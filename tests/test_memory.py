@@ -91,6 +91,19 @@ def test_large_minibatch(dtype, n_threads):
     assert_as_documented(fit_peak(model, X, X[:, 0].copy()), formula)
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradients_in_halves(dtype, n_threads):
+    layer_units, n_samples = [600, 600, 1], 960
+    formula = fit_bytes(layer_units, n_samples=n_samples, dtype=dtype, batch_size=n_samples)
+    with mock.patch("fastmlp.layout.Layout.halves_below", np.inf):
+        none = fit_bytes(layer_units, n_samples=n_samples, dtype=dtype, batch_size=n_samples)
+    assert none < 0.9 * formula  # or this would test nothing
+    X = draw(n_samples, 600, dtype)
+    model = MLPRegressor(hidden_layer_sizes=(600,), batch_size=n_samples, max_iter=2, n_threads=n_threads)
+    assert_as_documented(fit_peak(model, X, X[:, 0].copy()), formula)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_minibatch_of_a_narrow_network(dtype):
     X = draw(60_000, 2, dtype)

@@ -1,0 +1,143 @@
+r"""The gradient of a tile of weights or biases: a sum over the samples of the minibatch.
+
+Most gradients are computed and used in phase 2. Those of small matrices are the sums of two, over the first half of the
+minibatch and over the second. Two threads compute these in phase 1, each from the activations and deltas of its own
+samples, which its own cache holds; phase 2 then only adds and updates::
+
+                     thread 0                      thread 1
+
+        phase 1      forward, backward,            forward, backward,
+                     gradient over its samples     gradient over its samples
+                              |       \             /       |
+                              |          \       /          |
+                              |             \ /             |
+                              |             / \             |
+                              |          /       \          |
+        phase 2      one half of the tiles:        the other tiles:
+                     sum of both, update           sum of both, update
+
+Else each would fetch half of what it reads in phase 2 from the other's cache, which may take as long as all its
+arithmetic. A matrix that is large beside the minibatch has gradients larger than what they are computed from: it stays
+with phase 2, as do all with one thread, or with more than two. A sum of halves is computed as such wherever that is, so
+it does not show in the bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp._jit import inner
+from fastmlp.dense import tile_rows, tile_vectors, weight_gradient_tile
+from fastmlp.microkernel import MR
+from fastmlp.vectors import lane_count, load, panel_width, splat_of, store
+
+
+@inner
+def weight_gradient(workspace, tiles, layer, shared, out, start, start_stride, unit, panel, begin, end, vectors):
+    """Tile = start + A_l^T delta_{l+1} from row `unit` on, over samples `begin` to `end`.
+
+    workspace[out...] (up to MR, NR). Overwritten.
+    """
+    width = panel_width(workspace)
+    height = min(MR, layer.fan_in - unit)
+    done = 0
+    while done < height:
+        rows = tile_rows(height - done)
+        weight_gradient_tile(
+            workspace, tiles, layer, out + done * width, start + done * start_stride, start_stride, unit + done, panel,
+            begin, end - begin, rows, vectors, shared.capacity,
+        )  # fmt: skip
+        done += rows
+
+
+@inner
+def bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors):
+    """Sum the deltas of a panel over samples `begin` to `end`.
+
+    workspace[out...] (NR,). Overwritten. Four sums side by side hide the latency of an addition.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    for column in range(0, vectors * lanes, lanes):
+        first = layer.deltas + panel * shared.capacity * width + column
+        a = splat_of(workspace, 0.0)
+        b = a
+        c = a
+        d = a
+        whole = begin + (end - begin) // 4 * 4
+        for row in range(begin, whole, 4):
+            place = first + row * width
+            a = a + load(workspace, place)
+            b = b + load(workspace, place + width)
+            c = c + load(workspace, place + 2 * width)
+            d = d + load(workspace, place + 3 * width)
+        for row in range(whole, end):
+            a = a + load(workspace, first + row * width)
+        store(workspace, out + column, (a + b) + (c + d))
+
+
+@inner
+def half_gradient(workspace, tiles, layer, shared, begin, end):
+    """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch.
+
+    workspace[layer.first_half...] or workspace[layer.second_half...] (fan_in + 1, fan_out), panels. Overwritten.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    out = layer.second_half if end > shared.middle else layer.first_half
+    for panel in range((layer.fan_out + width - 1) // width):
+        vectors = tile_vectors(layer.fan_out, panel * width, lanes)
+        for unit in range(0, layer.fan_in, MR):
+            weight_gradient(
+                workspace, tiles, layer, shared, out + unit * width, shared.zeros, 0, unit, panel, begin, end, vectors
+            )  # fmt: skip
+        out += layer.fan_in * width
+        bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors)
+        out += width
+
+
+@inner
+def _add(workspace, first, second, out, rows, columns):
+    """Tile = first + second. workspace[out...] (rows, columns), rows NR apart: overwritten."""
+    width = panel_width(workspace)
+    for row in range(rows):
+        for place in range(row * width, row * width + columns, lane_count(workspace)):
+            store(workspace, out + place, load(workspace, first + place) + load(workspace, second + place))
+
+
+@inner
+def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors):
+    """Tile = the gradient from row `unit` on, of the whole minibatch, as the sum of its halves.
+
+    workspace[scratch...] (2 MR, NR). Overwritten, the first rows with the sum.
+    """
+    width = panel_width(workspace)
+    first, second = scratch, scratch + MR * width
+    if shared.blocks_are_halves:
+        place = (panel * (layer.fan_in + 1) + unit) * width
+        first, second = layer.first_half + place, layer.second_half + place
+    else:
+        begin, end = np.intp(0), shared.middle
+        for out in (first, second):
+            weight_gradient(workspace, tiles, layer, shared, out, shared.zeros, 0, unit, panel, begin, end, vectors)
+            begin, end = end, shared.rows
+    _add(workspace, first, second, scratch, min(MR, layer.fan_in - unit), vectors * lane_count(workspace))
+
+
+@inner
+def sum_bias_halves(workspace, layer, shared, scratch, panel, vectors):
+    """Row = the gradient of the biases of a panel, of the whole minibatch, as the sum of its halves.
+
+    workspace[scratch...] (2, NR). Overwritten, the first row with the sum.
+    """
+    width = panel_width(workspace)
+    first, second = scratch, scratch + width
+    if shared.blocks_are_halves:
+        place = (panel * (layer.fan_in + 1) + layer.fan_in) * width
+        first, second = layer.first_half + place, layer.second_half + place
+    else:
+        begin, end = np.intp(0), shared.middle
+        for out in (first, second):
+            bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors)
+            begin, end = end, shared.rows
+    _add(workspace, first, second, scratch, np.intp(1), vectors * lane_count(workspace))
