@@ -84,12 +84,14 @@ def half_gradient(workspace, tiles, layer, shared, begin, end):
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
+    stride = np.intp(0)  # not a literal: see `_product` in dense
     out = layer.second_half if end > shared.middle else layer.first_half
     for panel in range((layer.fan_out + width - 1) // width):
         vectors = tile_vectors(layer.fan_out, panel * width, lanes)
         for unit in range(0, layer.fan_in, MR):
             weight_gradient(
-                workspace, tiles, layer, shared, out + unit * width, shared.zeros, 0, unit, panel, begin, end, vectors
+                workspace, tiles, layer, shared, out + unit * width, shared.zeros, stride, unit, panel, begin, end,
+                vectors,
             )  # fmt: skip
         out += layer.fan_in * width
         bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors)
@@ -117,9 +119,12 @@ def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vec
         place = (panel * (layer.fan_in + 1) + unit) * width
         first, second = layer.first_half + place, layer.second_half + place
     else:
-        begin, end = np.intp(0), shared.middle
+        stride = begin = np.intp(0)
+        end = shared.middle
         for out in (first, second):
-            weight_gradient(workspace, tiles, layer, shared, out, shared.zeros, 0, unit, panel, begin, end, vectors)
+            weight_gradient(
+                workspace, tiles, layer, shared, out, shared.zeros, stride, unit, panel, begin, end, vectors
+            )
             begin, end = end, shared.rows
     _add(workspace, first, second, scratch, min(MR, layer.fan_in - unit), vectors * lane_count(workspace))
 

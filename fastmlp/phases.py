@@ -90,7 +90,7 @@ def _update_bias(workspace, layer, shared, panel, vectors, scratch):
     if layer.first_half:
         sum_bias_halves(workspace, layer, shared, scratch, panel, vectors)
     else:
-        bias_gradient(workspace, layer, shared, scratch, panel, 0, shared.rows, vectors)
+        bias_gradient(workspace, layer, shared, scratch, panel, np.intp(0), shared.rows, vectors)
     if shared.update:
         update_tile(workspace, shared, scratch, place, place, rows, vectors * lanes, 0.0)
     else:
@@ -124,16 +124,17 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     height = min(MR, layer.fan_in - unit)
     if not shared.update:
         place += shared.n_parameters
+    begin = np.intp(0)
     # Where the gradient goes: scratch for the update, or the gradient block, onto what is there.
     out = scratch if shared.update else place
     start = shared.zeros if shared.update else place
-    stride = 0 if shared.update else width
+    stride = begin if shared.update else width
     if layer.first_half:
         sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors)
     elif shared.ask_ahead and height == MR and vectors == VECTORS:
         weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
     else:
-        weight_gradient(workspace, tiles, layer, shared, out, start, stride, unit, panel, 0, shared.rows, vectors)
+        weight_gradient(workspace, tiles, layer, shared, out, start, stride, unit, panel, begin, shared.rows, vectors)
     if not shared.update:
         return workspace.dtype.type(0)
     updated = scratch if streams else place
