@@ -101,6 +101,31 @@ def test_however_the_epochs_are_cut_into_calls(dtype):
             np.testing.assert_array_equal(array, expected)
 
 
+def test_however_steps_are_cut_into_pieces():
+    """On two threads, and in two pieces, phase 1 computes the halves of small gradients; else phase 2 does."""
+    results = digests(
+        f"""
+    from fastmlp import epochs as module
+
+    results = {{}}
+    for layer_units in {SHAPES}:
+        for dtype in (np.float32, np.float64):
+            bits = []
+            for n_blocks in (1, 2, 3):
+                for n_pieces in (1, 2, 3):
+                    module.pieces_of_step = lambda seconds: n_pieces
+                    bits.append(digest(layer_units, dtype, n_blocks))
+            results[f"{{layer_units}} {{dtype.__name__}}"] = bits
+    print(json.dumps(results))
+        """,
+        NUMBA_NUM_THREADS=8,
+    )
+    assert len(results) == 2 * len(SHAPES)
+    for key, bits in results.items():
+        assert len(bits) == 9
+        assert len(set(bits)) == 1, key
+
+
 def test_a_call_on_several_threads_that_takes_too_long_ends_after_a_step():
     """Where other processes compete for the processors a shared step may take a hundred times as long."""
     results = digests(
