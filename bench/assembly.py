@@ -12,7 +12,7 @@ import re
 import tempfile
 from typing import Any
 
-KERNELS = ("tiles", "dots", "propagate", "propagate_narrow", "update", "update_narrow", "infer")
+KERNELS = ("tiles", "narrow_tiles", "propagate", "propagate_narrow", "update", "update_narrow", "infer")
 
 
 def compile_kernel(name: str, dtype: str) -> Any:
@@ -25,9 +25,9 @@ def compile_kernel(name: str, dtype: str) -> Any:
     if name == "tiles":
         function_table.function_table(own, False)
         return function_table.write_tile_addresses
-    if name == "dots":
+    if name == "narrow_tiles":
         function_table.function_table(own, True)
-        return function_table.write_dot_addresses
+        return function_table.write_narrow_addresses
     if name == "infer":
         blocks.inference_phases(own, False, False)
     else:

@@ -164,10 +164,10 @@ def repeat_narrow_pieces(
                 out_stride, _, _ = rows_of(workspace, step + width, layer.fan_out, panels, columns)
                 out, deltas = layer.outputs + panel * (step + width), layer.deltas + panel * step
                 if piece == FORWARD:
-                    narrow_forward(workspace, tiles, layer, panel, panels, vectors, shared.zeros)
+                    narrow_forward(workspace, tiles, layer, panel, panels, vectors)
                 elif piece == BACKWARD and number > 0:
                     narrow_backward_data(
-                        workspace, tiles, layer, layers[number - 1], panel, panels, vectors, shared.zeros
+                        workspace, tiles, layer, layers[number - 1], panel, panels, vectors
                     )  # fmt: skip
                 elif piece == ACTIVATIONS:
                     activate(workspace, out, out_stride, n, numbers, layer.activation)

@@ -23,7 +23,6 @@ from numba.core import types
 
 from fastmlp import microkernel_naive
 from fastmlp._jit import emitted
-from fastmlp.microkernel import row_counts
 from fastmlp.tile_calls import TILE_SLOTS
 from fastmlp.tiles import TILE
 from fastmlp.vector_type import Vector, declare, element_pointer, llvm_scalar, llvm_vector, vector_suffix
@@ -46,15 +45,15 @@ DOT_SLOTS = (DOT_ROWS + 1) * (DOT_COLUMNS + 1)
 def dot_function_type(scalar: ir.Type) -> ir.FunctionType:
     """Return the type of a dot function; see `DotFunction` for the arguments."""
     pointer = scalar.as_pointer()
-    return ir.FunctionType(ir.VoidType(), [pointer, pointer, pointer, _INDEX, _INDEX, _INDEX])
+    return ir.FunctionType(ir.VoidType(), [pointer, pointer, pointer, *[_INDEX] * 4])
 
 
 class DotFunction:
     """One function of the generator: ``out[i, j] = sum over s of a[i, s] b[j, s]``.
 
     The LLVM function's arguments are pointers to the output (rows NR apart), to row 0 of a and of b (rows NR apart
-    within a panel of samples), the steps from one panel of a and of b to the next, and the number of vectors of
-    samples.
+    within a panel of samples), the steps from one panel of a and of b to the next, the number of vectors of samples,
+    and the number of tiles, which lie below each other.
     """
 
     def __init__(self, vector: Vector, rows: int, columns: int) -> None:
@@ -97,15 +96,21 @@ class DotFunction:
         return [*sums[:first], *results, *sums[first + self.n_sums :]]
 
     def _emit(self, function: ir.Function) -> None:
-        out, a, b, a_step, b_step, n_vectors = function.args
+        first_out, first_a, b, a_step, b_step, n_vectors, n_tiles = function.args
         entry = function.append_basic_block("entry")
+        tile = function.append_basic_block("tile")
         panel_loop = function.append_basic_block("panels")
         panel = function.append_basic_block("panel")
         # Behind the whole panels there are none of a panel's vectors left, or one, and so on to all but one: each block
         # but the first adds one of them.
         last_panel = [function.append_basic_block("last_panel") for _ in range(TILE.vectors)]
         done = function.append_basic_block("done")
+        end = function.append_basic_block("end")
         builder = ir.IRBuilder(entry)
+        builder.branch(tile)
+
+        builder.position_at_end(tile)
+        out, a, tiles_left = builder.phi(first_out.type), builder.phi(first_a.type), builder.phi(_INDEX)
         fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
         zero = ir.Constant(self.vector_type, [0.0] * self.vector.lanes)
         builder.branch(panel_loop)
@@ -126,7 +131,7 @@ class DotFunction:
             (remaining, n_vectors, builder.sub(remaining, _INDEX(TILE.vectors))),
             *((phi, zero, result) for phi, result in zip(sums, results, strict=True)),
         ):
-            phi.add_incoming(first, entry)
+            phi.add_incoming(first, tile)
             phi.add_incoming(again, panel)
         builder.branch(panel_loop)
 
@@ -146,6 +151,17 @@ class DotFunction:
 
         builder.position_at_end(done)
         self._store_sums(builder, out, totals)
+        height = _INDEX(self.rows * self.vector.lanes * TILE.vectors)
+        for phi, first, again in (
+            (out, first_out, builder.gep(out, [height])),
+            (a, first_a, builder.gep(a, [height])),
+            (tiles_left, n_tiles, builder.sub(tiles_left, _INDEX(1))),
+        ):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(again, done)
+        builder.cbranch(builder.icmp_signed(">", tiles_left, _INDEX(1)), tile, end)
+
+        builder.position_at_end(end)
         builder.ret_void()
 
     def _store_sums(self, builder: Any, out: ir.Value, sums: list[Any]) -> None:
@@ -192,7 +208,7 @@ def dot_functions(vector: Vector) -> list[tuple[int, DotFunction]]:
     """Return all dot functions and their places in the table."""
     return [
         (_FIRST_SLOT + rows * (DOT_COLUMNS + 1) + columns, DotFunction(vector, rows, columns))
-        for rows in row_counts(DOT_ROWS)
+        for rows in range(1, DOT_ROWS + 1)
         for columns in range(1, DOT_COLUMNS + 1)
     ]
 
@@ -208,17 +224,18 @@ def multiply_samples(
     b: Any,
     b_step: Any,
     n_vectors: Any,
+    n_tiles: Any,
     rows: Any,
     columns: Any,
 ) -> Any:
-    """Write ``out[i, j] = sum over samples of a[i] b[j]`` for a tile; all places are offsets into `workspace`.
+    """Write ``out[i, j] = sum over samples of a[i] b[j]`` for `n_tiles` tiles that lie below each other.
 
-    `tiles` is the table of functions.
+    `tiles` is the table of functions. All places are offsets into `workspace`.
     """
     scalar = llvm_scalar(workspace.dtype)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, tiles, out, a, a_step, b, b_step, n_vectors, rows, columns = args
+        _, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns = args
 
         def pointer(offset: ir.Value) -> ir.Value:
             return element_pointer(context, builder, sig.args[0], args[0], offset)
@@ -227,7 +244,7 @@ def multiply_samples(
         slot = builder.add(slot, _INDEX(_FIRST_SLOT))
         address = builder.load(element_pointer(context, builder, sig.args[1], tiles, slot))
         function = builder.inttoptr(address, dot_function_type(scalar).as_pointer())
-        builder.call(function, [pointer(out), pointer(a), pointer(b), a_step, b_step, n_vectors])
+        builder.call(function, [pointer(out), pointer(a), pointer(b), a_step, b_step, n_vectors, n_tiles])
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 8), codegen
+    return types.void(workspace, tiles, *[types.intp] * 9), codegen

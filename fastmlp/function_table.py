@@ -17,8 +17,9 @@ from numba.extending import intrinsic
 
 from fastmlp._jit import JIT_DISABLED, kernel
 from fastmlp.dotkernel import DOT_SLOTS, dot_functions
+from fastmlp.narrow_tiles import narrow_tile_functions
 from fastmlp.tile_calls import TILE_SLOTS, tile_functions
-from fastmlp.vector_type import element_pointer, vector_of
+from fastmlp.vector_type import Vector, element_pointer, vector_of
 
 
 def _writer(functions: Callable) -> Any:
@@ -39,31 +40,34 @@ def _writer(functions: Callable) -> Any:
     return intrinsic(write)
 
 
+def _narrow_functions(vector: Vector) -> list:
+    return [*narrow_tile_functions(vector), *dot_functions(vector)]
+
+
 _write_tiles = _writer(tile_functions)
-_write_dots = _writer(dot_functions)
+_write_narrow = _writer(_narrow_functions)
 
 
 @kernel
 def write_tile_addresses(example, table):
-    """Write the addresses of all tile functions for the data type of `example` into `table`."""
+    """Write the addresses of all other networks' tile functions for the data type of `example` into `table`."""
     _write_tiles(example, table)
 
 
 @kernel
-def write_dot_addresses(example, table):
-    """Write the addresses of all dot functions for the data type of `example` into `table`."""
-    _write_dots(example, table)
+def write_narrow_addresses(example, table):
+    """Write the addresses of the functions that narrow networks need into `table`."""
+    _write_narrow(example, table)
 
 
 @functools.cache
 def function_table(dtype: np.dtype, narrow: bool) -> np.ndarray:
     """Return the table for a data type, compiled or loaded from the cache at the first call.
 
-    Only a narrow network needs the dot functions; for the others their places hold zeros.
+    Narrow networks have tile functions of their own, and only they need the dot functions.
     """
     table = np.zeros(TILE_SLOTS + DOT_SLOTS, dtype=np.int64)
     if not JIT_DISABLED:
-        write_tile_addresses(np.empty(0, dtype), table)
-        if narrow:
-            write_dot_addresses(np.empty(0, dtype), table)
+        write = write_narrow_addresses if narrow else write_tile_addresses
+        write(np.empty(0, dtype), table)
     return table

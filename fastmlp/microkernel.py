@@ -102,13 +102,15 @@ class TileFunction:
     panel of B, of which a line is asked for with every fourth k, at the pace at which the loop passes over this one.
     """
 
+    kind = "tile"
+
     def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool, n_ahead: int = 0) -> None:
         self.vector = vector
         self.rows = rows
         self.vectors = vectors
         self.panel_width = TILE.vectors * vector.lanes
         self.rows_are_lanes = rows_are_lanes
-        self.is_whole = (rows, vectors) == (MR, VECTORS)
+        self.is_unrolled = (rows, vectors) == (MR, VECTORS)
         self.n_ahead = n_ahead
         self.scalar_type = llvm_scalar(vector.dtype)
         self.vector_type = llvm_vector(vector)
@@ -118,14 +120,18 @@ class TileFunction:
         """Return the function in `module`, emitted at the first request."""
         layout = "lanes" if self.rows_are_lanes else "panels"
         ahead = ".ahead" if self.n_ahead else ""
-        name = f"fastmlp.tile.{vector_suffix(self.vector)}.{self.rows}x{self.vectors}.{layout}{ahead}"
+        name = f"fastmlp.{self.kind}.{vector_suffix(self.vector)}.{self.rows}x{self.vectors}.{layout}{ahead}"
         if name in module.globals:
             return module.globals[name]
-        function = ir.Function(module, tile_function_type(self.scalar_type, self.n_ahead), name)
+        function = ir.Function(module, self.function_type(), name)
         function.linkage = "internal"
         function.attributes.add("nounwind")
         self._emit(function)
         return function
+
+    def function_type(self) -> ir.FunctionType:
+        """Return the type of the function."""
+        return tile_function_type(self.scalar_type, self.n_ahead)
 
     def _address(self, builder: Any, base: ir.Value, offset: Any) -> ir.Value:
         if isinstance(offset, int):
@@ -142,16 +148,35 @@ class TileFunction:
 
     def _emit(self, function: ir.Function) -> None:
         c, start, a, b, start_stride, inner, panel_step, floor, activations, *ahead = function.args
-        width, lanes = self.panel_width, self.vector.lanes
-        entry = function.append_basic_block("entry")
-        panel_loop = function.append_basic_block("panel")
-        done = function.append_basic_block("done")
-        builder = ir.IRBuilder(entry)
-
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        end = function.append_basic_block("end")
         initial = []
         for row in range(self.rows):
             row_start = self._address(builder, start, builder.mul(start_stride, _INDEX(row)))
-            initial += [self._load_vector(builder, row_start, v * lanes) for v in range(self.vectors)]
+            initial += [self._load_vector(builder, row_start, v * self.vector.lanes) for v in range(self.vectors)]
+        self._emit_tile(builder, initial, c, a, b, inner, panel_step, floor, activations, ahead, end)
+        builder.position_at_end(end)
+        builder.ret_void()
+
+    def _emit_tile(
+        self,
+        builder: Any,
+        initial: list[ir.Value],
+        c: ir.Value,
+        a: ir.Value,
+        b: ir.Value,
+        inner: ir.Value,
+        panel_step: ir.Value,
+        floor: ir.Value,
+        activations: ir.Value,
+        ahead: list[ir.Value],
+        end: ir.Block,
+    ) -> None:
+        """Emit a whole product that begins with the `initial` sums, and goes on to `end` when it is stored."""
+        width = self.panel_width
+        entry = builder.block
+        panel_loop = builder.append_basic_block("panel")
+        done = builder.append_basic_block("done")
         builder.cbranch(builder.icmp_signed(">", inner, _INDEX(0)), panel_loop, done)
 
         # One pass per panel of A; a weight gradient has one panel, as long as the minibatch.
@@ -166,7 +191,7 @@ class TileFunction:
             is_last = builder.icmp_signed("<", remaining, _INDEX(width))
             steps = builder.select(is_last, remaining, _INDEX(width))
         state, rest = (panel_a, panel_b, panel_sums), steps
-        if self.is_whole:
+        if self.is_unrolled:
             # What will be streamed past the caches is only read (see ``phases``); moments are written.
             asked_for, distance = [], None
             if self.rows_are_lanes:
@@ -198,7 +223,7 @@ class TileFunction:
         for phi, first, last in zip(final, initial, results, strict=True):
             phi.add_incoming(first, entry)
             phi.add_incoming(last, panel_end)
-        self._epilogue(builder, function, final, c, floor, activations)
+        self._epilogue(builder, final, c, floor, activations, end)
 
     def _sum_products(
         self,
@@ -284,21 +309,21 @@ class TileFunction:
     def _epilogue(
         self,
         builder: Any,
-        function: ir.Function,
         sums: list[ir.Value],
         c: ir.Value,
         floor: ir.Value,
         activations: ir.Value,
+        end: ir.Block,
     ) -> None:
-        """Store the tile, finished while it is in registers.
+        """Store the tile, finished while it is in registers, and go on to `end`.
 
         With a null `activations`, the numbers are raised to at least `floor`: 0 makes the tile a
         relu layer's output, minus infinity leaves it as it is. Otherwise a number passes where the
         activation at its place is not zero, and becomes 0 elsewhere: the derivative of relu.
         """
         width, lanes = self.panel_width, self.vector.lanes
-        masked = function.append_basic_block("masked")
-        clamped = function.append_basic_block("clamped")
+        masked = builder.append_basic_block("masked")
+        clamped = builder.append_basic_block("clamped")
         places = [row * width + v * lanes for row in range(self.rows) for v in range(self.vectors)]
         is_null = builder.icmp_unsigned("==", builder.ptrtoint(activations, _INDEX), _INDEX(0))
         builder.cbranch(is_null, clamped, masked)
@@ -309,7 +334,7 @@ class TileFunction:
             # Written so that a NaN passes.
             raised = builder.select(builder.fcmp_ordered(">", low, total), low, total)
             self._store_vector(builder, raised, c, place)
-        builder.ret_void()
+        builder.branch(end)
 
         builder.position_at_end(masked)
         zero = ir.Constant(self.vector_type, [0.0] * lanes)
@@ -317,4 +342,4 @@ class TileFunction:
             activation = self._load_vector(builder, activations, place)
             passes = builder.fcmp_unordered("!=", activation, zero)
             self._store_vector(builder, builder.select(passes, total, zero), c, place)
-        builder.ret_void()
+        builder.branch(end)

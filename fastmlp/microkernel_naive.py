@@ -10,7 +10,7 @@ from fastmlp.tiles import TILE
 def _multiply(
     workspace: np.ndarray,
     out: int,
-    start: int,
+    start: int | None,
     start_stride: int,
     left_offsets: np.ndarray,
     right: int,
@@ -19,13 +19,15 @@ def _multiply(
     floor: float,
     activations: int,
 ) -> None:
-    """Compute a tile whose A[row, k] lies at ``left_offsets[row, k]``."""
+    """Compute a tile whose A[row, k] lies at ``left_offsets[row, k]``; without a `start`, sums begin at zero."""
     panel_width = TILE.columns(workspace.dtype)
     columns = vectors * TILE.lanes(workspace.dtype)
     inner = left_offsets.shape[1]
     for row in range(rows):
-        place = start + row * start_stride
-        total = workspace[place : place + columns].copy()
+        total = np.zeros(columns, workspace.dtype)
+        if start is not None:
+            place = start + row * start_stride
+            total[:] = workspace[place : place + columns]
         for k in range(inner):
             b_row = right + k * panel_width
             total += workspace[left_offsets[row, k]] * workspace[b_row : b_row + columns]
@@ -120,6 +122,61 @@ def multiply_lanes_ahead(
     )  # fmt: skip
 
 
+def multiply_rows_of_panels(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    out_step: int,
+    left: int,
+    panel_step: int,
+    right: int,
+    right_step: int,
+    inner: int,
+    rows: int,
+    vectors: int,
+    n_panels: int,
+    floor: float,
+    activations: int,
+    activations_step: int,
+) -> None:
+    """Compute ``C = A B`` for some panels of samples; rows of the tile are rows of A's panels."""
+    panel_width = TILE.columns(workspace.dtype)
+    k = np.arange(inner)
+    columns = k // panel_width * panel_step + k % panel_width
+    offsets = left + np.arange(rows)[:, None] * panel_width + columns
+    for panel in range(n_panels):
+        mask = activations + panel * activations_step if activations >= 0 else -1
+        _multiply(
+            workspace, out + panel * out_step, None, 0, offsets, right + panel * right_step, rows, vectors, floor, mask
+        )
+
+
+def multiply_lanes_of_panels(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    out_step: int,
+    left: int,
+    panel_step: int,
+    right: int,
+    right_step: int,
+    inner: int,
+    rows: int,
+    vectors: int,
+    n_panels: int,
+    floor: float,
+    activations: int,
+    activations_step: int,
+) -> None:
+    """Compute ``C = A^T B`` for some panels of samples; rows of the tile are lanes of one panel of A."""
+    offsets = left + np.arange(rows)[:, None] + np.arange(inner) * TILE.columns(workspace.dtype)
+    for panel in range(n_panels):
+        mask = activations + panel * activations_step if activations >= 0 else -1
+        _multiply(
+            workspace, out + panel * out_step, None, 0, offsets, right + panel * right_step, rows, vectors, floor, mask
+        )
+
+
 def multiply_samples(
     workspace: np.ndarray,
     tiles: np.ndarray,
@@ -129,14 +186,15 @@ def multiply_samples(
     b: int,
     b_step: int,
     n_vectors: int,
+    n_tiles: int,
     rows: int,
     columns: int,
 ) -> None:
-    """Write ``out[i, j] = sum over samples of a[i] b[j]`` for a tile of the second micro-kernel."""
+    """Write ``out[i, j] = sum over samples of a[i] b[j]`` for tiles of the second micro-kernel, below each other."""
     panel_width = TILE.columns(workspace.dtype)
     samples = np.arange(n_vectors * TILE.lanes(workspace.dtype))
     panels, lanes = samples // panel_width, samples % panel_width
-    for row in range(rows):
+    for row in range(n_tiles * rows):
         for column in range(columns):
             left = workspace[a + row * panel_width + panels * a_step + lanes]
             right = workspace[b + column * panel_width + panels * b_step + lanes]

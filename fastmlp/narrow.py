@@ -4,13 +4,13 @@ Where layers have a handful of units, vectors along units would be mostly paddin
 transposed: A^T (units x samples) in column panels of NR *samples*, ``[samples / NR][units + 1][NR]``. The weights stay
 as they are. The three products become:
 
-====================  =======================  ==============  ==================  ================================
-product               rows of the tile         vector columns  inner dimension     micro-kernel
-====================  =======================  ==============  ==================  ================================
-forward               units of layer l + 1     samples         units of layer l    ``multiply_lanes`` (lanes of W)
-backward data         units of layer l         samples         units of layer l+1  ``multiply_rows`` (rows of W)
-weight gradient       units of layer l         units of l + 1  samples             ``multiply_samples``
-====================  =======================  ==============  ==================  ================================
+===============  ====================  ==============  ==================  ============================
+product          rows of the tile      vector columns  inner dimension     micro-kernel
+===============  ====================  ==============  ==================  ============================
+forward          units of layer l + 1  samples         units of layer l    ``multiply_lanes_of_panels``
+backward data    units of layer l      samples         units of layer l+1  ``multiply_rows_of_panels``
+weight gradient  units of layer l      units of l + 1  samples             ``multiply_samples``
+===============  ====================  ==============  ==================  ============================
 
 The row of A^T behind the units holds ones, from the beginning and for good, so that the bias is one more row of W to
 multiply by, and its gradient one more row of the weight gradient. No copy of W transposed is needed. Lanes beyond the
@@ -23,12 +23,12 @@ import numpy as np
 
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate, differentiate
-from fastmlp.dense import tile_rows
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gather import add_sparse_row
 from fastmlp.losses import LOG_LOSS
+from fastmlp.microkernel import MR
+from fastmlp.narrow_tiles import multiply_lanes_of_panels, multiply_rows_of_panels
 from fastmlp.sources import SOURCE_KINDS, number_at, scalar_converted
-from fastmlp.tile_calls import multiply_lanes, multiply_rows
 from fastmlp.vectors import lane_count, panel_width, splat_of, store
 
 # Kinds of X that need no conversion.
@@ -140,7 +140,15 @@ def rows_of(workspace, step, units, panels, columns):
 
 
 @inner
-def narrow_forward(workspace, tiles, layer, first, panels, vectors, zeros):
+def _evenly(remaining, most):
+    """Return how many of so many rows or columns come next, at most so many at a time: the last two turns share."""
+    if remaining >= 2 * most:
+        return most
+    return (remaining + 1) // 2 if remaining > most else remaining
+
+
+@inner
+def narrow_forward(workspace, tiles, layer, first, panels, vectors):
     """A_{l+1}^T = f(W^T A_l^T) for some panels of samples from panel `first` on, the bias being W's last row.
 
     outputs, inputs: panels of fan_out + 1 and fan_in + 1 rows, the last of them ones.
@@ -153,23 +161,19 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors, zeros):
     outputs = layer.outputs + first * outputs_step
     unit = 0
     while unit < layer.fan_out:
-        rows = tile_rows(layer.fan_out - unit)
+        rows = _evenly(min(layer.fan_out - unit, width - unit % width), MR)
         weights = layer.parameters + unit // width * inputs_step + unit % width
-        out = outputs + unit * width
-        inputs = layer.inputs + first * inputs_step
-        for _ in range(panels):
-            multiply_lanes(
-                workspace, tiles, out, zeros, 0, weights, 0, inputs, layer.fan_in + 1, rows, vectors, floor, -1
-            )  # fmt: skip
-            out += outputs_step
-            inputs += inputs_step
+        multiply_lanes_of_panels(
+            workspace, tiles, outputs + unit * width, outputs_step, weights, 0, layer.inputs + first * inputs_step,
+            inputs_step, layer.fan_in + 1, rows, vectors, panels, floor, -1, 0,
+        )  # fmt: skip
         unit += rows
     stride, rows, columns = rows_of(workspace, outputs_step, layer.fan_out, panels, vectors * lanes)
     activate(workspace, outputs, stride, rows, columns, layer.activation)
 
 
 @inner
-def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors, zeros):
+def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors):
     """delta_l^T = (W delta_{l+1}^T) * f'(A_l^T) for some panels of samples from panel `first` on.
 
     deltas: panels of fan_in (below) and fan_out rows.
@@ -184,41 +188,19 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors,
     all_activations = below.outputs + first * activations_step
     unit = 0
     while unit < layer.fan_in:
-        rows = tile_rows(layer.fan_in - unit)
+        rows = _evenly(layer.fan_in - unit, MR)
         weights = layer.parameters + unit * width
-        out = all_out + unit * width
-        deltas = layer.deltas + first * deltas_step
-        activations = all_activations + unit * width
-        for _ in range(panels):
-            multiply_rows(
-                workspace, tiles, out, zeros, 0, weights, activations_step, deltas, layer.fan_out, rows, vectors,
-                no_floor, activations if below.activation == RELU else -1,
-            )  # fmt: skip
-            out += out_step
-            deltas += deltas_step
-            activations += activations_step
+        multiply_rows_of_panels(
+            workspace, tiles, all_out + unit * width, out_step, weights, activations_step,
+            layer.deltas + first * deltas_step, deltas_step, layer.fan_out, rows, vectors, panels, no_floor,
+            all_activations + unit * width if below.activation == RELU else -1, activations_step,
+        )  # fmt: skip
         unit += rows
     stride, rows, columns = rows_of(workspace, out_step, layer.fan_in, panels, vectors * lanes)
     activations_stride, _, _ = rows_of(workspace, activations_step, layer.fan_in, panels, vectors * lanes)
     differentiate(
         workspace, all_out, stride, all_activations, activations_stride, rows, columns, below.activation
     )  # fmt: skip
-
-
-@inner
-def _largest_power(remaining, most):
-    """Return `most`, a power of two, or the largest smaller one that is left."""
-    while most > remaining:
-        most //= 2
-    return most
-
-
-@inner
-def _evenly(remaining, most):
-    """Return how many of so many columns come next, at most so many at a time: the last two turns take the same."""
-    if remaining >= 2 * most:
-        return most
-    return (remaining + 1) // 2 if remaining > most else remaining
 
 
 @inner
@@ -239,13 +221,14 @@ def narrow_gradient(workspace, tiles, layer, out, unit, height, panel, samples):
         store(workspace, place, splat_of(workspace, 0.0))
     row = 0
     while row < height:
-        rows = _largest_power(height - row, DOT_ROWS)
+        rows = min(height - row, DOT_ROWS)
+        n_tiles = (height - row) // rows
         column = 0
         while column < columns:
             wide = _evenly(columns - column, DOT_COLUMNS)
             multiply_samples(
                 workspace, tiles, out + row * width + column, layer.inputs + (unit + row) * width, a_step,
-                layer.deltas + (panel * width + column) * width, b_step, n_vectors, rows, wide,
+                layer.deltas + (panel * width + column) * width, b_step, n_vectors, n_tiles, rows, wide,
             )  # fmt: skip
             column += wide
-        row += rows
+        row += n_tiles * rows

@@ -42,12 +42,10 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
                     workspace, last, shared, targets, labels, sample_weight, order, place, place + samples
                 )
         for number in range(shared.n_layers):
-            narrow_forward(workspace, tiles, layers[number], panel, panels, vectors, shared.zeros)
+            narrow_forward(workspace, tiles, layers[number], panel, panels, vectors)
         narrow_loss(workspace, last, shared, panel, panels, samples, vectors)
         for number in range(shared.n_layers - 1, 0, -1):
-            narrow_backward_data(
-                workspace, tiles, layers[number], layers[number - 1], panel, panels, vectors, shared.zeros
-            )
+            narrow_backward_data(workspace, tiles, layers[number], layers[number - 1], panel, panels, vectors)
         first += panels * width
     restore_denormals(former)
 

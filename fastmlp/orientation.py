@@ -50,14 +50,14 @@ def _cycles_along_units(fan_in: int, fan_out: int, is_first: bool, samples: int,
 def _cycles_along_samples(fan_in: int, fan_out: int, is_first: bool, samples: int, lanes: int) -> float:
     vectors = _up(samples, lanes)
     products = 2 * vectors * fan_out * (fan_in + 1)
-    tiles = _pieces(fan_out, TILE.rows)
+    tiles = _up(fan_out, TILE.rows)
     gathered = 0
     if is_first:
         gathered = samples * fan_in
     else:
         products += vectors * fan_in * fan_out
-        tiles += _pieces(fan_in, TILE.rows)
-    dot_tiles = _pieces(fan_in + 1, TILE.dot_rows) * _up(fan_out, TILE.dot_columns)
+        tiles += _up(fan_in, TILE.rows)
+    dot_tiles = _up(fan_in + 1, TILE.dot_rows) * _up(fan_out, TILE.dot_columns)
     return (
         _NARROW_MULTIPLY_ADD * products
         + _NARROW_TILE * tiles * _up(vectors, TILE.vectors)

@@ -20,11 +20,12 @@ from fastmlp.vector_type import Vector, element_pointer, llvm_scalar
 _INDEX = ir.IntType(64)
 
 
-def _tile_slot(rows: int, vectors: int, rows_are_lanes: bool) -> int:
+def tile_slot(rows: int, vectors: int, rows_are_lanes: bool) -> int:
+    """Return the place of a tile function in the table."""
     return (int(rows_are_lanes) * (MR + 1) + rows) * (VECTORS + 1) + vectors
 
 
-_ROWS_AHEAD_SLOT = _tile_slot(MR, VECTORS, True) + 1
+_ROWS_AHEAD_SLOT = tile_slot(MR, VECTORS, True) + 1
 _LANES_AHEAD_SLOT = _ROWS_AHEAD_SLOT + 1
 
 # Weights and up to two moments.
@@ -37,7 +38,7 @@ TILE_SLOTS = _LANES_AHEAD_SLOT + 1
 def tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     """Return all tile functions and their places in the table."""
     functions = [
-        (_tile_slot(rows, vectors, rows_are_lanes), TileFunction(vector, rows, vectors, rows_are_lanes))
+        (tile_slot(rows, vectors, rows_are_lanes), TileFunction(vector, rows, vectors, rows_are_lanes))
         for rows_are_lanes in (False, True)
         for rows in row_counts(MR)
         for vectors in range(1, VECTORS + 1)
@@ -49,7 +50,7 @@ def tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     ]
 
 
-class _Workspace:
+class Workspace:
     """Emits what the intrinsics below have in common: addresses in the workspace, and the call of a tile function."""
 
     def __init__(self, context: Any, builder: Any, sig: Any, args: Any) -> None:
@@ -59,17 +60,20 @@ class _Workspace:
         self.null = ir.Constant(self.scalar.as_pointer(), None)
 
     def pointer(self, offset: ir.Value) -> ir.Value:
+        """Emit the address of a place."""
         return element_pointer(self._context, self._builder, self._workspace_type, self._workspace, offset)
 
     def pointer_or_null(self, offset: ir.Value) -> ir.Value:
+        """Emit the address of a place, or null where it is negative."""
         return self._builder.select(
             self._builder.icmp_signed(">=", offset, offset.type(0)), self.pointer(offset), self.null
         )
 
-    def call(self, slot: ir.Value, arguments: list[ir.Value], n_ahead: int = 0) -> None:
+    def call(self, slot: ir.Value, function_type: ir.FunctionType, arguments: list[ir.Value]) -> None:
+        """Call the function whose address stands at a place of the table."""
         builder = self._builder
         address = builder.load(element_pointer(self._context, builder, self._table_type, self._table, slot))
-        builder.call(builder.inttoptr(address, tile_function_type(self.scalar, n_ahead).as_pointer()), arguments)
+        builder.call(builder.inttoptr(address, function_type.as_pointer()), arguments)
 
 
 def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
@@ -99,11 +103,12 @@ def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             _, _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
-            memory = _Workspace(context, builder, sig, args)
-            first_slot = _INDEX(_tile_slot(0, 0, rows_are_lanes))
+            memory = Workspace(context, builder, sig, args)
+            first_slot = _INDEX(tile_slot(0, 0, rows_are_lanes))
             slot = builder.add(first_slot, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
             memory.call(
                 slot,
+                tile_function_type(memory.scalar),
                 [
                     *map(memory.pointer, (out, start, left, right)), stride, inner, step, floor,
                     memory.pointer_or_null(mask),
@@ -151,14 +156,14 @@ def multiply_rows_ahead(
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         _, _, out, start, stride, left, step, right, inner, floor, mask, ahead = args
-        memory = _Workspace(context, builder, sig, args)
+        memory = Workspace(context, builder, sig, args)
         memory.call(
             _INDEX(_ROWS_AHEAD_SLOT),
+            tile_function_type(memory.scalar, 1),
             [
                 *map(memory.pointer, (out, start, left, right)), stride, inner, step, floor,
                 memory.pointer_or_null(mask), memory.pointer(ahead),
             ],
-            1,
         )  # fmt: skip
         return context.get_dummy_value()
 
@@ -186,15 +191,15 @@ def multiply_lanes_ahead(
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         _, _, out, start, left, right, inner, *ahead = args
-        memory = _Workspace(context, builder, sig, args)
+        memory = Workspace(context, builder, sig, args)
         no_floor = ir.Constant(memory.scalar, -float("inf"))
         memory.call(
             _INDEX(_LANES_AHEAD_SLOT),
+            tile_function_type(memory.scalar, _N_AHEAD),
             [
                 *map(memory.pointer, (out, start, left, right)), _INDEX(0), inner, _INDEX(0), no_floor, memory.null,
                 *map(memory.pointer, ahead),
             ],
-            _N_AHEAD,
         )  # fmt: skip
         return context.get_dummy_value()
 

@@ -86,8 +86,8 @@ class Tile:
 TILES = {
     tile.name: tile
     for tile in (
-        Tile("avx512", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4, asks_for_panels=True),
-        Tile("zen", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=4, asks_ahead=True, streams=True),
+        Tile("avx512", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=5, asks_for_panels=True),
+        Tile("zen", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=5, asks_ahead=True, streams=True),
         Tile("avx2", vector_bytes=32, rows=4, vectors=3, dot_rows=4, dot_columns=3, cache_bytes=1 << 19),
         Tile("neon", vector_bytes=16, rows=4, vectors=4, dot_rows=4, dot_columns=4),
         Tile("generic", vector_bytes=16, rows=4, vectors=2, dot_rows=2, dot_columns=4),

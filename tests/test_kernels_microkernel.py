@@ -10,6 +10,7 @@ from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.function_table import function_table
 from fastmlp.microkernel import MR, VECTORS, row_counts
+from fastmlp.narrow_tiles import multiply_lanes_of_panels, multiply_rows_of_panels
 from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
 from fastmlp.tiles import TILE
 from tests.problems import DTYPES
@@ -38,13 +39,39 @@ def call_lanes_ahead(workspace, tiles, out, start, left, right, inner_size, firs
 
 
 @uncached
-def call_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, rows, columns):
-    multiply_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, rows, columns)
+def call_rows_of_panels(
+    workspace, tiles, out, out_step, left, step, right, right_step, inner_size, rows, vectors, n_panels, floor, mask,
+    mask_step,
+):  # fmt: skip
+    multiply_rows_of_panels(
+        workspace, tiles, out, out_step, left, step, right, right_step, inner_size, rows, vectors, n_panels, floor,
+        mask, mask_step,
+    )  # fmt: skip
+
+
+@uncached
+def call_lanes_of_panels(
+    workspace, tiles, out, out_step, left, step, right, right_step, inner_size, rows, vectors, n_panels, floor, mask,
+    mask_step,
+):  # fmt: skip
+    multiply_lanes_of_panels(
+        workspace, tiles, out, out_step, left, step, right, right_step, inner_size, rows, vectors, n_panels, floor,
+        mask, mask_step,
+    )  # fmt: skip
+
+
+@uncached
+def call_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns):
+    multiply_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns)
 
 
 TWINS = {
     "rows": (call_rows, microkernel_naive.multiply_rows),
     "lanes": (call_lanes, microkernel_naive.multiply_lanes),
+}
+TWINS_OF_PANELS = {
+    "rows": (call_rows_of_panels, microkernel_naive.multiply_rows_of_panels),
+    "lanes": (call_lanes_of_panels, microkernel_naive.multiply_lanes_of_panels),
 }
 
 
@@ -192,25 +219,102 @@ def test_nan_and_infinity_pass_through(dtype, finish):
     assert np.isnan(compiled[products.places["out"]])
 
 
+class PanelProducts:
+    """The operands of a narrow network's product: B and activations of some panels of samples, and NaN around them."""
+
+    N_PANELS = 3
+
+    def __init__(self, dtype):
+        products = Products(dtype)
+        self.dtype, self.width = dtype, products.width
+        generator = np.random.RandomState(5)
+        n_panels, longest = self.N_PANELS, max(inner_sizes(dtype))
+        rows = {"out": MR + 2, "right": longest + 1, "activations": MR + 1}  # of a panel, and what lies behind them
+        self.steps = {name: count * self.width for name, count in rows.items()}
+        left = {f"left_{kind}": products.places[f"left_{kind}"] for kind in TWINS}
+        place = len(products.workspace)
+        self.places = dict(left)
+        for name, step in self.steps.items():
+            self.places[name] = place
+            place += n_panels * step + 7
+        self.workspace = np.full(place, np.nan, dtype)
+        self.workspace[: len(products.workspace)] = products.workspace
+        for name, count in (("right", longest), ("activations", MR)):
+            for panel in range(n_panels):
+                numbers = generator.standard_normal(count * self.width)
+                if name == "activations":
+                    numbers[generator.uniform(size=len(numbers)) < 0.5] = 0
+                first = self.places[name] + panel * self.steps[name]
+                self.workspace[first : first + len(numbers)] = numbers
+
+    def arguments(self, kind, rows, vectors, inner_size, floor, masked, panel, n_panels):
+        places = {name: place + panel * self.steps.get(name, 0) for name, place in self.places.items()}
+        return (
+            function_table(np.dtype(self.dtype), True), places["out"], self.steps["out"], places[f"left_{kind}"],
+            MR * self.width if kind == "rows" else 0, places["right"], self.steps["right"], inner_size, rows, vectors,
+            n_panels, self.dtype(floor), places["activations"] if masked else -1, self.steps["activations"],
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("finish", FINISHES)
+@pytest.mark.parametrize("kind", TWINS_OF_PANELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_tile_of_some_panels_of_samples(dtype, kind, finish):
+    products = PanelProducts(dtype)
+    compiled_twin, naive_twin = TWINS_OF_PANELS[kind]
+    _, floor, masked = FINISHES[finish]
+    tolerance = 50 * np.finfo(dtype).eps
+    for rows, vectors, inner_size, n_panels in itertools.product(
+        range(1, MR + 1), range(1, VECTORS + 1), inner_sizes(dtype), (1, PanelProducts.N_PANELS)
+    ):
+        arguments = products.arguments(kind, rows, vectors, inner_size, floor, masked, 0, n_panels)
+        compiled, naive = products.workspace.copy(), products.workspace.copy()
+        compiled_twin(compiled, *arguments)
+        naive_twin(naive, *arguments)
+        np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
+        changed = (compiled != products.workspace) & ~(np.isnan(compiled) & np.isnan(products.workspace))
+        panel, row, column = np.ogrid[:n_panels, :rows, : vectors * TILE.lanes(dtype)]
+        inside = products.places["out"] + panel * products.steps["out"] + row * products.width + column
+        assert changed[inside].all()
+        assert changed.sum() == inside.size
+
+
+@pytest.mark.parametrize("finish", FINISHES)
+@pytest.mark.parametrize("kind", TWINS_OF_PANELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_number_of_panels_does_not_show_in_the_bits(dtype, kind, finish):
+    products = PanelProducts(dtype)
+    call, _ = TWINS_OF_PANELS[kind]
+    _, floor, masked = FINISHES[finish]
+    size = MR - 1, VECTORS, products.width + 3, floor, masked
+    together, apart = products.workspace.copy(), products.workspace.copy()
+    call(together, *products.arguments(kind, *size, 0, PanelProducts.N_PANELS))
+    for panel in range(PanelProducts.N_PANELS):
+        call(apart, *products.arguments(kind, *size, panel, 1))
+    np.testing.assert_array_equal(together, apart)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_inner_products_over_samples(dtype):
     width, lanes = TILE.columns(dtype), TILE.lanes(dtype)
     generator = np.random.RandomState(0)
-    a_units, b_units, n_panels = DOT_ROWS + 1, DOT_COLUMNS + 2, 3
+    most_tiles = 2
+    a_units, b_units, n_panels = most_tiles * DOT_ROWS + 1, DOT_COLUMNS + 2, 3
     a, out = 5, 5 + n_panels * a_units * width
-    b = out + DOT_ROWS * width + 3
+    b = out + most_tiles * DOT_ROWS * width + 3
     workspace = generator.standard_normal(b + n_panels * b_units * width).astype(dtype)
-    workspace[out : out + DOT_ROWS * width] = np.nan
+    workspace[out : out + most_tiles * DOT_ROWS * width] = np.nan
     table = function_table(np.dtype(dtype), True)
     tolerance = 200 * np.finfo(dtype).eps
-    for rows, columns, n_vectors in itertools.product(
-        row_counts(DOT_ROWS), range(1, DOT_COLUMNS + 1), [1, VECTORS - 1, VECTORS, VECTORS + 1, n_panels * VECTORS]
+    numbers_of_vectors = [1, VECTORS - 1, VECTORS, VECTORS + 1, n_panels * VECTORS]
+    for rows, columns, n_vectors, n_tiles in itertools.product(
+        range(1, DOT_ROWS + 1), range(1, DOT_COLUMNS + 1), numbers_of_vectors, range(1, most_tiles + 1)
     ):
-        arguments = (table, out, a, a_units * width, b, b_units * width, n_vectors, rows, columns)
+        arguments = (table, out, a, a_units * width, b, b_units * width, n_vectors, n_tiles, rows, columns)
         compiled, naive, expected = workspace.copy(), workspace.copy(), workspace.copy()
         call_samples(compiled, *arguments)
         microkernel_naive.multiply_samples(naive, *arguments)
-        for i, j in itertools.product(range(rows), range(columns)):
+        for i, j in itertools.product(range(n_tiles * rows), range(columns)):
             # The panels' rows of one unit, one behind the other.
             left, right = (
                 workspace[place:][: n_panels * units * width].reshape(n_panels, units, width)[:, unit].ravel()
@@ -219,6 +323,21 @@ def test_inner_products_over_samples(dtype):
             expected[out + i * width + j] = left[: n_vectors * lanes] @ right[: n_vectors * lanes]
         np.testing.assert_allclose(compiled, expected, rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(naive, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_number_of_tiles_does_not_show_in_the_bits_of_inner_products(dtype):
+    width, n_vectors = TILE.columns(dtype), 2 * VECTORS + 1
+    a, b, out = 0, 9 * DOT_ROWS * width, 15 * DOT_ROWS * width
+    workspace = np.random.RandomState(1).standard_normal(18 * DOT_ROWS * width).astype(dtype)
+    steps = 3 * DOT_ROWS * width, 2 * width
+    table = function_table(np.dtype(dtype), True)
+    together, apart = workspace.copy(), workspace.copy()
+    call_samples(together, table, out, a, steps[0], b, steps[1], n_vectors, 3, DOT_ROWS, 2)
+    for tile in range(3):
+        below = tile * DOT_ROWS * width
+        call_samples(apart, table, out + below, a + below, steps[0], b, steps[1], n_vectors, 1, DOT_ROWS, 2)
+    np.testing.assert_array_equal(together, apart)
 
 
 def test_the_heights_of_tiles_cover_every_number_of_rows():
@@ -235,7 +354,7 @@ def test_the_table_holds_an_address_for_each_function():
     assert not JIT_DISABLED
     for dtype in DTYPES:
         n_tiles = 2 * len(row_counts(MR)) * VECTORS + 2  # and those which ask ahead
-        n_dots = len(row_counts(DOT_ROWS)) * DOT_COLUMNS
-        for narrow, count in ((False, n_tiles), (True, n_tiles + n_dots)):
+        n_narrow = 2 * MR * VECTORS + DOT_ROWS * DOT_COLUMNS
+        for narrow, count in ((False, n_tiles), (True, n_narrow)):
             table = function_table(np.dtype(dtype), narrow)
             assert len(set(table[table != 0])) == count
