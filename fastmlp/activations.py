@@ -13,7 +13,8 @@ tanh        2.0      2.2
 logistic    2.0      1.9
 ==========  =======  =======
 
-exp returns exactly 0 where its value would be denormal; NaN gives NaN; 0 and the infinities give
+With registers of 512 bits tanh in float32 comes from a table (see ``tanh_table``), and its largest error is half of
+that. exp returns exactly 0 where its value would be denormal; NaN gives NaN; 0 and the infinities give
 the exact limits.
 
 Adding an activation is one function here, its derivative by its own value, and one line in
@@ -23,6 +24,8 @@ Adding an activation is one function here, its derivative by its own value, and 
 from __future__ import annotations
 
 from fastmlp._jit import inner
+from fastmlp.tanh_table import IS_USED as TANH_FROM_TABLE
+from fastmlp.tanh_table import tanh_of_size
 from fastmlp.tiles import TILE
 from fastmlp.vectors import (
     absolute,
@@ -226,9 +229,17 @@ def tanh_of(h):
 
 
 @inner
+def tanh_from_exp(x):
+    """Return the hyperbolic tangent, both halves at once."""
+    return tanh_of(half_exp_minus_one(x))
+
+
+@inner
 def tanh(x):
     """Return the hyperbolic tangent."""
-    return tanh_of(half_exp_minus_one(x))
+    if TANH_FROM_TABLE and is_single(x):
+        return _with_sign_of(x, tanh_of_size(x))
+    return tanh_from_exp(x)
 
 
 @inner

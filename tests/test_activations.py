@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from fastmlp import activations
+from fastmlp import activations, tanh_table
 from fastmlp._jit import uncached
 from fastmlp.tiles import TILE
 from fastmlp.vectors import lane_count, load, store
@@ -25,6 +25,9 @@ BOUNDS = {
     for name, *bounds in re.findall(r"^(\w+) +([\d.]+) +([\d.]+)$", activations.__doc__, re.MULTILINE)
     for dtype, bound in zip(DTYPES, bounds, strict=True)
 }
+if tanh_table.IS_USED:
+    (_bound,) = re.findall(r"largest error over all numbers is ([\d.]+) units", tanh_table.__doc__)
+    BOUNDS["tanh", np.float32] = float(_bound)
 
 # Between these lies every argument whose result is a normal number, and short of the limit (log: every argument).
 RANGES = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numba import config
 
 from fastmlp._jit import JIT_DISABLED, uncached
-from fastmlp.activations import _apply, exp_of_size, half_exp_minus_one, logistic, logistic_of, tanh, tanh_of
+from fastmlp.activations import _apply, exp_of_size, half_exp_minus_one, logistic, logistic_of, tanh_from_exp, tanh_of
 from fastmlp.dense import BLOCK_COLUMN_BYTES, PANEL_BYTES
 from fastmlp.microkernel import ASKING_TILES
 from fastmlp.tiles import BLOCK_BYTES, TILE
@@ -390,7 +390,7 @@ def activate_both_ways(in_halves, at_once, out, stride, rows, columns, is_tanh):
     if is_tanh:
         _apply(half_exp_minus_one, in_halves, out, stride, rows, columns)
         _apply(tanh_of, in_halves, out, stride, rows, columns)
-        _apply(tanh, at_once, out, stride, rows, columns)
+        _apply(tanh_from_exp, at_once, out, stride, rows, columns)
     else:
         _apply(exp_of_size, in_halves, out, stride, rows, columns)
         _apply(logistic_of, in_halves, out, stride, rows, columns)
