@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 
 from fastmlp import microkernel_naive
 from fastmlp._jit import emitted
@@ -97,20 +97,24 @@ class DotFunction:
 
     def _emit(self, function: ir.Function) -> None:
         first_out, first_a, b, a_step, b_step, n_vectors, n_tiles = function.args
-        entry = function.append_basic_block("entry")
-        tile = function.append_basic_block("tile")
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        height = _INDEX(self.rows * self.vector.lanes * TILE.vectors)
+        with cgutils.for_range(builder, n_tiles) as loop:
+            out, a = (builder.gep(first, [builder.mul(loop.index, height)]) for first in (first_out, first_a))
+            self._store_sums(builder, out, self._emit_sums(builder, a, b, a_step, b_step, n_vectors))
+        builder.ret_void()
+
+    def _emit_sums(
+        self, builder: Any, a: ir.Value, b: ir.Value, a_step: ir.Value, b_step: ir.Value, n_vectors: ir.Value
+    ) -> list[ir.Value]:
+        """Emit the loop over all vectors of samples; return the sums, still spread over the lanes."""
+        function, tile = builder.function, builder.block
         panel_loop = function.append_basic_block("panels")
         panel = function.append_basic_block("panel")
         # Behind the whole panels there are none of a panel's vectors left, or one, and so on to all but one: each block
         # but the first adds one of them.
         last_panel = [function.append_basic_block("last_panel") for _ in range(TILE.vectors)]
         done = function.append_basic_block("done")
-        end = function.append_basic_block("end")
-        builder = ir.IRBuilder(entry)
-        builder.branch(tile)
-
-        builder.position_at_end(tile)
-        out, a, tiles_left = builder.phi(first_out.type), builder.phi(first_a.type), builder.phi(_INDEX)
         fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
         zero = ir.Constant(self.vector_type, [0.0] * self.vector.lanes)
         builder.branch(panel_loop)
@@ -150,19 +154,7 @@ class DotFunction:
                 builder.branch(done)
 
         builder.position_at_end(done)
-        self._store_sums(builder, out, totals)
-        height = _INDEX(self.rows * self.vector.lanes * TILE.vectors)
-        for phi, first, again in (
-            (out, first_out, builder.gep(out, [height])),
-            (a, first_a, builder.gep(a, [height])),
-            (tiles_left, n_tiles, builder.sub(tiles_left, _INDEX(1))),
-        ):
-            phi.add_incoming(first, entry)
-            phi.add_incoming(again, done)
-        builder.cbranch(builder.icmp_signed(">", tiles_left, _INDEX(1)), tile, end)
-
-        builder.position_at_end(end)
-        builder.ret_void()
+        return totals
 
     def _store_sums(self, builder: Any, out: ir.Value, sums: list[Any]) -> None:
         """Emit what makes numbers of the vectors of partial sums."""

@@ -50,7 +50,7 @@ _write_narrow = _writer(_narrow_functions)
 
 @kernel
 def write_tile_addresses(example, table):
-    """Write the addresses of all other networks' tile functions for the data type of `example` into `table`."""
+    """Write the addresses of the functions that networks which aren't narrow need into `table`."""
     _write_tiles(example, table)
 
 

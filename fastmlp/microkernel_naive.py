@@ -43,7 +43,7 @@ def multiply_rows(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
-    start: int,
+    start: int | None,
     start_stride: int,
     left: int,
     panel_step: int,
@@ -66,7 +66,7 @@ def multiply_lanes(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
-    start: int,
+    start: int | None,
     start_stride: int,
     left: int,
     panel_step: int,
@@ -87,7 +87,7 @@ def multiply_rows_ahead(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
-    start: int,
+    start: int | None,
     start_stride: int,
     left: int,
     panel_step: int,
@@ -140,15 +140,11 @@ def multiply_rows_of_panels(
     activations_step: int,
 ) -> None:
     """Compute ``C = A B`` for some panels of samples; rows of the tile are rows of A's panels."""
-    panel_width = TILE.columns(workspace.dtype)
-    k = np.arange(inner)
-    columns = k // panel_width * panel_step + k % panel_width
-    offsets = left + np.arange(rows)[:, None] * panel_width + columns
     for panel in range(n_panels):
-        mask = activations + panel * activations_step if activations >= 0 else -1
-        _multiply(
-            workspace, out + panel * out_step, None, 0, offsets, right + panel * right_step, rows, vectors, floor, mask
-        )
+        multiply_rows(
+            workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner,
+            rows, vectors, floor, activations + panel * activations_step if activations >= 0 else -1,
+        )  # fmt: skip
 
 
 def multiply_lanes_of_panels(
@@ -169,12 +165,11 @@ def multiply_lanes_of_panels(
     activations_step: int,
 ) -> None:
     """Compute ``C = A^T B`` for some panels of samples; rows of the tile are lanes of one panel of A."""
-    offsets = left + np.arange(rows)[:, None] + np.arange(inner) * TILE.columns(workspace.dtype)
     for panel in range(n_panels):
-        mask = activations + panel * activations_step if activations >= 0 else -1
-        _multiply(
-            workspace, out + panel * out_step, None, 0, offsets, right + panel * right_step, rows, vectors, floor, mask
-        )
+        multiply_lanes(
+            workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner,
+            rows, vectors, floor, activations + panel * activations_step if activations >= 0 else -1,
+        )  # fmt: skip
 
 
 def multiply_samples(

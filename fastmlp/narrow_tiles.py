@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 
 from fastmlp import microkernel_naive
 from fastmlp._jit import emitted
@@ -58,35 +58,21 @@ class NarrowTileFunction(TileFunction):
 
     def _emit(self, function: ir.Function) -> None:
         c, a, b, inner, panel_step, floor, activations, n_panels, c_step, b_step, activations_step = function.args
-        entry, panel, after, end = (
-            function.append_basic_block(name) for name in ("entry", "samples", "after_samples", "end")
-        )
-        builder = ir.IRBuilder(entry)
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
         is_null = builder.icmp_unsigned("==", builder.ptrtoint(activations, _INDEX), _INDEX(0))
         activations_step = builder.select(is_null, _INDEX(0), activations_step)  # null for all panels
-        builder.branch(panel)
-
-        builder.position_at_end(panel)
-        panel_c, panel_b, panel_activations = (builder.phi(value.type) for value in (c, b, activations))
-        panels_left = builder.phi(_INDEX)
         zero = ir.Constant(self.vector_type, [0.0] * self.vector.lanes)
-        self._emit_tile(
-            builder, [zero] * (self.rows * self.vectors), panel_c, a, panel_b, inner, panel_step, floor,
-            panel_activations, [], after,
-        )  # fmt: skip
-
-        builder.position_at_end(after)
-        for phi, first, again in (
-            (panel_c, c, builder.gep(panel_c, [c_step])),
-            (panel_b, b, builder.gep(panel_b, [b_step])),
-            (panel_activations, activations, builder.gep(panel_activations, [activations_step])),
-            (panels_left, n_panels, builder.sub(panels_left, _INDEX(1))),
-        ):
-            phi.add_incoming(first, entry)
-            phi.add_incoming(again, after)
-        builder.cbranch(builder.icmp_signed(">", panels_left, _INDEX(1)), panel, end)
-
-        builder.position_at_end(end)
+        with cgutils.for_range(builder, n_panels) as loop:
+            panel_c, panel_b, panel_activations = (
+                builder.gep(first, [builder.mul(loop.index, step)])
+                for first, step in ((c, c_step), (b, b_step), (activations, activations_step))
+            )
+            stored = builder.append_basic_block("stored")
+            self._emit_tile(
+                builder, [zero] * (self.rows * self.vectors), panel_c, a, panel_b, inner, panel_step, floor,
+                panel_activations, [], stored,
+            )  # fmt: skip
+            builder.position_at_end(stored)
         builder.ret_void()
 
 
@@ -127,10 +113,8 @@ def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
             _, _, out, out_step, left, step, right, right_step, inner, *size, floor, mask, mask_step = args
             rows, vectors, n_panels = size
             memory = Workspace(context, builder, sig, args)
-            first_slot = _INDEX(tile_slot(0, 0, rows_are_lanes))
-            slot = builder.add(first_slot, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
             memory.call(
-                slot,
+                memory.slot(rows, vectors, rows_are_lanes),
                 narrow_tile_function_type(memory.scalar),
                 [
                     *map(memory.pointer, (out, left, right)), inner, step, floor, memory.pointer_or_null(mask),

@@ -69,6 +69,11 @@ class Workspace:
             self._builder.icmp_signed(">=", offset, offset.type(0)), self.pointer(offset), self.null
         )
 
+    def slot(self, rows: ir.Value, vectors: ir.Value, rows_are_lanes: bool) -> ir.Value:
+        """Emit the place in the table of a tile function of a run-time size."""
+        first = _INDEX(tile_slot(0, 0, rows_are_lanes))
+        return self._builder.add(first, self._builder.add(self._builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
+
     def call(self, slot: ir.Value, function_type: ir.FunctionType, arguments: list[ir.Value]) -> None:
         """Call the function whose address stands at a place of the table."""
         builder = self._builder
@@ -104,10 +109,8 @@ def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             _, _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
             memory = Workspace(context, builder, sig, args)
-            first_slot = _INDEX(tile_slot(0, 0, rows_are_lanes))
-            slot = builder.add(first_slot, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
             memory.call(
-                slot,
+                memory.slot(rows, vectors, rows_are_lanes),
                 tile_function_type(memory.scalar),
                 [
                     *map(memory.pointer, (out, start, left, right)), stride, inner, step, floor,
