@@ -30,11 +30,11 @@ from fastmlp.microkernel import MR
 from fastmlp.narrow import (
     narrow_backward_data,
     narrow_forward,
-    narrow_gather,
     narrow_gradient,
     panels_at_once,
     rows_of,
 )
+from fastmlp.narrow_gather import narrow_gather
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
 from fastmlp.phases import _transpose, tile_place

@@ -19,100 +19,15 @@ last sample hold deltas of zero, so they count for nothing.
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate, differentiate
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
-from fastmlp.gather import add_sparse_row
-from fastmlp.losses import LOG_LOSS
 from fastmlp.microkernel import MR
 from fastmlp.narrow_tiles import multiply_lanes_of_panels, multiply_rows_of_panels
-from fastmlp.sources import SOURCE_KINDS, number_at, scalar_converted
 from fastmlp.vectors import lane_count, panel_width, splat_of, store
 
-# Kinds of X that need no conversion.
-_FLOAT32, _FLOAT64 = SOURCE_KINDS[np.dtype(np.float32)], SOURCE_KINDS[np.dtype(np.float64)]
 # Activations and deltas that go through all layers together are no more than this.
 _FIRST_LEVEL_BYTES = 1 << 15
-# Not literals, which have types of their own: `_gather_units` is compiled once.
-_ONE, _FOUR = np.intp(1), np.intp(4)
-
-
-@inner
-def _gather_units(workspace, place, source, address, order, first, samples, units):
-    """Copy `units` columns of X, from the one at an address on, for so many samples from ``order[first]`` on."""
-    width = panel_width(workspace)
-    row_stride, column_stride = source.row_stride, source.column_stride
-    for lane in range(samples):
-        row = address + order[first + lane] * row_stride
-        for unit in range(units):
-            workspace[place + unit * width + lane] = number_at(workspace, row + unit * column_stride)
-
-
-@inner
-def _gather_as_it_is(workspace, place, source, order, first, samples):
-    """Copy all columns of X, which is of the workspace's type, for so many samples, four columns at a time."""
-    width = panel_width(workspace)
-    whole = source.columns // _FOUR * _FOUR
-    for unit in range(0, whole, _FOUR):
-        address = source.address + unit * source.column_stride
-        _gather_units(workspace, place + unit * width, source, address, order, first, samples, _FOUR)
-    for unit in range(whole, source.columns):
-        address = source.address + unit * source.column_stride
-        _gather_units(workspace, place + unit * width, source, address, order, first, samples, _ONE)
-
-
-@inner
-def _gather_converted(workspace, place, source, order, first, samples):
-    """Copy all columns of X, of any type, for so many samples: a jump by the type for each number."""
-    width = panel_width(workspace)
-    for lane in range(samples):
-        address = source.address + order[first + lane] * source.row_stride
-        for unit in range(source.columns):
-            workspace[place + unit * width + lane] = scalar_converted(workspace, address, source.kind)
-            address += source.column_stride
-
-
-@inner
-def narrow_gather(workspace, layer, source, order, start, first, end):
-    """Copy samples `first` to `end` of the minibatch, one panel, into columns of A_0^T; zeros behind the last.
-
-    workspace[layer.inputs...] : panels of fan_in + 1 rows. The panel's are overwritten, but for the last, the ones.
-    """
-    width = panel_width(workspace)
-    panel = layer.inputs + first // width * (layer.fan_in + 1) * width
-    samples = end - first
-    if source.is_sparse or samples < width:
-        workspace[panel : panel + layer.fan_in * width] = 0
-    if source.is_sparse:
-        for lane in range(samples):
-            add_sparse_row(workspace, panel + lane, 1, width, source, order[start + first + lane])
-        return
-    if source.kind == (_FLOAT32 if workspace.itemsize == 4 else _FLOAT64):
-        _gather_as_it_is(workspace, panel, source, order, start + first, samples)
-    else:
-        _gather_converted(workspace, panel, source, order, start + first, samples)
-
-
-@inner
-def narrow_gather_targets(workspace, layer, network, targets, labels, sample_weight, order, first, end):
-    """Copy targets (or labels) and weights of samples `first` to `end`, one panel, to where lanes find them."""
-    width = panel_width(workspace)
-    samples = end - first
-    sample = network.start + first
-    if network.weighted:
-        for lane in range(samples):
-            workspace[network.weights + first + lane] = sample_weight[order[sample + lane]]
-    if network.loss == LOG_LOSS:
-        for lane in range(samples):
-            workspace[network.targets + first + lane] = labels[order[sample + lane]]
-        return
-    place = network.targets + first // width * layer.fan_out * width
-    for unit in range(layer.fan_out):
-        for lane in range(samples):
-            workspace[place + lane] = targets[order[sample + lane], unit]
-        place += width
 
 
 @inner

@@ -8,11 +8,10 @@ from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.narrow import (
     narrow_backward_data,
     narrow_forward,
-    narrow_gather,
-    narrow_gather_targets,
     narrow_gradient,
     panels_at_once,
 )
+from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
 from fastmlp.tiles import NARROW_TILE_ROWS

@@ -62,7 +62,8 @@ _SOURCE_SCALARS = (
 )  # fmt: skip
 
 
-def _convert(builder: Any, value: ir.Value, source: types.Type, target: ir.Type, dtype: Any) -> Any:
+def convert(builder: Any, value: ir.Value, source: types.Type, target: ir.Type, dtype: Any) -> Any:
+    """Emit the conversion of a number or a vector of a source type to `target`, whose numbers are of type `dtype`."""
     if isinstance(source, types.Integer):
         return (builder.sitofp if source.signed else builder.uitofp)(value, target)
     if source.bitwidth < dtype.bitwidth:
@@ -119,7 +120,7 @@ def copy_row(typingctx: Any, array: Any, place: Any, address: Any, kind: Any, co
                 )
                 zero = ir.Constant(kind_vector, [0] * lanes)
                 value = builder.call(load, [pointer, _INT32(1), mask, zero])
-                value = _convert(builder, value, source, target, vector.dtype)
+                value = convert(builder, value, source, target, vector.dtype)
                 out = element_pointer(
                     context, builder, sig.args[0], args[0], builder.add(place, place.type(number * lanes))
                 )
@@ -129,17 +130,6 @@ def copy_row(typingctx: Any, array: Any, place: Any, address: Any, kind: Any, co
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, types.intp, types.intp), codegen
-
-
-@emitted(sources_naive.number_at)
-def number_at(typingctx: Any, array: Any, address: Any) -> Any:
-    """Return one number of array's type from an address."""
-    dtype = array.dtype
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(builder.inttoptr(args[1], llvm_scalar(dtype).as_pointer()), align=1)
-
-    return dtype(array, types.intp), codegen
 
 
 @emitted(sources_naive.scalar_converted)
@@ -153,7 +143,7 @@ def scalar_converted(typingctx: Any, array: Any, address: Any, kind: Any) -> Any
         def emit(source: types.Type, address: ir.Value) -> Any:
             scalar = ir.IntType(source.bitwidth) if isinstance(source, types.Integer) else llvm_scalar(source)
             value = builder.load(builder.inttoptr(address, scalar.as_pointer()), align=1)
-            return _convert(builder, value, source, target, dtype)
+            return convert(builder, value, source, target, dtype)
 
         values = _switch_on_kind(builder, args[1], args[2], emit)
         result = builder.phi(target)

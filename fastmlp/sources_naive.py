@@ -24,12 +24,6 @@ def copy_row(array: np.ndarray, place: int, address: int, kind: int, count: int)
     array[place : place + count] = _read(address, _SOURCE_DTYPES[kind], count)
 
 
-def number_at(array: np.ndarray, address: int) -> np.floating:
-    """Return one number of array's type from an address."""
-    number: np.floating = _read(address, array.dtype.str, 1)[0]
-    return number
-
-
 def scalar_converted(array: np.ndarray, address: int, kind: int) -> np.floating:
     """Return one number of any source type from an address, as array's type."""
     return _read(address, _SOURCE_DTYPES[kind], 1).astype(array.dtype)[0]
@@ -38,3 +32,26 @@ def scalar_converted(array: np.ndarray, address: int, kind: int) -> np.floating:
 def index_at(address: int, is_wide: bool) -> int:
     """Return the int64 (or int32, if not `is_wide`) at an address."""
     return int(_read(address, "i8" if is_wide else "i4", 1)[0])
+
+
+def block_columns(array: np.ndarray) -> int:
+    """Return the columns of a block that is transposed."""
+    return min(4, TILE.lanes(array.dtype))
+
+
+def row_addresses(
+    array: np.ndarray, address: int, row_stride: int, order: np.ndarray, first: int, samples: int
+) -> tuple[int, ...]:
+    """Return the addresses of rows ``order[first]`` and on, as many as `array` has lanes; behind `samples` the last."""
+    numbers = (first + min(lane, samples - 1) for lane in range(TILE.lanes(array.dtype)))
+    return tuple(int(address + order[number] * row_stride) for number in numbers)
+
+
+def copy_transposed(
+    array: np.ndarray, place: int, step: int, addresses: tuple[int, ...], offset: int, is_double: bool, columns: int
+) -> None:
+    """Copy a block of `columns` columns to ``array[place]``, the next column `step` behind."""
+    for lane, address in enumerate(addresses):
+        array[place + lane : place + lane + columns * step : step] = _read(
+            address + offset, "f8" if is_double else "f4", columns
+        )

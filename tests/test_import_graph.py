@@ -14,9 +14,9 @@ PACKAGE = Path(fastmlp.__file__).parent
 # What the compiled core is, from the bottom up; none of it may import anything else of the package.
 CORE = [
     "tiles", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors", "sources_naive",
-    "sources", "microkernel_naive", "microkernel", "tile_calls", "narrow_tiles", "dotkernel", "function_table",
-    "floating_point", "clock", "layout", "tanh_table", "activations", "losses", "optimizers", "shuffling", "gather",
-    "dense", "gradients", "narrow", "narrow_losses", "phases", "narrow_phases", "blocks", "step", "threads", "epochs",
+    "sources", "transposition", "microkernel_naive", "microkernel", "tile_calls", "narrow_tiles", "dotkernel",
+    "function_table", "floating_point", "clock", "layout", "tanh_table", "activations", "losses", "optimizers",
+    "shuffling", "gather", "dense", "gradients", "narrow", "narrow_gather", "narrow_losses", "phases", "narrow_phases", "blocks", "step", "threads", "epochs",
     "orientation", "network",
 ]  # fmt: skip
 

@@ -1,13 +1,21 @@
 """The gather: rows of any X become panels, read where they lie."""
 
+import ctypes
+import mmap
+import os
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from fastmlp._jit import JIT_DISABLED, uncached
+from fastmlp._jit import JIT_DISABLED, as_records, uncached
 from fastmlp.gather import as_rows, gather_rows
+from fastmlp.layout import LAYER, NETWORK
+from fastmlp.losses import LOSSES
+from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
 from fastmlp.sources import SOURCE_KINDS
 from fastmlp.tiles import TILE
 from tests.problems import DTYPES
@@ -39,6 +47,40 @@ def gather(rows, order, dtype, start=0, begin=0, end=None):
     assert not matrix[end:].any()
     assert lanes <= width
     return matrix[begin:end, : rows.n_features]
+
+
+@uncached
+def call_narrow_gather(workspace, layers, source, order, start, first, end):
+    narrow_gather(workspace, layers[0], source[0], order, start, first, end)
+
+
+def gather_narrow(rows, order, dtype, start=0, panel=1, samples=None):
+    """Return the rows that were gathered into columns of one panel; check that nothing else was written.
+
+    The rest of a register beyond the last sample holds finite numbers.
+    """
+    width, lanes, fan_in = TILE.columns(dtype), TILE.lanes(dtype), rows.n_features
+    samples = min(width, len(order) - start - panel * width) if samples is None else samples
+    layers = np.zeros(1, LAYER)
+    layers["inputs"], layers["fan_in"] = 3, fan_in
+    # NaN in the panels before it and behind it, and in the row of ones.
+    workspace = np.full(3 + (panel + 2) * (fan_in + 1) * width, np.nan, dtype)
+    place = 3 + panel * (fan_in + 1) * width
+    columns = workspace[place : place + fan_in * width].reshape(fan_in, width)
+    columns[:] = 7
+    first = panel * width
+    call_narrow_gather(workspace, as_records(layers), rows.source, order, start, first, first + samples)
+    assert np.isnan(workspace[:place]).all()
+    assert np.isnan(workspace[place + fan_in * width :]).all()
+    used = -(-samples // lanes) * lanes
+    assert np.isfinite(columns[:, :used]).all()
+    assert rows.source["is_sparse"][0] or (columns[:, used:] == 7).all()
+    return columns[:, :samples].T
+
+
+@uncached
+def call_narrow_targets(workspace, layers, network, targets, labels, sample_weight, order, first, end):
+    narrow_gather_targets(workspace, layers[0], network[0], targets, labels, sample_weight, order, first, end)
 
 
 def numbers(dtype, shape, seed=0):
@@ -91,6 +133,80 @@ def test_every_data_type_and_every_stride(kind, dtype):
             np.testing.assert_array_equal(result, expected, err_msg=f"{name}, {columns} columns")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", SOURCE_KINDS, ids=str)
+def test_every_data_type_and_every_stride_in_columns(kind, dtype):
+    width, lanes = TILE.columns(dtype), TILE.lanes(dtype)
+    for columns in (1, 2, 3, 4, 7):
+        X = numbers(kind, (2 * width + 2, columns))
+        order = np.random.RandomState(1).permutation(len(X))
+        for name, view in strided(X).items():
+            for samples in (1, lanes, lanes + 1, width):
+                with np.errstate(over="ignore"):
+                    expected = view[order].astype(dtype)[2 + width :][:samples]
+                result = gather_narrow(as_rows(view, dtype), order, dtype, start=2, samples=samples)
+                np.testing.assert_array_equal(result, expected, err_msg=f"{name}, {columns} columns, {samples}")
+
+
+@pytest.fixture
+def page_before_a_forbidden_one():
+    """Give a page of memory; who reads behind its end ends the process."""
+    pages = np.frombuffer(mmap.mmap(-1, 2 * mmap.PAGESIZE), np.uint8)
+
+    def protect(protection):
+        place = ctypes.c_void_p(pages.ctypes.data + mmap.PAGESIZE)
+        mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+        assert mprotect(place, ctypes.c_size_t(mmap.PAGESIZE), protection) == 0, os.strerror(ctypes.get_errno())
+
+    protect(0)
+    yield pages[: mmap.PAGESIZE]
+    protect(mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX memory protection")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 6, 7])
+def test_nothing_beyond_the_last_row_is_read(page_before_a_forbidden_one, columns, dtype):
+    numbers_there = page_before_a_forbidden_one.view(dtype)
+    n_rows = numbers_there.size // columns
+    X = numbers_there[-n_rows * columns :].reshape(n_rows, columns)
+    X[:] = numbers(dtype, X.shape)
+    rows, order = as_rows(X, dtype), np.arange(n_rows - 1, -1, -1)
+    np.testing.assert_array_equal(gather(rows, order, dtype), X[::-1][:CAPACITY])
+    np.testing.assert_array_equal(gather_narrow(rows, order, dtype, panel=0), X[::-1][: TILE.columns(dtype)])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+def test_targets_and_weights_in_columns(loss, dtype):
+    width, generator = TILE.columns(dtype), np.random.RandomState(0)
+    n_samples, fan_out = 2 * width - 3, 6
+    order = generator.permutation(n_samples)
+    values = generator.standard_normal((n_samples, fan_out)).astype(dtype)
+    labels = generator.randint(0, fan_out, n_samples)
+    sample_weight = generator.uniform(size=n_samples).astype(dtype)
+    layers, network = np.zeros(1, LAYER), np.zeros(1, NETWORK)
+    layers["fan_out"] = fan_out
+    network["targets"], network["weights"], network["weighted"] = 0, 2 * fan_out * width, 1
+    network["loss"] = LOSSES[loss]
+    workspace = np.full(2 * fan_out * width + 2 * width, np.nan, dtype)
+    if loss == "log_loss":
+        given_targets, given_labels = np.empty((0, 0), dtype), labels
+    else:
+        given_targets, given_labels = values, np.empty(0, np.int64)
+    for first in (0, width):
+        call_narrow_targets(
+            workspace, as_records(layers), as_records(network), given_targets, given_labels, sample_weight, order,
+            first, min(first + width, n_samples),
+        )  # fmt: skip
+    np.testing.assert_array_equal(workspace[2 * fan_out * width :][:n_samples], sample_weight[order])
+    if loss == "log_loss":
+        np.testing.assert_array_equal(workspace[:n_samples], labels[order])
+    else:
+        columns = workspace[: 2 * fan_out * width].reshape(2, fan_out, width).transpose(0, 2, 1).reshape(-1, fan_out)
+        np.testing.assert_array_equal(columns[:n_samples], values[order])
+
+
 @pytest.mark.parametrize("kind", SOURCE_KINDS, ids=str)
 def test_what_can_be_read_in_place_is_not_copied(kind):
     X = np.asfortranarray(numbers(kind, (5, 7)))
@@ -137,7 +253,10 @@ def test_sparse(container, kind, dtype):
     else:
         matrix = container(X)
     order = np.random.RandomState(1).permutation(CAPACITY)
-    np.testing.assert_array_equal(gather(as_rows(matrix, dtype), order, dtype), X[order].astype(dtype))
+    expected = X[order].astype(dtype)
+    np.testing.assert_array_equal(gather(as_rows(matrix, dtype), order, dtype), expected)
+    columns = gather_narrow(as_rows(matrix, dtype), order, dtype, panel=0, samples=min(CAPACITY, TILE.columns(dtype)))
+    np.testing.assert_array_equal(columns, expected[: len(columns)])
 
 
 @pytest.mark.parametrize("row_starts", [np.int32, np.int64])
