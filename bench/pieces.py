@@ -30,15 +30,15 @@ from fastmlp.microkernel import MR
 from fastmlp.narrow import (
     narrow_backward_data,
     narrow_forward,
-    narrow_gradient,
     panels_at_once,
     rows_of,
 )
 from fastmlp.narrow_gather import narrow_gather
+from fastmlp.narrow_gradients import narrow_gradient
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
 from fastmlp.phases import _transpose, tile_place
-from fastmlp.tiles import NARROW_TILE_ROWS, TILE
+from fastmlp.tiles import TILE
 from fastmlp.vectors import lane_count, panel_width
 
 # A piece is repeated for about so long at a time, and the best of so many times counts.
@@ -139,14 +139,15 @@ def repeat_narrow_pieces(
                 layer = layers[number]
                 for first in range(0, layer.fan_out, width):
                     columns = tile_vectors(layer.fan_out, first, lanes) * lanes
-                    for unit in range(0, layer.fan_in + 1, NARROW_TILE_ROWS):
-                        height = min(NARROW_TILE_ROWS, layer.fan_in + 1 - unit)
+                    for row_tile in range(layer.row_tiles):
+                        tile, unit = first // width * layer.row_tiles + row_tile, row_tile * width
                         if piece == GRADIENTS:
                             narrow_gradient(
-                                workspace, tiles, layer, shared.scratch, unit, height, first // width, rows
+                                workspace, tiles, layer, shared, shared.scratch, tile, unit, first // width
                             )  # fmt: skip
                         else:
                             place = layer.parameters + first * (layer.fan_in + 1) + unit * width
+                            height = min(width, layer.fan_in + 1 - unit)
                             update_tile(workspace, shared, shared.scratch, place, place, height, columns, shared.alpha)
             continue
         begin: Any = np.intp(0)
@@ -174,6 +175,11 @@ def repeat_narrow_pieces(
                 elif piece == DERIVATIVES:
                     differentiate(workspace, deltas, stride, out, out_stride, n, numbers, layer.activation)
             if piece == GATHER:
+                if layers[0].rows:
+                    gather_rows(
+                        workspace, layers[0].rows, source[0], order, 0, begin, begin + (panels - 1) * width + samples,
+                        shared.capacity,
+                    )  # fmt: skip
                 for place in range(begin, begin + panels * width, width):
                     narrow_gather(workspace, layers[0], source[0], order, 0, place, place + samples)
             begin += panels * width

@@ -163,16 +163,22 @@ class DotFunction:
         totals = chains[0]
         for chain in chains[1:]:
             totals = [builder.fadd(total, more) for total, more in zip(totals, chain, strict=True)]
-        number = 0
-        while number < self.n_sums:
+        # Four columns of all rows, then what is left of them: so four sums leave a vector together.
+        order = [
+            (row, column)
+            for first in range(0, self.columns, 4)
+            for row in range(self.rows)
+            for column in range(first, min(first + 4, self.columns))
+        ]
+        while order:
             # Powers of two fold into vectors of the same length.
-            count = 1 << ((self.n_sums - number).bit_length() - 1)
-            for folded in self._fold(builder, totals[number : number + count]):
-                for lane in range(folded.type.count):
-                    row, column = divmod(number, self.columns)
-                    place = builder.gep(out, [_INDEX(row * width + column)])
-                    builder.store(builder.extract_element(folded, _INT32(lane)), place)
-                    number += 1
+            count = 1 << (len(order).bit_length() - 1)
+            places, order = order[:count], order[count:]
+            folded = self._fold(builder, [totals[row * self.columns + column] for row, column in places])
+            lanes = [(vector, lane) for vector in folded for lane in range(vector.type.count)]
+            for (row, column), (vector, lane) in zip(places, lanes, strict=True):
+                place = builder.gep(out, [_INDEX(row * width + column)])
+                builder.store(builder.extract_element(vector, _INT32(lane)), place)
 
     def _fold(self, builder: Any, sums: list[ir.Value]) -> list[ir.Value]:
         """Emit the folding of vectors of partial sums, a power of two of them, into sums in the order of the list."""

@@ -27,7 +27,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, NARROW_TILE_ROWS, RESIDENT_BYTES, TILE
+from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, RESIDENT_BYTES, TILE
 
 
 @dataclass(slots=True)
@@ -39,6 +39,7 @@ class LayerPlaces:
     parameters: int = 0  # W and b: panels of fan_in + 1 rows
     transposed: int = 0  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
     inputs: int = 0  # A_l: panels of `capacity` rows
+    rows: int = 0  # X in such panels, only in a narrow network that has use for it, or 0 (see ``narrow_gradients``)
     outputs: int = 0  # A_{l+1}
     deltas: int = 0  # dL/dz_{l+1}
     first_half: int = 0  # gradient over one half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``gradients``)
@@ -72,7 +73,7 @@ NETWORK = np.dtype(
             "sums",  # likewise, for the softmax
             "squares",  # sum of squares of each weight tile
             "zeros",  # NR zeros
-            "scratch",  # two weight tiles per block of weights, in a narrow network one
+            "scratch",  # two weight tiles per block of weights, in a narrow network three
             "ask_ahead",  # whether parameters are asked for while their gradient is being computed
             "nesterovs_momentum",
             # What follows changes from step to step.
@@ -134,6 +135,8 @@ class Layout:
         Most blocks into which phase 2 is cut.
     narrow : bool
         Whether samples fill the lanes (see ``narrow``); such a network has deltas.
+    with_rows : bool
+        Whether a narrow network keeps the rows of X besides (see ``narrow_gradients``).
     in_halves : bool
         Whether gradients of small matrices are sums of halves (see ``gradients``).
 
@@ -163,6 +166,7 @@ class Layout:
         with_deltas: bool,
         n_blocks: int,
         narrow: bool = False,
+        with_rows: bool = False,
         in_halves: bool = False,
     ) -> None:
         self.panel_width = TILE.columns(dtype)
@@ -170,7 +174,7 @@ class Layout:
         self.places = list(itertools.starmap(LayerPlaces, itertools.pairwise(layer_units)))
         self.capacity = capacity
         self.size = 0
-        self.tile_rows = NARROW_TILE_ROWS if narrow else TILE.rows
+        self.tile_rows = self.panel_width if narrow else TILE.rows
         self._narrow = narrow
         itemsize = np.dtype(dtype).itemsize
         self._grain = math.lcm(self.panel_width, ALIGNMENT // itemsize)
@@ -186,36 +190,34 @@ class Layout:
         self.n_tiles = tile
         self.n_parameters = self.size
         self.size += n_moments * self.n_parameters
-        # Units by samples or samples by units; transposed activations have a row of ones.
-        inputs = self._panels(layer_units[0] + 1, capacity) if narrow else self._panels(capacity, layer_units[0])
-        for number, layer in enumerate(self.places):
-            layer.inputs = inputs
-            if narrow:
-                layer.outputs = inputs = self._panels(layer.fan_out + 1, capacity)
-                layer.deltas = self._panels(layer.fan_out, capacity)
-                continue
-            layer.outputs = inputs = self._panels(capacity, layer.fan_out)
-            if with_deltas:
-                layer.deltas = self._panels(capacity, layer.fan_out)
-                if number > 0:
-                    layer.transposed = self._panels(layer.fan_out, layer.fan_in)
-            weights, inputs_and_deltas = layer.fan_in * layer.fan_out, capacity * (layer.fan_in + layer.fan_out)
-            if in_halves and self.halves_below * weights <= inputs_and_deltas:
-                layer.first_half = self._panels(layer.fan_in + 1, layer.fan_out)
-                layer.second_half = self._panels(layer.fan_in + 1, layer.fan_out)
-        self.targets = 0
-        if with_deltas:
-            shape = (layer_units[-1], capacity) if narrow else (capacity, layer_units[-1])
-            self.targets = self._panels(*shape)
+        self._place_samples(with_deltas, with_rows, in_halves)
         self.losses = self._numbers(capacity)
         self.weights = self._numbers(capacity)
         self.sums = self._numbers(capacity)
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
-        scratch_rows = self.tile_rows if narrow else 2 * self.tile_rows
+        scratch_rows = 3 * self.tile_rows if narrow else 2 * self.tile_rows
         self.scratch = self._numbers(n_blocks * scratch_rows * self.panel_width)
         self.layers = np.array(list(map(attrgetter(*_PLACES), self.places)), LAYER).view(np.recarray)
         self._tile_bounds: dict[int, np.ndarray] = {}
+
+    def _place_samples(self, with_deltas: bool, with_rows: bool, in_halves: bool) -> None:
+        """Reserve what the samples of a minibatch go through, and the halves of gradients over them."""
+        capacity, n_features, n_outputs = self.capacity, self.places[0].fan_in, self.places[-1].fan_out
+        inputs = self._activations(n_features)
+        if with_rows:
+            self.places[0].rows = self._panels(capacity, n_features)
+        for number, layer in enumerate(self.places):
+            layer.inputs = inputs
+            layer.outputs = inputs = self._activations(layer.fan_out)
+            if with_deltas:
+                layer.deltas = self._by_samples(layer.fan_out)
+                if number > 0 and not self._narrow:
+                    layer.transposed = self._panels(layer.fan_out, layer.fan_in)
+            weights, inputs_and_deltas = layer.fan_in * layer.fan_out, capacity * (layer.fan_in + layer.fan_out)
+            if in_halves and self.halves_below * weights <= inputs_and_deltas:
+                layer.first_half, layer.second_half = self._half(layer), self._half(layer)
+        self.targets = self._by_samples(n_outputs) if with_deltas else 0
 
     def _block_tiles(self, row_tiles: int, itemsize: int) -> int:
         """Return how many row tiles of a layer phase 2 goes through in all panels before it begins with the next."""
@@ -281,6 +283,18 @@ class Layout:
         place = self.size
         self.size += -(-count // self._grain) * self._grain
         return place
+
+    def _by_samples(self, units: int) -> int:
+        """Reserve samples by units, or units by samples."""
+        return self._panels(units, self.capacity) if self._narrow else self._panels(self.capacity, units)
+
+    def _activations(self, units: int) -> int:
+        return self._by_samples(units + self._narrow)  # transposed, they have a row of ones below
+
+    def _half(self, layer: LayerPlaces) -> int:
+        if self._narrow:  # whole tiles
+            return self._numbers(layer.row_tiles * self.n_panels(layer.fan_out) * self.panel_width**2)
+        return self._panels(layer.fan_in + 1, layer.fan_out)
 
     def _panels(self, rows: int, columns: int) -> int:
         return self._numbers(self.n_panels(columns) * rows * self.panel_width)

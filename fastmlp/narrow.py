@@ -9,7 +9,7 @@ product          rows of the tile      vector columns  inner dimension     micro
 ===============  ====================  ==============  ==================  ============================
 forward          units of layer l + 1  samples         units of layer l    ``multiply_lanes_of_panels``
 backward data    units of layer l      samples         units of layer l+1  ``multiply_rows_of_panels``
-weight gradient  units of layer l      units of l + 1  samples             ``multiply_samples``
+weight gradient  units of layer l      units of l + 1  samples             (see ``narrow_gradients``)
 ===============  ====================  ==============  ==================  ============================
 
 The row of A^T behind the units holds ones, from the beginning and for good, so that the bias is one more row of W to
@@ -21,10 +21,9 @@ from __future__ import annotations
 
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate, differentiate
-from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.microkernel import MR
 from fastmlp.narrow_tiles import multiply_lanes_of_panels, multiply_rows_of_panels
-from fastmlp.vectors import lane_count, panel_width, splat_of, store
+from fastmlp.vectors import lane_count, panel_width
 
 # Activations and deltas that go through all layers together are no more than this.
 _FIRST_LEVEL_BYTES = 1 << 15
@@ -55,7 +54,7 @@ def rows_of(workspace, step, units, panels, columns):
 
 
 @inner
-def _evenly(remaining, most):
+def evenly(remaining, most):
     """Return how many of so many rows or columns come next, at most so many at a time: the last two turns share."""
     if remaining >= 2 * most:
         return most
@@ -76,7 +75,7 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors):
     outputs = layer.outputs + first * outputs_step
     unit = 0
     while unit < layer.fan_out:
-        rows = _evenly(min(layer.fan_out - unit, width - unit % width), MR)
+        rows = evenly(min(layer.fan_out - unit, width - unit % width), MR)
         weights = layer.parameters + unit // width * inputs_step + unit % width
         multiply_lanes_of_panels(
             workspace, tiles, outputs + unit * width, outputs_step, weights, 0, layer.inputs + first * inputs_step,
@@ -103,7 +102,7 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors)
     all_activations = below.outputs + first * activations_step
     unit = 0
     while unit < layer.fan_in:
-        rows = _evenly(layer.fan_in - unit, MR)
+        rows = evenly(layer.fan_in - unit, MR)
         weights = layer.parameters + unit * width
         multiply_rows_of_panels(
             workspace, tiles, all_out + unit * width, out_step, weights, activations_step,
@@ -116,34 +115,3 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors)
     differentiate(
         workspace, all_out, stride, all_activations, activations_stride, rows, columns, below.activation
     )  # fmt: skip
-
-
-@inner
-def narrow_gradient(workspace, tiles, layer, out, unit, height, panel, samples):
-    """Out = rows `unit` to ``unit + height`` of A_l delta_{l+1}, one panel of columns, over all samples.
-
-    Row fan_in of A_l is the ones: it gives the gradient of the biases.
-
-    workspace[out...] (height, NR). Overwritten, with zeros behind the last column.
-    """
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    columns = min(width, layer.fan_out - panel * width)
-    n_vectors = (samples + lanes - 1) // lanes
-    a_step = (layer.fan_in + 1) * width
-    b_step = layer.fan_out * width
-    for place in range(out, out + height * width, lanes):
-        store(workspace, place, splat_of(workspace, 0.0))
-    row = 0
-    while row < height:
-        rows = min(height - row, DOT_ROWS)
-        n_tiles = (height - row) // rows
-        column = 0
-        while column < columns:
-            wide = _evenly(columns - column, DOT_COLUMNS)
-            multiply_samples(
-                workspace, tiles, out + row * width + column, layer.inputs + (unit + row) * width, a_step,
-                layer.deltas + (panel * width + column) * width, b_step, n_vectors, n_tiles, rows, wide,
-            )  # fmt: skip
-            column += wide
-        row += n_tiles * rows

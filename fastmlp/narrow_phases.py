@@ -5,16 +5,12 @@ from __future__ import annotations
 from fastmlp._jit import inner, kernel
 from fastmlp.dense import tile_vectors
 from fastmlp.floating_point import flush_denormals, restore_denormals
-from fastmlp.narrow import (
-    narrow_backward_data,
-    narrow_forward,
-    narrow_gradient,
-    panels_at_once,
-)
+from fastmlp.gather import gather_rows
+from fastmlp.narrow import narrow_backward_data, narrow_forward, panels_at_once
 from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
+from fastmlp.narrow_gradients import narrow_gradient, narrow_half_gradient
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
-from fastmlp.tiles import NARROW_TILE_ROWS
 from fastmlp.vectors import lane_count, panel_width, sum_lanes
 
 
@@ -27,6 +23,8 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
     lanes = lane_count(workspace)
     last = layers[shared.n_layers - 1]
     most = panels_at_once(workspace, layers, shared.n_layers)
+    if shared.gather and layers[0].rows:
+        gather_rows(workspace, layers[0].rows, source[0], order, shared.start, begin, end, shared.capacity)
     first = begin
     while first < end:
         # Whole panels go together, and the rest on its own.
@@ -46,26 +44,32 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
         for number in range(shared.n_layers - 1, 0, -1):
             narrow_backward_data(workspace, tiles, layers[number], layers[number - 1], panel, panels, vectors)
         first += panels * width
+    if shared.blocks_are_halves:
+        for number in range(shared.n_layers):
+            if layers[number].first_half:
+                narrow_half_gradient(workspace, tiles, layers[number], shared, begin, end)
     restore_denormals(former)
 
 
 @inner
-def _update_weights(workspace, tiles, layer, shared, unit, panel, scratch):
-    """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that.
+def _update_weights(workspace, tiles, layer, shared, tile, scratch):
+    """Gradient and update of one of a layer's tiles of W; return the sum of its squares before that.
 
     The last tile of a panel has the biases in its last row. They count for nothing in the L2 term.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
+    panel = tile // layer.row_tiles
+    unit = tile % layer.row_tiles * width
     columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
     place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
-    height = min(NARROW_TILE_ROWS, layer.fan_in + 1 - unit)
+    height = min(width, layer.fan_in + 1 - unit)
     rows = min(height, layer.fan_in - unit)
-    narrow_gradient(workspace, tiles, layer, scratch, unit, height, panel, shared.rows)
-    squares = update_tile(workspace, shared, scratch, place, place, rows, columns, shared.alpha)
+    gradient = narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel)
+    squares = update_tile(workspace, shared, gradient, place, place, rows, columns, shared.alpha)
     if rows < height:
         below = rows * width
-        update_tile(workspace, shared, scratch + below, place + below, place + below, height - rows, columns, 0.0)
+        update_tile(workspace, shared, gradient + below, place + below, place + below, height - rows, columns, 0.0)
     return sum_lanes(squares)
 
 
@@ -75,14 +79,12 @@ def update_narrow(workspace, tiles, layers, network, first_tile, last_tile, bloc
     former = flush_denormals()
     shared = network[0]
     width = panel_width(workspace)
-    scratch = shared.scratch + block * NARROW_TILE_ROWS * width
+    scratch = shared.scratch + block * 3 * width * width  # three tiles
     for number in range(shared.n_layers):
         layer = layers[number]
         n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
         for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
-            panel = tile // layer.row_tiles
-            unit = (tile - panel * layer.row_tiles) * NARROW_TILE_ROWS
             workspace[shared.squares + layer.first_tile + tile] = _update_weights(
-                workspace, tiles, layer, shared, unit, panel, scratch
+                workspace, tiles, layer, shared, tile, scratch
             )
     restore_denormals(former)

@@ -19,7 +19,7 @@ from fastmlp.gather import Rows
 from fastmlp.layout import LAYER, NETWORK, Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
 from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
-from fastmlp.orientation import is_narrow
+from fastmlp.orientation import gains_by_rows, is_narrow
 from fastmlp.step import evaluate, infer_all
 from fastmlp.threads import (
     Sharing,
@@ -112,9 +112,11 @@ class Network:
             batch_size = min(batch_size, _CHUNK, max(TILE.rows, int(_LONGEST_CHUNK / seconds)))
         n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
         self.narrow = optimizer != NONE and is_narrow(self.layer_units, batch_size, TILE.lanes(self.dtype))
+        if self.narrow:
+            self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(self.layer_units[1:])
         layout = _layout(
             Layout, tuple(self.layer_units), batch_size, self.dtype, n_copies, solver is not None, self.n_threads,
-            self.narrow,
+            self.narrow, self.narrow and gains_by_rows(self.layer_units[:2], batch_size, TILE.lanes(self.dtype)),
             optimizer != NONE and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
         )  # fmt: skip
         self._layout = layout
@@ -158,8 +160,6 @@ class Network:
             self.fields[name] = value
         self.out_activation = OUTPUT_ACTIVATIONS[loss]
         self._has_labels = loss == "log_loss"
-        if self.narrow:
-            self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(self.layer_units[1:])
 
     # --- parameters and moments -------------------------------------------------------------------
 

@@ -1,10 +1,9 @@
 """Which way round a network is kept: units along the vectors, or samples (see ``narrow``).
 
-The cycles of a step are estimated for both. What they are made of was fitted to 736 measurements: 23 networks of 1 to
-100 units, minibatches of 1 to 400, float32 and float64, relu and tanh, on a Zen 3. There the choice loses less than
-half a per cent to the better one on average, and 11 % at most (the best times of six runs of ``python -m
-bench.orientation``; in a single run on a busy machine the choice looks worse than it is). On an Intel processor with
-AVX-512, which was not fitted to, single runs say 0.7 % on average and 19 % for networks such as 4-100-1 in float64.
+The cycles of a step are estimated for both, less what both take alike. What they are made of was fitted to 2,820
+measurements, so that as little time as possible is lost by the choices: 41 networks of 1 to 784 units, minibatches of 1
+to 400, float32 and float64, relu and tanh, on a Granite Rapids with its tiles ``avx512`` and ``avx2`` (single runs of
+``python -m bench.orientation``). There the choice loses 0.4 % to the better one on average, and a fifth at most.
 """
 
 from __future__ import annotations
@@ -14,17 +13,24 @@ from collections.abc import Sequence
 
 from fastmlp.tiles import TILE
 
-# Cycles of one vector's multiply-add, where units fill the lanes and where samples do: there, tiles are smaller.
-_MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.5, 0.9
-# Of a call of a tile function, in either, and of one that ends in folding inner products.
-_TILE, _NARROW_TILE, _DOT_TILE = 90, 40, 15
-# Of what a vector of a sample's outputs costs besides: loss, activation and the sum for the bias.
-_SAMPLE_VECTOR = 20
-# Of each number of X that is gathered to a lane of its own, where rows of units are copied whole.
-_NARROW_GATHER = 1.0
-# Samples fill the lanes only if that is estimated to take no more than this part of the other's time: where an estimate
-# is wrong, more is lost in the networks to which the other one is the natural one.
-_MOST = 0.85
+# Cycles of one vector's multiply-add, where units fill the lanes and where samples do.
+_MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.52, 0.69
+# Of a call of a tile function; where samples fill the lanes, one call has so much to do that it counts for nothing.
+_TILE = 44
+# Of what a vector of outputs costs besides, in either: loss, activation and the sum for the bias.
+_OUTPUT, _NARROW_OUTPUT = 46, 16
+# Of a vector of weights that is updated.
+_UPDATE = 9
+# Of a register of samples and four columns of X that are gathered for its lanes.
+_BLOCK = 12
+# Of a narrow network's weight gradient as inner products over the samples: each multiply-add of vectors, and each sum.
+_INNER_PRODUCT, _FOLD = 0.55, 2.2
+# Of one from the rows of X: each multiply-add, each number that is transposed, each sum for a bias, and of the gather
+# each row and each of its vectors.
+_OUTER_PRODUCT, _TRANSPOSED, _SUM, _ROW, _ROW_VECTOR = 0.6, 0.25, 11, 8, 4
+# Samples fill the lanes only if that is estimated to take no more than this part of the other's time, which is shared
+# better by two threads.
+_MOST = 0.95
 
 
 def _pieces(count: int, most: int) -> int:
@@ -44,25 +50,35 @@ def _cycles_along_units(fan_in: int, fan_out: int, is_first: bool, samples: int,
     if not is_first:
         products += samples * _up(fan_in, lanes) * fan_out
         tiles += _up(fan_in, width) * _pieces(samples, TILE.rows)
-    return _MULTIPLY_ADD * products + _TILE * tiles + _SAMPLE_VECTOR * out_vectors
+    return _MULTIPLY_ADD * products + _TILE * tiles + _OUTPUT * out_vectors + _UPDATE * fan_in * _up(fan_out, lanes)
+
+
+def _cycles_by_columns(fan_in: int, fan_out: int, samples: int, lanes: int) -> float:
+    return (fan_in + 1) * fan_out * (_INNER_PRODUCT * _up(samples, lanes) + _FOLD)
+
+
+def _cycles_by_rows(fan_in: int, fan_out: int, samples: int, lanes: int) -> float:
+    row_vectors = _up(fan_in, lanes)
+    products = _OUTER_PRODUCT * samples * fan_out * row_vectors + fan_out * (_TRANSPOSED * fan_in + _SUM)
+    return products + samples * (_ROW + _ROW_VECTOR * row_vectors)
 
 
 def _cycles_along_samples(fan_in: int, fan_out: int, is_first: bool, samples: int, lanes: int) -> float:
     vectors = _up(samples, lanes)
-    products = 2 * vectors * fan_out * (fan_in + 1)
-    tiles = _up(fan_out, TILE.rows)
+    products = vectors * fan_out * (fan_in + 1)
+    gradient = _cycles_by_columns(fan_in, fan_out, samples, lanes)
     gathered = 0
     if is_first:
-        gathered = samples * fan_in
+        gradient = min(gradient, _cycles_by_rows(fan_in, fan_out, samples, lanes))
+        gathered = vectors * _up(fan_in, 4)
     else:
         products += vectors * fan_in * fan_out
-        tiles += _up(fan_in, TILE.rows)
-    dot_tiles = _up(fan_in + 1, TILE.dot_rows) * _up(fan_out, TILE.dot_columns)
     return (
         _NARROW_MULTIPLY_ADD * products
-        + _NARROW_TILE * tiles * _up(vectors, TILE.vectors)
-        + _DOT_TILE * dot_tiles
-        + _NARROW_GATHER * gathered
+        + gradient
+        + _NARROW_OUTPUT * vectors * fan_out
+        + _BLOCK * gathered
+        + _UPDATE * fan_in * _up(fan_out, lanes)
     )
 
 
@@ -73,3 +89,13 @@ def is_narrow(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
         along_units += _cycles_along_units(fan_in, fan_out, number == 0, batch_size, lanes)
         along_samples += _cycles_along_samples(fan_in, fan_out, number == 0, batch_size, lanes)
     return along_samples < _MOST * along_units
+
+
+def gains_by_rows(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
+    """Return whether a narrow network computes its first weight gradient from the rows of X.
+
+    They fill the lanes with features and leave nothing to fold, but are gathered besides the columns.
+    """
+    fan_in, fan_out = layer_units
+    by_rows = _cycles_by_rows(fan_in, fan_out, batch_size, lanes)
+    return by_rows < _cycles_by_columns(fan_in, fan_out, batch_size, lanes)

@@ -71,10 +71,9 @@ def _transpose(workspace, layer, weights, unit, panel, rows, vectors):
     columns = min(width, layer.fan_out - first)
     whole = 0
     if rows == MR:
-        # By vectors, but for the columns that would reach beyond the matrix.
-        lanes = lane_count(workspace)
-        whole = columns // lanes * lanes
-        transpose_tile(workspace, weights, place, columns // lanes)
+        # By fours, but for the columns that would reach beyond the matrix.
+        whole = columns // 4 * 4
+        transpose_tile(workspace, weights, place, whole)
     for column in range(whole, columns):
         for row in range(rows):
             workspace[place + column * width + row] = workspace[weights + row * width + column]

@@ -16,7 +16,16 @@ from numba.core import types
 from fastmlp import sources_naive
 from fastmlp._jit import emitted
 from fastmlp.tiles import TILE
-from fastmlp.vector_type import Vector, declare, element_pointer, llvm_scalar, llvm_vector, splat, vector_of
+from fastmlp.vector_type import (
+    Vector,
+    declare,
+    element_pointer,
+    llvm_scalar,
+    llvm_vector,
+    splat,
+    vector_of,
+    vector_suffix,
+)
 
 _INT32 = ir.IntType(32)
 
@@ -94,7 +103,7 @@ def _switch_on_kind(builder: Any, address: Any, kind: Any, emit: Callable) -> li
 
 @emitted(sources_naive.copy_row)
 def copy_row(typingctx: Any, array: Any, place: Any, address: Any, kind: Any, count: Any) -> Any:
-    """Copy up to NR numbers of any source type from an address to ``array[place]``, and zeros up to NR."""
+    """Copy up to NR numbers of any source type from an address to ``array[place]``, and zeros to fill a register."""
     vector = vector_of(array.dtype)
     lanes = vector.lanes
 
@@ -103,28 +112,28 @@ def copy_row(typingctx: Any, array: Any, place: Any, address: Any, kind: Any, co
         target = llvm_vector(vector)
         limit = splat(builder, Vector(types.int32, lanes), builder.trunc(count, _INT32))
 
+        def copy_register(source: types.Type, first: int) -> None:
+            kind_vector = llvm_vector(Vector(source, lanes))
+            numbers = ir.Constant(ir.VectorType(_INT32, lanes), list(range(first, first + lanes)))
+            mask = builder.icmp_signed("<", numbers, limit)
+            offset = address.type(first * source.bitwidth // 8)
+            pointer = builder.inttoptr(builder.add(address, offset), kind_vector.as_pointer())
+            load = declare(
+                builder,
+                f"llvm.masked.load.{vector_suffix(Vector(source, lanes))}.p0",
+                kind_vector,
+                [pointer.type, _INT32, mask.type, kind_vector],
+            )
+            value = builder.call(load, [pointer, _INT32(1), mask, ir.Constant(kind_vector, [0] * lanes)])
+            value = convert(builder, value, source, target, vector.dtype)
+            out = element_pointer(context, builder, sig.args[0], args[0], builder.add(place, place.type(first)))
+            builder.store(value, builder.bitcast(out, target.as_pointer()), align=array.dtype.bitwidth // 8)
+
         def emit(source: types.Type, address: ir.Value) -> None:
-            scalar = ir.IntType(source.bitwidth) if isinstance(source, types.Integer) else llvm_scalar(source)
-            kind_vector = ir.VectorType(scalar, lanes)
-            letter = "i" if isinstance(source, types.Integer) else "f"
-            for number in range(TILE.vectors):
-                lane_numbers = [number * lanes + lane for lane in range(lanes)]
-                mask = builder.icmp_signed("<", ir.Constant(ir.VectorType(_INT32, lanes), lane_numbers), limit)
-                offset = address.type(number * lanes * source.bitwidth // 8)
-                pointer = builder.inttoptr(builder.add(address, offset), kind_vector.as_pointer())
-                load = declare(
-                    builder,
-                    f"llvm.masked.load.v{lanes}{letter}{source.bitwidth}.p0",
-                    kind_vector,
-                    [pointer.type, _INT32, mask.type, kind_vector],
-                )
-                zero = ir.Constant(kind_vector, [0] * lanes)
-                value = builder.call(load, [pointer, _INT32(1), mask, zero])
-                value = convert(builder, value, source, target, vector.dtype)
-                out = element_pointer(
-                    context, builder, sig.args[0], args[0], builder.add(place, place.type(number * lanes))
-                )
-                builder.store(value, builder.bitcast(out, target.as_pointer()), align=array.dtype.bitwidth // 8)
+            copy_register(source, 0)
+            for first in range(lanes, TILE.vectors * lanes, lanes):
+                with builder.if_then(builder.icmp_signed(">", count, count.type(first))):
+                    copy_register(source, first)
 
         _switch_on_kind(builder, address, kind, emit)
         return context.get_dummy_value()

@@ -18,9 +18,9 @@ def _read(address: int, name: str, count: int) -> np.ndarray:
 
 
 def copy_row(array: np.ndarray, place: int, address: int, kind: int, count: int) -> None:
-    """Copy up to NR numbers of any source type from an address to ``array[place]``, and zeros up to NR."""
-    width = TILE.columns(array.dtype)
-    array[place : place + width] = 0
+    """Copy up to NR numbers of any source type from an address to ``array[place]``, and zeros to fill a register."""
+    lanes = TILE.lanes(array.dtype)
+    array[place : place + -(-count // lanes) * lanes] = 0
     array[place : place + count] = _read(address, _SOURCE_DTYPES[kind], count)
 
 

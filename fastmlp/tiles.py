@@ -127,13 +127,6 @@ def _choose() -> Tile:
 TILE = _choose()
 """The tile of this process."""
 
-NARROW_TILE_ROWS = 16
-"""Rows of a narrow network's weight tile, the piece of work of phase 2 (see ``narrow_phases``).
-
-They have nothing to do with registers: with fewer rows, more of a tile's time would be what it costs besides its
-arithmetic; with more, threads would have unequal work.
-"""
-
 BLOCK_BYTES = TILE.cache_bytes * 5 // 8
 """How much of the activations a product uses at a time: it stays in the second-level cache."""
 

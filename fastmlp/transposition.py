@@ -25,6 +25,7 @@ from fastmlp import sources_naive
 from fastmlp._jit import emitted
 from fastmlp.sources import convert
 from fastmlp.vector_type import Vector, element_pointer, llvm_vector, vector_of
+from fastmlp.vectors import joined_rows, shuffled, transposed_parts
 
 _INT32 = ir.IntType(32)
 
@@ -67,38 +68,9 @@ def row_addresses(
     return types.UniTuple(index, lanes)(array, index, index, order, index, index), codegen
 
 
-def _shuffled(builder: Any, x: ir.Value, y: ir.Value, lanes: list[int]) -> ir.Value:
-    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))
-
-
-def _joined(builder: Any, rows: list[ir.Value]) -> ir.Value:
-    """Emit one vector of all rows, one after the other."""
-    if len(rows) == 1:
-        return rows[0]
-    half = len(rows) // 2
-    first, second = _joined(builder, rows[:half]), _joined(builder, rows[half:])
-    return _shuffled(builder, first, second, list(range(2 * first.type.count)))
-
-
-def _transposed(builder: Any, registers: list[ir.Value]) -> list[ir.Value]:
-    """Emit the transposition of so many numbers by so many, in all parts of the registers."""
-    columns, lanes = len(registers), registers[0].type.count
-    half = columns // 2
-    # From each part the first halves of two registers, a number of one and a number of the other in turn; then the
-    # second halves. Each round doubles the numbers that stand below each other as they shall.
-    turns = [
-        [part + number // 2 + number % 2 * lanes for part in range(0, lanes, columns) for number in range(columns)]
-    ]
-    turns.append([lane + half for lane in turns[0]])
-    for _ in range(columns.bit_length() - 1):
-        pairs = zip(registers[:half], registers[half:], strict=True)
-        registers = [_shuffled(builder, *pair, turn) for pair in pairs for turn in turns]
-    return registers
-
-
 def _wider(builder: Any, row: ir.Value, columns: int) -> ir.Value:
     """Emit a vector of more numbers, of which the last are anything."""
-    return _shuffled(builder, row, row, [*range(row.type.count), *[0] * (columns - row.type.count)])
+    return shuffled(builder, row, row, [*range(row.type.count), *[0] * (columns - row.type.count)])
 
 
 @emitted(sources_naive.copy_transposed)
@@ -122,9 +94,9 @@ def copy_transposed(
             for lane in range(vector.lanes):
                 address = builder.add(builder.extract_value(addresses, lane), offset)
                 rows.append(_wider(builder, builder.load(builder.inttoptr(address, row_type), align=1), most))
-            joined = [_joined(builder, rows[first::most]) for first in range(most)]
+            joined = [joined_rows(builder, rows[first::most]) for first in range(most)]
             registers = [convert(builder, row, source, llvm_vector(vector), vector.dtype) for row in joined]
-            for number, register in enumerate(_transposed(builder, registers)[:columns]):
+            for number, register in enumerate(transposed_parts(builder, registers)[:columns]):
                 place_of_column = builder.add(place, builder.mul(step, step.type(number)))
                 out = element_pointer(context, builder, sig.args[0], args[0], place_of_column)
                 builder.store(

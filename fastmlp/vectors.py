@@ -250,52 +250,93 @@ def lane_numbers(typingctx: Any, array: Any) -> Any:
     return vector(array), codegen
 
 
-def _interleave(builder: Any, rows: list[ir.Value]) -> ir.Value:
-    """Emit one long vector with lane 0 of all rows, then lane 1 of all rows, and so on."""
+def shuffled(builder: Any, x: ir.Value, y: ir.Value, lanes: list[int]) -> ir.Value:
+    """Emit a vector of these lanes of x and, numbered on from those, of y."""
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))
+
+
+def joined_rows(builder: Any, rows: list[ir.Value]) -> ir.Value:
+    """Emit one vector of all rows, one after the other."""
     if len(rows) == 1:
         return rows[0]
-    # Even rows among themselves and odd rows among themselves, then one number of each in turn.
-    evens, odds = _interleave(builder, rows[::2]), _interleave(builder, rows[1::2])
-    count = evens.type.count
-    order = [lane // 2 + (lane % 2) * count for lane in range(2 * count)]
-    return builder.shuffle_vector(evens, odds, ir.Constant(ir.VectorType(_INT32, 2 * count), order))
+    half = len(rows) // 2
+    first, second = joined_rows(builder, rows[:half]), joined_rows(builder, rows[half:])
+    return shuffled(builder, first, second, list(range(2 * first.type.count)))
 
 
-@emitted(vectors_naive.transpose_tile)
-def transpose_tile(typingctx: Any, array: Any, source: Any, target: Any, vectors: Any) -> Any:
-    """Copy a tile of MR rows by `vectors` vectors at `source` to `target`, where its rows become lanes.
+def transposed_parts(builder: Any, registers: list[ir.Value]) -> list[ir.Value]:
+    """Emit the transposition of so many numbers by so many, in all parts of the registers."""
+    columns, lanes = len(registers), registers[0].type.count
+    half = columns // 2
+    # From each part the first halves of two registers, a number of one and a number of the other in turn; then the
+    # second halves. Each round doubles the numbers that stand below each other as they shall.
+    turns = [
+        [part + number // 2 + number % 2 * lanes for part in range(0, lanes, columns) for number in range(columns)]
+    ]
+    turns.append([lane + half for lane in turns[0]])
+    for _ in range(columns.bit_length() - 1):
+        pairs = zip(registers[:half], registers[half:], strict=True)
+        registers = [shuffled(builder, *pair, turn) for pair in pairs for turn in turns]
+    return registers
 
-    Rows of the source and of the target are NR apart.
-    """
-    vector = vector_of(array.dtype)
-    lanes, width = vector.lanes, vector.lanes * TILE.vectors
-    alignment = array.dtype.bitwidth // 8
+
+# Columns that are transposed at a time.
+_BLOCK_COLUMNS = 4
+
+
+def _transposition(n_rows: Callable[[Vector], int], naive: Callable) -> Any:
+    """Return the intrinsic that transposes tiles of so many rows."""
+
+    def transpose(typingctx: Any, array: Any, source: Any, target: Any, columns: Any) -> Any:
+        vector = vector_of(array.dtype)
+        width, rows = vector.lanes * TILE.vectors, n_rows(vector)
+        alignment = array.dtype.bitwidth // 8
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            _, source, target, columns = args
+            index = source.type
+
+            def pointer(place: ir.Value, offset: int, count: int) -> ir.Value:
+                place = element_pointer(context, builder, sig.args[0], args[0], builder.add(place, index(offset)))
+                return builder.bitcast(place, ir.VectorType(llvm_scalar(vector.dtype), count).as_pointer())
+
+            blocks = builder.sdiv(builder.add(columns, index(_BLOCK_COLUMNS - 1)), index(_BLOCK_COLUMNS))
+            with cgutils.for_range(builder, blocks) as loop:
+                column = builder.mul(loop.index, index(_BLOCK_COLUMNS))
+                first = builder.add(source, column)
+                parts = [
+                    builder.load(pointer(first, row * width, _BLOCK_COLUMNS), align=alignment) for row in range(rows)
+                ]
+                registers = [joined_rows(builder, parts[number::_BLOCK_COLUMNS]) for number in range(_BLOCK_COLUMNS)]
+                out = builder.add(target, builder.mul(column, index(width)))
+                for number, register in enumerate(transposed_parts(builder, registers)):
+                    builder.store(register, pointer(out, number * width, rows), align=alignment)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, types.intp, types.intp), codegen
+
+    return emitted(naive)(transpose)
+
+
+transpose_tile = _transposition(lambda vector: TILE.rows, vectors_naive.transpose_tile)
+"""Copy the first columns of a tile of MR rows at `source` to `target`, where its rows become lanes.
+
+Rows of the source and of the target are NR apart. Columns are copied by fours.
+"""
+
+transpose_rows = _transposition(lambda vector: max(TILE.rows, vector.lanes), vectors_naive.transpose_rows)
+"""The same for a tile of `transposed_rows` rows."""
+
+
+@emitted(vectors_naive.transposed_rows)
+def transposed_rows(typingctx: Any, array: Any) -> Any:
+    """Return the rows that `transpose_rows` takes, a constant to the compiler: those of a register, or MR."""
+    rows = max(TILE.rows, vector_of(array.dtype).lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        column_type = ir.VectorType(llvm_scalar(vector.dtype), TILE.rows)
+        return ir.IntType(64)(rows)
 
-        def pointer(offset: ir.Value, kind: ir.Type) -> ir.Value:
-            place = element_pointer(context, builder, sig.args[0], args[0], offset)
-            return builder.bitcast(place, kind.as_pointer())
-
-        index = args[1].type
-        with cgutils.for_range(builder, args[3]) as loop:
-            first = builder.add(args[1], builder.mul(loop.index, index(lanes)))
-            rows = [
-                builder.load(pointer(builder.add(first, index(row * width)), llvm_vector(vector)), align=alignment)
-                for row in range(TILE.rows)
-            ]
-            long = _interleave(builder, rows)
-            first = builder.add(args[2], builder.mul(loop.index, index(lanes * width)))
-            for lane in range(lanes):
-                numbers = list(range(lane * TILE.rows, (lane + 1) * TILE.rows))
-                mask = ir.Constant(ir.VectorType(_INT32, TILE.rows), numbers)
-                column = builder.shuffle_vector(long, ir.Constant(long.type, ir.Undefined), mask)
-                place = pointer(builder.add(first, index(lane * width)), column_type)
-                builder.store(column, place, align=alignment)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp, types.intp), codegen
+    return types.intp(array), codegen
 
 
 def _reduction(combine: Callable, naive: Callable) -> Any:

@@ -85,12 +85,26 @@ def shift_right(bits: np.ndarray, count: int) -> np.ndarray:
     return (bits.view(f"u{bits.itemsize}") >> count).view(bits.dtype)
 
 
-def transpose_tile(array: np.ndarray, source: int, target: int, vectors: int) -> None:
-    """Copy a tile of MR rows by `vectors` vectors at `source` to `target`, where its rows become lanes."""
+def _transpose(array: np.ndarray, source: int, target: int, rows: int, columns: int) -> None:
     width = TILE.columns(array.dtype)
-    for column in range(vectors * TILE.lanes(array.dtype)):
-        for row in range(TILE.rows):
+    for column in range(-(-columns // 4) * 4):
+        for row in range(rows):
             array[target + column * width + row] = array[source + row * width + column]
+
+
+def transpose_tile(array: np.ndarray, source: int, target: int, columns: int) -> None:
+    """Copy the first columns of a tile of MR rows at `source` to `target`, where its rows become lanes."""
+    _transpose(array, source, target, TILE.rows, columns)
+
+
+def transposed_rows(array: np.ndarray) -> int:
+    """Return the rows that `transpose_rows` takes."""
+    return max(TILE.rows, TILE.lanes(array.dtype))
+
+
+def transpose_rows(array: np.ndarray, source: int, target: int, columns: int) -> None:
+    """Copy the first columns of a tile of `transposed_rows` rows at `source` to `target`, where they become lanes."""
+    _transpose(array, source, target, transposed_rows(array), columns)
 
 
 def is_single(x: np.ndarray) -> bool:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from fastmlp.layout import Layout
-from fastmlp.orientation import is_narrow
+from fastmlp.orientation import gains_by_rows, is_narrow
 from fastmlp.threads import may_gain
 from fastmlp.tiles import TILE
 
@@ -26,29 +26,44 @@ def padded(units, dtype):
     return -(-units // width) * width
 
 
-def work_per_sample(layer_units):
-    """Return the floating-point operations of a step's three products, for one sample."""
+def work_per_sample(layer_units, narrow):
+    """Return the floating-point operations of a step's three products, and what narrow units cost, for one sample."""
     pairs = list(itertools.pairwise(layer_units))
-    return 6 * sum(fan_in * fan_out for fan_in, fan_out in pairs) - 2 * pairs[0][0] * pairs[0][1]
+    products = 6 * sum(fan_in * fan_out for fan_in, fan_out in pairs) - 2 * pairs[0][0] * pairs[0][1]
+    return products + (55 * sum(layer_units[1:]) if narrow else 0)
+
+
+def parameters_in_panels(fan_in, fan_out, dtype):
+    """Return the numbers of a layer's weights and biases in panels."""
+    return (fan_in + 1) * padded(fan_out, dtype)
+
+
+def whole_tiles(fan_in, fan_out, dtype):
+    """Return the numbers of a narrow layer's weight tiles, each of which is square."""
+    return padded(fan_in + 1, dtype) * padded(fan_out, dtype)
 
 
 def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False, in_halves=False):
     pairs = list(itertools.pairwise(layer_units))
-    parameters = sum((fan_in + 1) * padded(fan_out, dtype) for fan_in, fan_out in pairs)
+    parameters = sum(parameters_in_panels(*pair, dtype) for pair in pairs)
     transposed = sum(fan_out * padded(fan_in, dtype) for fan_in, fan_out in pairs[1:])
+    half = parameters_in_panels
     if narrow:
         units = sum(layer_units) + len(layer_units)
         deltas = sum(layer_units[1:]) + layer_units[-1]
         numbers = copies * parameters + padded(rows, dtype) * (units + deltas + 3)
+        if gains_by_rows(layer_units[:2], rows, TILE.lanes(dtype)):
+            numbers += rows * padded(layer_units[0], dtype)
+        half = whole_tiles
     else:
         units = sum(padded(units, dtype) for units in layer_units)
         deltas = sum(padded(units, dtype) for units in (*layer_units[1:], layer_units[-1]))
         numbers = copies * parameters + rows * (units + 3)
         if trains:
             numbers += transposed + rows * deltas
-        if in_halves and may_gain(rows * work_per_sample(layer_units), np.dtype(dtype).itemsize, 2):
-            small = (pair for pair in pairs if Layout.halves_below * pair[0] * pair[1] <= rows * sum(pair))
-            numbers += 2 * sum((fan_in + 1) * padded(fan_out, dtype) for fan_in, fan_out in small)
+    if in_halves and may_gain(rows * work_per_sample(layer_units, narrow), np.dtype(dtype).itemsize, 2):
+        small = (pair for pair in pairs if Layout.halves_below * pair[0] * pair[1] <= rows * sum(pair))
+        numbers += 2 * sum(half(*pair, dtype) for pair in small)
     return numbers * np.dtype(dtype).itemsize
 
 

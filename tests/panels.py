@@ -23,6 +23,12 @@ _GUARD_ROWS = 9
 _built = []
 
 
+BY_ROWS = "by rows"
+"""An orientation: samples fill the lanes, and the first weight gradient is computed from the rows of X."""
+
+ORIENTATIONS = {"wide": False, "narrow": True, "narrow by rows": BY_ROWS}
+
+
 class GuardedLayout(Layout):
     """A layout with a band of unused numbers after every buffer."""
 
@@ -61,7 +67,8 @@ class GuardedNetwork(Network):
             if in_halves is not None:
                 patches.enter_context(mock.patch("fastmlp.network.may_gain", return_value=in_halves))
             if narrow is not None:  # whatever the shapes say
-                patches.enter_context(mock.patch("fastmlp.network.is_narrow", return_value=narrow))
+                patches.enter_context(mock.patch("fastmlp.network.is_narrow", return_value=bool(narrow)))
+                patches.enter_context(mock.patch("fastmlp.network.gains_by_rows", return_value=narrow == BY_ROWS))
             super().__init__(*arguments, **options)
         # For L-BFGS the copy of the parameter block is the gradient, which is cleared as a whole.
         self._is_cleared = options.get("solver") == "lbfgs"
@@ -92,18 +99,34 @@ class GuardedNetwork(Network):
         return -(-columns // self._layout.panel_width) * self._layout.panel_width
 
     def samples_matrix(self, name, number, units=None):
-        """Return where a layer's inputs, outputs or deltas, or the network's targets, lie: (capacity, units).
+        """Return where a layer's inputs, outputs or deltas, the network's targets, or the rows of X lie.
+
+        The shape is (capacity, units).
 
         With more `units` than there are, the padding is included.
         """
         layer = self.layers[number]
         capacity = self.record[0].capacity
         place = self.record[0].targets if name == "targets" else layer[name]
-        own = layer.fan_in if name == "inputs" else layer.fan_out
-        if self.narrow:
+        own = layer.fan_in if name in ("inputs", "rows") else layer.fan_out
+        if self.narrow and name != "rows":
             # Activations have a row of ones below the units.
             return self.offsets(place, own + (name in ("inputs", "outputs")), units or own, capacity).T
         return self.offsets(place, capacity, capacity, units or own)
+
+    def half_gradient(self, number, place):
+        """Return where one half of a layer's gradient lies: the weights, and the biases in a last row."""
+        layer = self.layers[number]
+        rows, columns = int(layer.fan_in) + 1, int(layer.fan_out)
+        if not self.narrow:
+            return self.offsets(place, rows, rows, columns)
+        # Tile after tile; those from the rows of X are transposed.
+        width = self._layout.panel_width
+        row, column = np.ogrid[:rows, :columns]
+        tile = column // width * int(layer.row_tiles) + row // width
+        within = (row % width, column % width)
+        above, beside = reversed(within) if layer.rows else within
+        return place + tile * width**2 + above * width + beside
 
     def parameter_matrix(self, number, copy=0, columns=None):
         """Return where the weights and, in a last row, the biases of a layer lie, or their moments."""

@@ -11,7 +11,7 @@ from numba.core.runtime import _nrt_python, rtsys
 from tests.problems import DTYPES, advance, make_problem
 from tests.subprocesses import run_python
 
-SHAPES = {"wide": [30, 50, 10], "narrow": [5, 4, 3]}
+SHAPES = {"wide": [300, 200, 10], "narrow": [5, 4, 3]}
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def running_epochs(layer_units, dtype, **options):
     """Return a run that has taken its first steps."""
     problem = make_problem(layer_units, "tanh", "log_loss", dtype, n_samples=100, weighted=True)
     network = problem.network(solver="adam", batch_size=20, alpha=0.01)
+    assert network.narrow == (layer_units == SHAPES["narrow"])
     epochs = problem.epochs(network, batch_size=20, random_state=np.random.RandomState(0), **options)
     advance(epochs, 3, 0.001)
     return epochs

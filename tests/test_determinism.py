@@ -10,8 +10,9 @@ from tests.subprocesses import run_python
 
 pytestmark = pytest.mark.needs_jit
 
-# Wide and deep, wider than a panel, narrow, without a hidden layer; none a multiple of a tile.
-SHAPES = [[30, 100, 10], [70, 65, 50, 60], [2, 4, 1], [200, 3]]
+# With units along the lanes: wide, and deeper; with samples: wider than a panel, tiny, without a hidden layer. None is
+# a multiple of a tile.
+SHAPES = [[300, 200, 10], [100, 150, 70, 60], [70, 65, 50, 60], [2, 4, 1], [200, 3]]
 
 TRAINING = """
     import hashlib, json

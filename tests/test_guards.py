@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fastmlp.tiles import TILE
-from tests.panels import GuardedNetwork, guards_checked
+from tests.panels import ORIENTATIONS, GuardedNetwork, guards_checked
 from tests.phases import infer_blocks, place_of_tile, propagate_blocks, update_blocks
 from tests.problems import DTYPES, advance, make_problem, parameters_of, relative_difference
 from tests.subprocesses import ROOT, environment_with, run_python
 
 SHAPES = [[3, 5, 2], [1, 1], [TILE.columns(np.float32) + 1, 2 * TILE.columns(np.float32) + 3, TILE.rows + 1, 4]]
-ORIENTATIONS = pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+each_orientation = pytest.mark.parametrize("narrow", ORIENTATIONS.values(), ids=ORIENTATIONS)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,14 @@ def samples_owned(network, problem, begin, end, names):
             else:
                 units = layer.fan_in if name == "inputs" else layer.fan_out
                 owned.append(network.samples_matrix(name, number, network.padded(units))[begin:end])
+    if network.layers[0].rows:
+        owned.append(network.samples_matrix("rows", 0, network.padded(network.layers[0].fan_in))[begin:end])
     return owned
+
+
+def scratch_size(network):
+    """Return the numbers of the scratch tiles of one block of weights."""
+    return (3 if network.narrow else 2) * network._layout.tile_rows * network._layout.panel_width
 
 
 def blocks_of(network, n_samples):
@@ -72,7 +79,7 @@ def test_a_guard_that_is_overwritten_is_noticed():
     assert len(places) > 10 * 9 * TILE.columns(np.float64)
 
 
-@ORIENTATIONS
+@each_orientation
 @pytest.mark.parametrize("loss", ["squared_error", "poisson", "binary_log_loss", "log_loss"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer_units", SHAPES, ids=str)
@@ -94,7 +101,7 @@ def test_phase_1_changes_the_rows_of_its_samples(layer_units, dtype, loss, narro
         assert changed_places(network, before) <= flat_set(*owned)
 
 
-@ORIENTATIONS
+@each_orientation
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer_units", SHAPES, ids=str)
@@ -117,13 +124,13 @@ def test_phase_2_changes_the_tiles_of_its_block(shared, layer_units, dtype, solv
                 rows = [layer.fan_in]  # the biases
             else:
                 begin = row_tile * network._layout.tile_rows
-                rows = np.arange(begin, min(begin + network._layout.tile_rows, layer.fan_in + narrow))
+                rows = np.arange(begin, min(begin + network._layout.tile_rows, layer.fan_in + network.narrow))
             columns = np.arange(panel * width, (panel + 1) * width)
             owned = [
                 network.parameter_matrix(number, copy, network.padded(layer.fan_out))[np.ix_(rows, columns)]
                 for copy in range(n_copies)
             ]
-            owned.append(np.arange(record.scratch, record.scratch + network._layout.tile_rows * width))
+            owned.append(np.arange(record.scratch, record.scratch + scratch_size(network)))
             owned.append([record.squares + first])
             if layer.transposed and rows[0] < layer.fan_in:
                 own_columns = columns[columns < layer.fan_out]
@@ -151,7 +158,7 @@ def test_prediction_changes_the_rows_of_its_samples(layer_units, dtype, loss):
         assert np.isnan(outputs[end:]).all()
 
 
-@ORIENTATIONS
+@each_orientation
 @pytest.mark.parametrize("loss", ["squared_error", "poisson", "binary_log_loss", "log_loss"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer_units", SHAPES, ids=str)
@@ -164,13 +171,15 @@ def test_what_an_earlier_minibatch_left_is_never_read(layer_units, dtype, loss, 
     for number in range(len(network.layers)):
         for name in ("inputs", "outputs", "deltas"):
             network.workspace[network.samples_matrix(name, number)] = np.nan
+    if network.layers[0].rows:
+        network.workspace[network.samples_matrix("rows", 0)] = np.nan
     last = len(network.layers) - 1
     network.workspace[network.samples_matrix("targets", last)] = np.nan
     for place, size in (
         (shared.losses, capacity),
         (shared.weights, capacity),
         (shared.sums, capacity),
-        (shared.scratch, network._layout.tile_rows * TILE.columns(dtype)),
+        (shared.scratch, scratch_size(network)),
     ):
         network.workspace[place : place + size] = np.nan
     for layer in network.layers:
@@ -187,7 +196,7 @@ def test_what_an_earlier_minibatch_left_is_never_read(layer_units, dtype, loss, 
     assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < tolerance
 
 
-@ORIENTATIONS
+@each_orientation
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer_units", SHAPES, ids=str)
 def test_padding_stays_zero(layer_units, dtype, narrow):
@@ -226,7 +235,7 @@ def test_warming_up_with_a_single_thread(variables):
         """
         import numpy as np
         from unittest import mock
-        from tests.panels import GuardedNetwork, guards_checked
+        from tests.panels import ORIENTATIONS, GuardedNetwork, guards_checked
 
         with guards_checked(), mock.patch("fastmlp.network.Network", GuardedNetwork):
             from fastmlp.warmup import warmup

@@ -14,7 +14,7 @@ from fastmlp.activations import _apply, exp_of_size, half_exp_minus_one, logisti
 from fastmlp.dense import BLOCK_COLUMN_BYTES, PANEL_BYTES
 from fastmlp.microkernel import ASKING_TILES
 from fastmlp.tiles import BLOCK_BYTES, TILE
-from tests.panels import GuardedNetwork, guards_checked
+from tests.panels import ORIENTATIONS, GuardedNetwork, guards_checked
 from tests.phases import cut_into_halves, infer_blocks, naive_layers, propagate_blocks, update_blocks
 from tests.problems import (
     ACTIVATIONS,
@@ -75,6 +75,8 @@ problems = st.builds(
     weighted=st.booleans(),
     seed=st.integers(0, 1000),
 )
+orientations = st.sampled_from(list(ORIENTATIONS.values()))
+
 many = settings(
     max_examples=10 if JIT_DISABLED else int(os.environ.get("FASTMLP_TEST_EXAMPLES", 100)),
     deadline=None,
@@ -85,7 +87,7 @@ many = settings(
 
 
 @many
-@given(problem=problems, n_blocks=st.integers(1, 4), narrow=st.booleans())
+@given(problem=problems, n_blocks=st.integers(1, 4), narrow=orientations)
 def test_phase_1_activations_losses_and_deltas(problem, n_blocks, narrow):
     network = problem.network(GuardedNetwork, solver="sgd", narrow=narrow)
     propagate_blocks(network, problem, cuts(network, problem.n_samples, n_blocks))
@@ -107,7 +109,7 @@ def test_phase_1_activations_losses_and_deltas(problem, n_blocks, narrow):
     problem=problems,
     solver=st.sampled_from(list(SOLVERS)),
     n_blocks=st.integers(1, 4),
-    narrow=st.booleans(),
+    narrow=orientations,
     halves=st.sampled_from(["no", "phase 1", "phase 2"]),
 )
 def test_phase_2_gradients_and_updates(problem, solver, n_blocks, narrow, halves):
@@ -117,8 +119,7 @@ def test_phase_2_gradients_and_updates(problem, solver, n_blocks, narrow, halves
     )
     reference = problem.reference(**options)
     tile_cuts = network.tile_bounds(min(n_blocks, POOL))
-    in_phase_1 = halves == "phase 1" and not narrow
-    sample_cuts = cut_into_halves(network, problem.n_samples) if in_phase_1 else [0, problem.n_samples]
+    sample_cuts = cut_into_halves(network, problem.n_samples) if halves == "phase 1" else [0, problem.n_samples]
     for _ in range(2):
         propagate_blocks(network, problem, sample_cuts)
         update_blocks(network, problem, tile_cuts, learning_rate(problem))
@@ -134,18 +135,17 @@ def test_phase_2_gradients_and_updates(problem, solver, n_blocks, narrow, halves
 
 
 @many
-@given(problem=problems)
-def test_halves_of_gradients_in_phase_1(problem):
-    network = problem.network(GuardedNetwork, solver="sgd", narrow=False, in_halves=True)
+@given(problem=problems, narrow=orientations)
+def test_halves_of_gradients_in_phase_1(problem, narrow):
+    network = problem.network(GuardedNetwork, solver="sgd", narrow=narrow, in_halves=True)
     halves = cut_into_halves(network, problem.n_samples)
     propagate_blocks(network, problem, halves)
     activations, deltas = naive_layers(problem)
     limit = 10 * tolerance(problem.dtype)
     for number, layer in enumerate(network.layers):
-        rows, columns = int(layer.fan_in) + 1, int(layer.fan_out)
         inputs = np.c_[activations[number], np.ones(problem.n_samples)]  # the biases are the last row
         for place, (begin, end) in zip((layer.first_half, layer.second_half), itertools.pairwise(halves), strict=True):
-            result = network.read(network.offsets(int(place), rows, rows, columns))
+            result = network.read(network.half_gradient(number, int(place)))
             expected = inputs[begin:end].T @ deltas[number][begin:end]
             np.testing.assert_allclose(result, expected, rtol=limit, atol=limit * max(1, np.abs(expected).max()))
 
@@ -160,7 +160,8 @@ def test_gradients_in_halves_are_for_small_matrices_and_steps_worth_sharing():
     assert in_halves([64, 100, 10], 200) == [True, True]
     assert in_halves([784, 300, 100, 10], 200) == [False, False, True]
     assert in_halves([64, 100, 10], 15) == [False, False]  # nobody shares so short a step
-    assert in_halves([2, 4, 2], 4000) == [False, False]  # narrow
+    assert in_halves([2, 4, 2], 4000) == [True, True]  # narrow
+    assert in_halves([2, 4, 2], 400) == [False, False]
     assert in_halves([64, 100, 10], 200, solver="lbfgs") == [False, False]
     assert in_halves([64, 100, 10], 200, solver=None) == [False, False]
     for n_threads in range(1, POOL + 1):  # or the bits would depend on it
@@ -178,7 +179,7 @@ def test_prediction(problem, n_blocks):
 
 
 @many
-@given(problem=problems, seed=st.integers(0, 1000), narrow=st.booleans())
+@given(problem=problems, seed=st.integers(0, 1000), narrow=orientations)
 def test_prediction_of_some_rows_in_any_order(problem, seed, narrow):
     network = problem.network(GuardedNetwork, narrow=narrow, solver="adam", batch_size=3)
     everything = np.empty((problem.n_samples, problem.layer_units[-1]), problem.dtype)
@@ -195,7 +196,7 @@ def test_prediction_of_some_rows_in_any_order(problem, seed, narrow):
     solver=st.sampled_from(list(SOLVERS)),
     n_blocks=st.sampled_from(BLOCKS),
     ragged=st.booleans(),
-    narrow=st.booleans(),
+    narrow=orientations,
     in_halves=st.booleans(),
 )
 def test_both_twins_over_epochs_with_a_ragged_tail(problem, solver, n_blocks, ragged, narrow, in_halves):
@@ -218,7 +219,9 @@ def test_both_twins_over_epochs_with_a_ragged_tail(problem, solver, n_blocks, ra
     assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < 10 * limit
     outputs = np.empty((problem.n_samples, problem.layer_units[-1]), problem.dtype)
     network.predict(problem.rows, outputs, n_blocks=n_blocks)
-    np.testing.assert_allclose(outputs, reference.predict(problem.X), rtol=10 * limit, atol=10 * limit)
+    with np.errstate(over="ignore"):  # steps over single samples may have led to exponentials beyond all numbers
+        expected = reference.predict(problem.X)
+    np.testing.assert_allclose(outputs, expected, rtol=10 * limit, atol=10 * limit)
 
 
 @many
@@ -241,7 +244,7 @@ def test_loss_and_gradient_over_chunks(problem, n_blocks):
         np.testing.assert_allclose(loss, expected_loss, rtol=limit)
 
 
-@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+@pytest.mark.parametrize("narrow", ORIENTATIONS.values(), ids=ORIENTATIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -279,10 +282,10 @@ def test_layers_whose_activations_do_not_fit_into_a_cache(activation, dtype):
         assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < limit
 
 
-@pytest.mark.parametrize("kind", ["wide", "in halves", "narrow"])
+@pytest.mark.parametrize("narrow", ORIENTATIONS.values(), ids=ORIENTATIONS)
+@pytest.mark.parametrize("in_halves", [False, True], ids=["whole", "in halves"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, kind):
-    narrow = kind == "narrow"
+def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, in_halves, narrow):
     width = TILE.columns(dtype)
     n_samples = 3 * width + 5
     problem = make_problem([width + 5, 2 * width + 1, 2 * MR + 3, 4], "tanh", "log_loss", dtype, n_samples=n_samples)
@@ -291,8 +294,8 @@ def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, kind):
     else:
         ways = [[0, n_samples], [0, 1, n_samples], [0, MR, 2 * MR + 1, n_samples], range(n_samples + 1)]
     bits = set()
-    options = {"narrow": narrow, "in_halves": kind == "in halves", "solver": "adam", "n_threads": POOL}
-    if kind == "in halves":
+    options = {"narrow": narrow, "in_halves": in_halves, "solver": "adam", "n_threads": POOL}
+    if in_halves:
         ways.append(cut_into_halves(problem.network(GuardedNetwork, **options), n_samples))
     for sample_cuts in ways:
         network = problem.network(GuardedNetwork, **options)

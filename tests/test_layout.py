@@ -95,10 +95,14 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
         if layer.transposed:
             places.append((layer.transposed, layer.transposed + panels(fan_out, fan_in)))
         if layer.first_half:
+            if narrow:  # whole tiles
+                size = layer.row_tiles * -(-fan_out // width) * width**2
             places += [(half, half + size) for half in (layer.first_half, layer.second_half)]
     n_features, n_outputs = layer_units[0], layer_units[-1]
     size = panels(n_features + 1, capacity) if narrow else panels(capacity, n_features)
     places.append((layout.layers[0].inputs, layout.layers[0].inputs + size))
+    if layout.layers[0].rows:
+        places.append((layout.layers[0].rows, layout.layers[0].rows + panels(capacity, n_features)))
     if with_deltas:
         size = panels(n_outputs, capacity) if narrow else panels(capacity, n_outputs)
         places.append((layout.targets, layout.targets + size))
@@ -114,19 +118,25 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
     dtype=st.sampled_from(DTYPES),
     n_moments=st.integers(0, 2),
     n_blocks=st.integers(1, 8),
-    kind=st.sampled_from(["training", "in halves", "narrow", "prediction"]),
+    kind=st.sampled_from(["training", "narrow", "narrow by rows", "prediction"]),
+    in_halves=st.booleans(),
 )
-def test_no_two_matrices_overlap_and_all_are_aligned(layer_units, capacity, dtype, n_moments, n_blocks, kind):
-    with_deltas, narrow = kind != "prediction", kind == "narrow"
-    layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow, kind == "in halves")
+def test_no_two_matrices_overlap_and_all_are_aligned(
+    layer_units, capacity, dtype, n_moments, n_blocks, kind, in_halves
+):
+    with_deltas, narrow = kind != "prediction", kind.startswith("narrow")
+    by_rows, in_halves = kind.endswith("rows"), in_halves and with_deltas
+    layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow, by_rows, in_halves)
     places = sorted(extents(layout, layer_units, n_moments, with_deltas, narrow))
-    places.append((layout.scratch, layout.scratch + (2 - narrow) * n_blocks * layout.tile_rows * layout.panel_width))
+    places.append((layout.scratch, layout.scratch + (2 + narrow) * n_blocks * layout.tile_rows * layout.panel_width))
     for (_, end), (begin, _) in itertools.pairwise(places):
         assert end <= begin
     assert places[-1][1] <= layout.size
     for begin, _ in places:
         assert begin * np.dtype(dtype).itemsize % ALIGNMENT == 0
+    assert (layout.layers[0].rows > 0) == by_rows
     for before, after in itertools.pairwise(layout.layers):
+        assert after.rows == 0
         assert before.outputs == after.inputs
         assert after.first_tile == before.first_tile + before.row_tiles * layout.n_panels(before.fan_out)
 

@@ -268,7 +268,7 @@ clear_attribute_cache = getattr(sys, "_clear_internal_caches", None) or sys._cle
     [{}, {"early_stopping": True}, {"solver": "sgd", "learning_rate": "adaptive"}, {"batch_size": 10}],
     ids=["adam", "early stopping", "adaptive", "small minibatches"],
 )
-@pytest.mark.parametrize("layer_units", [(30, 20), (4,)], ids=["wide", "narrow"])
+@pytest.mark.parametrize("layer_units", [(150, 150), (4,)], ids=["wide", "narrow"])
 def test_epochs_leave_nothing_but_their_losses(layer_units, options):
     X = draw(200, 5)
     model = MLPClassifier(layer_units, max_iter=1000, tol=0.0, n_iter_no_change=10_000, **options)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastmlp.orientation import is_narrow
+from fastmlp.orientation import gains_by_rows, is_narrow
 
 LANES = (4, 8, 16)
 
@@ -10,7 +10,17 @@ LANES = (4, 8, 16)
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize(
     ("layer_units", "batch_size"),
-    [([2, 4, 1], 400), ([2, 4, 1], 32), ([3, 3, 2], 100), ([8, 8, 8, 1], 400), ([13, 5, 1], 1000)],
+    [
+        ([2, 4, 1], 400),
+        ([2, 4, 1], 32),
+        ([3, 3, 2], 100),
+        ([8, 8, 8, 1], 400),
+        ([13, 5, 1], 1000),
+        ([100, 5, 3], 32),
+        ([16, 16, 16], 100),
+        ([27, 30, 3], 100),
+        ([64, 100, 10], 200),
+    ],
 )
 def test_samples_fill_the_lanes_of_narrow_networks(layer_units, batch_size, lanes):
     assert is_narrow(layer_units, batch_size, lanes)
@@ -19,7 +29,7 @@ def test_samples_fill_the_lanes_of_narrow_networks(layer_units, batch_size, lane
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize(
     ("layer_units", "batch_size"),
-    [([784, 300, 100, 10], 200), ([64, 100, 10], 200), ([54, 128, 128, 7], 256), ([64, 64, 64], 32)],
+    [([784, 300, 100, 10], 200), ([784, 100, 10], 200), ([512, 512, 10], 256), ([100, 100, 100], 4)],
 )
 def test_units_fill_the_lanes_of_other_networks(layer_units, batch_size, lanes):
     assert not is_narrow(layer_units, batch_size, lanes)
@@ -28,3 +38,10 @@ def test_units_fill_the_lanes_of_other_networks(layer_units, batch_size, lanes):
 @pytest.mark.parametrize("lanes", LANES)
 def test_a_single_sample_leaves_the_lanes_to_the_units(lanes):
     assert not is_narrow([8, 4 * lanes, lanes], 1, lanes)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_rows_of_x_are_used_where_features_fill_the_lanes_and_many_units_share_them(lanes):
+    assert gains_by_rows([64, 100], 32, lanes)
+    assert not gains_by_rows([64, 1], 32, lanes)
+    assert not gains_by_rows([1, 100], 32, lanes)

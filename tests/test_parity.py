@@ -9,6 +9,7 @@ stay within a tenth of the tolerance. How many comparisons may be excused in thi
 import itertools
 import warnings
 from functools import cache
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -203,7 +204,10 @@ excused = []
 @pytest.mark.parametrize("case", SLICE, ids=identify)
 def test_slice_of_the_grid(case, dtype):
     task, settings, weighted = case
-    apart = compare(task, settings, dtype, weighted)
+    # Both orientations in turn, in both precisions, whatever suits networks of this size.
+    narrow = (SLICE.index(case) + (dtype == "float32")) % 2 == 0
+    with mock.patch("fastmlp.network.is_narrow", return_value=narrow):
+        apart = compare(task, settings, dtype, weighted)
     if apart == "unstable":
         excused.append((case, dtype))
         pytest.skip("scikit-learn does not follow its own trajectory when a weight changes by one ulp")

@@ -20,7 +20,7 @@ def test_guard_bands_and_bits_on_more_threads_than_processors(n_threads):
         import numba
         import numpy as np
         from fastmlp import step, threads
-        from tests.panels import GuardedNetwork, guards_checked
+        from tests.panels import BY_ROWS, GuardedNetwork, guards_checked
         from tests.problems import SOLVERS, advance, make_problem, parameters_of
 
         n_threads = {n_threads}
@@ -61,7 +61,7 @@ def test_guard_bands_and_bits_on_more_threads_than_processors(n_threads):
         compared = 0
         for layer_units in ([5, 70, 9], [30, 17, 33, 3]):
             for dtype in (np.float32, np.float64):
-                for narrow, solver in ((False, "adam"), (True, "nesterov")):
+                for narrow, solver in ((False, "adam"), (True, "nesterov"), (BY_ROWS, "adam")):
                     problem = make_problem(
                         layer_units, "tanh", "log_loss", dtype, n_samples=101, weighted=True, seed=compared
                     )
@@ -74,6 +74,6 @@ def test_guard_bands_and_bits_on_more_threads_than_processors(n_threads):
         NUMBA_NUM_THREADS=8,
     )
     layer, masks, compared = json.loads(output)
-    assert compared == 80
+    assert compared == 120
     if layer in ("omp", "tbb"):
         assert masks == [n_threads]

@@ -17,7 +17,7 @@ from tests.problems import (
 N_STEPS = 10
 TOLERANCES = {np.float64: 1e-10, np.float32: 1e-4}
 # One whose units fill the lanes, and one whose samples do.
-SHAPES = {"wide": [30, 50, 20, 10], "narrow": [5, 4, 3]}
+SHAPES = {"wide": [70, 130, 90, 10], "narrow": [5, 4, 3]}
 
 
 def moments_of(network, solver):
