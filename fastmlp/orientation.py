@@ -1,9 +1,10 @@
 """Which way round a network is kept: units along the vectors, or samples (see ``narrow``).
 
 The cycles of a step are estimated for both, less what both take alike. What they are made of was fitted to 2,820
-measurements, so that as little time as possible is lost by the choices: 41 networks of 1 to 784 units, minibatches of 1
-to 400, float32 and float64, relu and tanh, on a Granite Rapids with its tiles ``avx512`` and ``avx2`` (single runs of
-``python -m bench.orientation``). There the choice loses 0.4 % to the better one on average, and a fifth at most.
+measurements, so that little time is lost and the estimated ratio is near the measured one: 41 networks of 1 to 784
+units, minibatches of 1 to 400, float32 and float64, relu and tanh, on a Granite Rapids with its tiles ``avx512`` and
+``avx2`` (single runs of ``python -m bench.orientation``). There the choice loses 0.6 % to the better one on average,
+and a quarter at most.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from collections.abc import Sequence
 from fastmlp.tiles import TILE
 
 # Cycles of one vector's multiply-add, where units fill the lanes and where samples do.
-_MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.52, 0.69
+_MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.48, 0.65
 # Of a call of a tile function; where samples fill the lanes, one call has so much to do that it counts for nothing.
-_TILE = 44
+_TILE = 52
 # Of what a vector of outputs costs besides, in either: loss, activation and the sum for the bias.
-_OUTPUT, _NARROW_OUTPUT = 46, 16
+_OUTPUT, _NARROW_OUTPUT = 39, 29
 # Of a vector of weights that is updated.
-_UPDATE = 9
+_UPDATE = 11
 # Of a register of samples and four columns of X that are gathered for its lanes.
-_BLOCK = 12
+_BLOCK = 8.5
 # Of a narrow network's weight gradient as inner products over the samples: each multiply-add of vectors, and each sum.
-_INNER_PRODUCT, _FOLD = 0.55, 2.2
+_INNER_PRODUCT, _FOLD = 0.41, 1.6
 # Of one from the rows of X: each multiply-add, each number that is transposed, each sum for a bias, and of the gather
 # each row and each of its vectors.
-_OUTER_PRODUCT, _TRANSPOSED, _SUM, _ROW, _ROW_VECTOR = 0.6, 0.25, 11, 8, 4
-# Samples fill the lanes only if that is estimated to take no more than this part of the other's time, which is shared
-# better by two threads.
-_MOST = 0.95
+_OUTER_PRODUCT, _TRANSPOSED, _SUM, _ROW, _ROW_VECTOR = 0.43, 0.18, 8, 6, 3
+# Samples fill the lanes only if that is estimated to take no more than this part of the other's time; where a step
+# takes so many cycles, two threads may share it, and they share what lies along the units better.
+_MOST, _MOST_OF_SHARED, _SHARED = 0.95, 0.88, 60_000
 
 
 def _pieces(count: int, most: int) -> int:
@@ -88,7 +89,7 @@ def is_narrow(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
     for number, (fan_in, fan_out) in enumerate(itertools.pairwise(layer_units)):
         along_units += _cycles_along_units(fan_in, fan_out, number == 0, batch_size, lanes)
         along_samples += _cycles_along_samples(fan_in, fan_out, number == 0, batch_size, lanes)
-    return along_samples < _MOST * along_units
+    return along_samples < (_MOST if along_units < _SHARED else _MOST_OF_SHARED) * along_units
 
 
 def gains_by_rows(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:

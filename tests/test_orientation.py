@@ -3,6 +3,7 @@
 import pytest
 
 from fastmlp.orientation import gains_by_rows, is_narrow
+from fastmlp.tiles import TILES
 
 LANES = (4, 8, 16)
 
@@ -19,7 +20,6 @@ LANES = (4, 8, 16)
         ([100, 5, 3], 32),
         ([16, 16, 16], 100),
         ([27, 30, 3], 100),
-        ([64, 100, 10], 200),
     ],
 )
 def test_samples_fill_the_lanes_of_narrow_networks(layer_units, batch_size, lanes):
@@ -33,6 +33,12 @@ def test_samples_fill_the_lanes_of_narrow_networks(layer_units, batch_size, lane
 )
 def test_units_fill_the_lanes_of_other_networks(layer_units, batch_size, lanes):
     assert not is_narrow(layer_units, batch_size, lanes)
+
+
+def test_a_network_that_either_suits_has_its_samples_in_long_registers_and_its_units_in_others(monkeypatch):
+    monkeypatch.setattr("fastmlp.orientation.TILE", TILES["avx512"])
+    assert is_narrow([64, 100, 10], 200, 16)
+    assert not is_narrow([64, 100, 10], 200, 8)
 
 
 @pytest.mark.parametrize("lanes", LANES)
