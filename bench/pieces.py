@@ -34,7 +34,7 @@ from fastmlp.narrow import (
     rows_of,
 )
 from fastmlp.narrow_gather import narrow_gather
-from fastmlp.narrow_gradients import narrow_gradient
+from fastmlp.narrow_gradients import narrow_gradient, write_rows
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
 from fastmlp.phases import _transpose, tile_place
@@ -175,13 +175,10 @@ def repeat_narrow_pieces(
                 elif piece == DERIVATIVES:
                     differentiate(workspace, deltas, stride, out, out_stride, n, numbers, layer.activation)
             if piece == GATHER:
-                if layers[0].rows:
-                    gather_rows(
-                        workspace, layers[0].rows, source[0], order, 0, begin, begin + (panels - 1) * width + samples,
-                        shared.capacity,
-                    )  # fmt: skip
                 for place in range(begin, begin + panels * width, width):
                     narrow_gather(workspace, layers[0], source[0], order, 0, place, place + samples)
+                    if layers[0].rows:
+                        write_rows(workspace, layers[0], place, samples, shared.capacity)
             begin += panels * width
         if piece == LOSS:
             sum_losses(workspace, shared)

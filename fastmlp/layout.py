@@ -39,7 +39,7 @@ class LayerPlaces:
     parameters: int = 0  # W and b: panels of fan_in + 1 rows
     transposed: int = 0  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
     inputs: int = 0  # A_l: panels of `capacity` rows
-    rows: int = 0  # X in such panels, only in a narrow network that has use for it, or 0 (see ``narrow_gradients``)
+    rows: int = 0  # X, whole panels of rows, only in a narrow network that has use for it (see ``narrow_gradients``)
     outputs: int = 0  # A_{l+1}
     deltas: int = 0  # dL/dz_{l+1}
     first_half: int = 0  # gradient over one half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``gradients``)
@@ -206,7 +206,7 @@ class Layout:
         capacity, n_features, n_outputs = self.capacity, self.places[0].fan_in, self.places[-1].fan_out
         inputs = self._activations(n_features)
         if with_rows:
-            self.places[0].rows = self._panels(capacity, n_features)
+            self.places[0].rows = self._panels(self.n_panels(capacity) * self.panel_width, n_features)
         for number, layer in enumerate(self.places):
             layer.inputs = inputs
             layer.outputs = inputs = self._activations(layer.fan_out)

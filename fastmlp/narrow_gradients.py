@@ -36,6 +36,27 @@ def _clear(workspace, place, rows):
 
 
 @inner
+def _row_capacity(workspace, capacity):
+    """Return the rows of X's panels: whole panels of samples."""
+    width = panel_width(workspace)
+    return (capacity + width - 1) // width * width
+
+
+@inner
+def write_rows(workspace, layer, first, samples, capacity):
+    """Copy one panel of samples, from sample `first` on, from the columns of A_0^T to the rows of X.
+
+    workspace[layer.rows...]: so many rows, and up to three more of the panel's samples, are overwritten. Behind the
+    last feature they get what stands below it.
+    """
+    width = panel_width(workspace)
+    source = layer.inputs + first // width * (layer.fan_in + 1) * width
+    for feature in range(0, layer.fan_in, transposed_rows(workspace)):
+        target = layer.rows + (feature // width * _row_capacity(workspace, capacity) + first) * width + feature % width
+        transpose_rows(workspace, source + feature * width, target, samples)
+
+
+@inner
 def _inner_products(workspace, tiles, layer, out, unit, height, panel, first, samples):
     """Tile = rows `unit` to ``unit + height`` of A_l delta_{l+1}, over samples from `first` on, which starts a panel.
 
@@ -71,13 +92,13 @@ def _inner_products(workspace, tiles, layer, out, unit, height, panel, first, sa
 def _outer_products(workspace, tiles, layer, out, feature, panel, first, samples, capacity):
     """Tile = delta_1^T X for one panel of units and features from `feature` on, over samples from `first` on.
 
-    workspace[out...] (NR, NR). Overwritten, with zeros behind the last feature, and in the rest of a register of units.
+    workspace[out...] (NR, NR). Overwritten, with zeros in the rest of a register of units.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
     deltas = layer.deltas + (first // width * layer.fan_out + panel * width) * width
-    X = layer.rows + (feature // width * capacity + first) * width
+    X = layer.rows + (feature // width * _row_capacity(workspace, capacity) + first) * width
     vectors = tile_vectors(layer.fan_in, feature, lanes)
     units = min(width, layer.fan_out - panel * width)
     unit = 0

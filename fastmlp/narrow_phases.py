@@ -5,10 +5,9 @@ from __future__ import annotations
 from fastmlp._jit import inner, kernel
 from fastmlp.dense import tile_vectors
 from fastmlp.floating_point import flush_denormals, restore_denormals
-from fastmlp.gather import gather_rows
 from fastmlp.narrow import narrow_backward_data, narrow_forward, panels_at_once
 from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
-from fastmlp.narrow_gradients import narrow_gradient, narrow_half_gradient
+from fastmlp.narrow_gradients import narrow_gradient, narrow_half_gradient, write_rows
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
 from fastmlp.vectors import lane_count, panel_width, sum_lanes
@@ -23,8 +22,6 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
     lanes = lane_count(workspace)
     last = layers[shared.n_layers - 1]
     most = panels_at_once(workspace, layers, shared.n_layers)
-    if shared.gather and layers[0].rows:
-        gather_rows(workspace, layers[0].rows, source[0], order, shared.start, begin, end, shared.capacity)
     first = begin
     while first < end:
         # Whole panels go together, and the rest on its own.
@@ -35,6 +32,8 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
         if shared.gather:
             for place in range(first, first + panels * width, width):
                 narrow_gather(workspace, layers[0], source[0], order, shared.start, place, place + samples)
+                if layers[0].rows:
+                    write_rows(workspace, layers[0], place, samples, shared.capacity)
                 narrow_gather_targets(
                     workspace, last, shared, targets, labels, sample_weight, order, place, place + samples
                 )

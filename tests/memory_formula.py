@@ -53,7 +53,7 @@ def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False,
         deltas = sum(layer_units[1:]) + layer_units[-1]
         numbers = copies * parameters + padded(rows, dtype) * (units + deltas + 3)
         if gains_by_rows(layer_units[:2], rows, TILE.lanes(dtype)):
-            numbers += rows * padded(layer_units[0], dtype)
+            numbers += padded(rows, dtype) * padded(layer_units[0], dtype)
         half = whole_tiles
     else:
         units = sum(padded(units, dtype) for units in layer_units)

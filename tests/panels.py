@@ -109,6 +109,8 @@ class GuardedNetwork(Network):
         capacity = self.record[0].capacity
         place = self.record[0].targets if name == "targets" else layer[name]
         own = layer.fan_in if name in ("inputs", "rows") else layer.fan_out
+        if name == "rows":  # whole panels of samples
+            capacity = self.padded(capacity)
         if self.narrow and name != "rows":
             # Activations have a row of ones below the units.
             return self.offsets(place, own + (name in ("inputs", "outputs")), units or own, capacity).T

@@ -51,7 +51,9 @@ def samples_owned(network, problem, begin, end, names):
                 units = layer.fan_in if name == "inputs" else layer.fan_out
                 owned.append(network.samples_matrix(name, number, network.padded(units))[begin:end])
     if network.layers[0].rows:
-        owned.append(network.samples_matrix("rows", 0, network.padded(network.layers[0].fan_in))[begin:end])
+        owned.append(
+            network.samples_matrix("rows", 0, network.padded(network.layers[0].fan_in))[begin : -(-end // 4) * 4]
+        )
     return owned
 
 

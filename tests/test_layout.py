@@ -102,7 +102,7 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
     size = panels(n_features + 1, capacity) if narrow else panels(capacity, n_features)
     places.append((layout.layers[0].inputs, layout.layers[0].inputs + size))
     if layout.layers[0].rows:
-        places.append((layout.layers[0].rows, layout.layers[0].rows + panels(capacity, n_features)))
+        places.append((layout.layers[0].rows, layout.layers[0].rows + panels(panels(1, capacity), n_features)))
     if with_deltas:
         size = panels(n_outputs, capacity) if narrow else panels(capacity, n_outputs)
         places.append((layout.targets, layout.targets + size))
