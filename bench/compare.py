@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.machine import ROOT, available_cores, quartiles
 from bench.rivals import PAUSE_SECONDS, WorkerError, WorkerProcess, end_on_request
-from bench.workloads import STEP_WORKLOADS
+from bench.workloads import STEP_WORKLOADS, WORKLOADS
 
 # So many fits are about a turn.
 FITS = 8
@@ -77,7 +77,7 @@ def main() -> int:
         prog="python -m bench.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("base", help="a commit, branch or tag")
-    parser.add_argument("--workloads", nargs="+", choices=STEP_WORKLOADS, default=STEP_WORKLOADS)
+    parser.add_argument("--workloads", nargs="+", choices=tuple(WORKLOADS), default=STEP_WORKLOADS)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--processes", type=int, default=3, help="so often both are started anew")

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 import fastmlp
 from bench.contenders import FastMLP, NumPyReference
 from bench.contenders.base import Contender, Parameters
-from bench.workloads import DEPTH_WORKLOADS, STEP_WORKLOADS, WORKLOADS, Workload
+from bench.workloads import DEPTH_WORKLOADS, GATHER_WORKLOADS, STEP_WORKLOADS, WORKLOADS, Workload
 from fastmlp.gather import as_rows
 from fastmlp.network import Network
 
@@ -22,7 +22,7 @@ STEPS = 200
 LARGE_FLOPS = 50e6
 
 
-@pytest.fixture(params=(*STEP_WORKLOADS, *DEPTH_WORKLOADS))
+@pytest.fixture(params=(*STEP_WORKLOADS, *DEPTH_WORKLOADS, *GATHER_WORKLOADS))
 def workload(request: pytest.FixtureRequest) -> Workload:
     """Every workload."""
     return WORKLOADS[request.param]

@@ -213,6 +213,12 @@ def _regression() -> Data:
     return Data(X, X @ random_state.standard_normal((27, 3)), "an exact random linear map")
 
 
+def _minibatches() -> Data:
+    random_state = np.random.RandomState(SEED)
+    X = random_state.standard_normal((1000, 27))
+    return Data(X, X @ random_state.standard_normal((27, 3)), "an exact random linear map")
+
+
 def _wide() -> Data:
     random_state = np.random.RandomState(SEED)
     X, y = random_state.standard_normal((2048, 1024)), np.arange(2048) % 1000
@@ -259,6 +265,10 @@ WORKLOADS = {
         # a low rate: Adam makes a whole step of it out of the rounding of a gradient that is nearly zero
         Workload("deep-2", (256,) * 3 + (10,), 200, "adam", 1e-5, _deep, epochs=20, check_epochs=1),
         Workload("deep-8", (256,) * 9 + (10,), 200, "adam", 1e-5, _deep, epochs=20, check_epochs=1),
+        Workload(
+            "minibatches", (27, 9, 3), 100, "adam", 1e-3, _minibatches, epochs=200, check_epochs=20,
+            loss="squared_error",
+        ),
     )
 }  # fmt: skip
 
@@ -277,5 +287,8 @@ def _loaded(name: str) -> Data:
 DEPTH_WORKLOADS = ("deep-2", "deep-8")
 """Networks that differ in depth only: what does it cost?"""
 
-STEP_WORKLOADS = tuple(name for name in WORKLOADS if name not in DEPTH_WORKLOADS)
+GATHER_WORKLOADS = ("minibatches",)
+"""A small network that is given its samples in another order in each epoch: what does fetching them cost?"""
+
+STEP_WORKLOADS = tuple(name for name in WORKLOADS if name not in DEPTH_WORKLOADS + GATHER_WORKLOADS)
 """What is measured beside other libraries."""

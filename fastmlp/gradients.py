@@ -99,7 +99,7 @@ def half_gradient(workspace, tiles, layer, shared, begin, end):
 
 
 @inner
-def _add(workspace, first, second, out, rows, columns):
+def add_tiles(workspace, first, second, out, rows, columns):
     """Tile = first + second. workspace[out...] (rows, columns), rows NR apart: overwritten."""
     width = panel_width(workspace)
     for row in range(rows):
@@ -126,7 +126,7 @@ def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vec
                 workspace, tiles, layer, shared, out, shared.zeros, stride, unit, panel, begin, end, vectors
             )
             begin, end = end, shared.rows
-    _add(workspace, first, second, scratch, min(MR, layer.fan_in - unit), vectors * lane_count(workspace))
+    add_tiles(workspace, first, second, scratch, min(MR, layer.fan_in - unit), vectors * lane_count(workspace))
 
 
 @inner
@@ -145,4 +145,4 @@ def sum_bias_halves(workspace, layer, shared, scratch, panel, vectors):
         for out in (first, second):
             bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors)
             begin, end = end, shared.rows
-    _add(workspace, first, second, scratch, np.intp(1), vectors * lane_count(workspace))
+    add_tiles(workspace, first, second, scratch, np.intp(1), vectors * lane_count(workspace))

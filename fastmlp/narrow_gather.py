@@ -8,8 +8,8 @@ from fastmlp._jit import inner
 from fastmlp.gather import add_sparse_row
 from fastmlp.losses import LOG_LOSS
 from fastmlp.sources import SOURCE_KINDS, scalar_converted
-from fastmlp.transposition import block_columns, copy_transposed, row_addresses
-from fastmlp.vectors import lane_count, panel_width
+from fastmlp.transposition import copy_transposed, row_addresses
+from fastmlp.vectors import BLOCK_COLUMNS, lane_count, panel_width
 
 # Kinds of X up to this one are of floating-point numbers.
 _FLOAT64 = SOURCE_KINDS[np.dtype(np.float64)]
@@ -24,7 +24,7 @@ def _gather_floats(workspace, panel, address, row_stride, column_stride, item_by
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     # Columns that lie apart are copied one by one.
-    block = block_columns(workspace) if column_stride == item_bytes else 1
+    block = min(BLOCK_COLUMNS, lanes) if column_stride == item_bytes else 1
     for lane in range(0, samples, lanes):
         addresses = row_addresses(workspace, address, row_stride, order, first + lane, samples - lane)
         for column in range(0, columns, block):
@@ -36,7 +36,7 @@ def _gather_floats(workspace, panel, address, row_stride, column_stride, item_by
 
 @inner
 def _gather_integers(workspace, panel, source, order, first, samples):
-    """Copy rows ``order[first]`` and on of X, of any data type, into columns of one panel."""
+    """Copy rows ``order[first]`` and on of X, of whole numbers, one by one into columns of one panel."""
     width = panel_width(workspace)
     for lane in range(samples):
         address = source.address + order[first + lane] * source.row_stride

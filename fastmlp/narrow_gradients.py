@@ -22,10 +22,11 @@ import numpy as np
 from fastmlp._jit import inner
 from fastmlp.dense import tile_vectors
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
+from fastmlp.gradients import add_tiles
 from fastmlp.microkernel import MR
 from fastmlp.narrow import evenly
 from fastmlp.narrow_tiles import multiply_rows_of_panels
-from fastmlp.vectors import lane_count, load, panel_width, splat_of, store, transpose_rows, transposed_rows
+from fastmlp.vectors import lane_count, panel_width, splat_of, store, transpose_rows
 
 
 @inner
@@ -51,7 +52,7 @@ def write_rows(workspace, layer, first, samples, capacity):
     """
     width = panel_width(workspace)
     source = layer.inputs + first // width * (layer.fan_in + 1) * width
-    for feature in range(0, layer.fan_in, transposed_rows(workspace)):
+    for feature in range(0, layer.fan_in, max(MR, lane_count(workspace))):
         target = layer.rows + (feature // width * _row_capacity(workspace, capacity) + first) * width + feature % width
         transpose_rows(workspace, source + feature * width, target, samples)
 
@@ -168,13 +169,6 @@ def narrow_half_gradient(workspace, tiles, layer, shared, begin, end):
 
 
 @inner
-def _add(workspace, first, second, out, rows):
-    """Rows = first + second, whole ones."""
-    for place in range(0, rows * panel_width(workspace), lane_count(workspace)):
-        store(workspace, out + place, load(workspace, first + place) + load(workspace, second + place))
-
-
-@inner
 def narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel):
     """Compute the gradient of a layer's tile of this number, over the minibatch; return where it lies.
 
@@ -194,10 +188,11 @@ def narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel)
             begin, end = end, shared.rows
     columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
     if layer.first_half:
-        _add(workspace, first, second, scratch, columns if layer.rows else min(width, layer.fan_in + 1 - unit))
+        rows = columns if layer.rows else min(width, layer.fan_in + 1 - unit)
+        add_tiles(workspace, first, second, scratch, rows, width)
     if not layer.rows:
         return scratch
     out = scratch + 2 * size
-    for row in range(0, columns, transposed_rows(workspace)):
+    for row in range(0, columns, max(MR, lanes)):
         transpose_rows(workspace, scratch + row * width, out + row, min(width, layer.fan_in + 1 - unit))
     return out

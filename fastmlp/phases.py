@@ -24,6 +24,7 @@ from fastmlp.microkernel import MR, VECTORS
 from fastmlp.optimizers import update_tile
 from fastmlp.tiles import TILE
 from fastmlp.vectors import (
+    BLOCK_COLUMNS,
     end_of_streams,
     lane_count,
     load,
@@ -71,8 +72,8 @@ def _transpose(workspace, layer, weights, unit, panel, rows, vectors):
     columns = min(width, layer.fan_out - first)
     whole = 0
     if rows == MR:
-        # By fours, but for the columns that would reach beyond the matrix.
-        whole = columns // 4 * 4
+        # By blocks, but for the columns that would reach beyond the matrix.
+        whole = columns // BLOCK_COLUMNS * BLOCK_COLUMNS
         transpose_tile(workspace, weights, place, whole)
     for column in range(whole, columns):
         for row in range(rows):

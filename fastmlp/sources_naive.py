@@ -34,11 +34,6 @@ def index_at(address: int, is_wide: bool) -> int:
     return int(_read(address, "i8" if is_wide else "i4", 1)[0])
 
 
-def block_columns(array: np.ndarray) -> int:
-    """Return the columns of a block that is transposed."""
-    return min(4, TILE.lanes(array.dtype))
-
-
 def row_addresses(
     array: np.ndarray, address: int, row_stride: int, order: np.ndarray, first: int, samples: int
 ) -> tuple[int, ...]:

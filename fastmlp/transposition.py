@@ -25,25 +25,7 @@ from fastmlp import sources_naive
 from fastmlp._jit import emitted
 from fastmlp.sources import convert
 from fastmlp.vector_type import Vector, element_pointer, llvm_vector, vector_of
-from fastmlp.vectors import joined_rows, shuffled, transposed_parts
-
-_INT32 = ir.IntType(32)
-
-
-def _block_columns(lanes: int) -> int:
-    """Return the columns of a block."""
-    return min(4, lanes)
-
-
-@emitted(sources_naive.block_columns)
-def block_columns(typingctx: Any, array: Any) -> Any:
-    """Return the columns of a block, a constant to the compiler."""
-    columns = _block_columns(vector_of(array.dtype).lanes)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return ir.IntType(64)(columns)
-
-    return types.intp(array), codegen
+from fastmlp.vectors import BLOCK_COLUMNS, joined_rows, shuffled, transposed_parts
 
 
 @emitted(sources_naive.row_addresses)
@@ -83,7 +65,7 @@ def copy_transposed(
     is_double: whether it is of float64, or of float32.
     """
     vector = vector_of(array.dtype)
-    most = _block_columns(vector.lanes)
+    most = min(BLOCK_COLUMNS, vector.lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         _, place, step, addresses, offset, is_double, columns = args

@@ -280,8 +280,8 @@ def transposed_parts(builder: Any, registers: list[ir.Value]) -> list[ir.Value]:
     return registers
 
 
-# Columns that are transposed at a time.
-_BLOCK_COLUMNS = 4
+BLOCK_COLUMNS = 4
+"""Columns that are transposed at a time."""
 
 
 def _transposition(n_rows: Callable[[Vector], int], naive: Callable) -> Any:
@@ -300,14 +300,14 @@ def _transposition(n_rows: Callable[[Vector], int], naive: Callable) -> Any:
                 place = element_pointer(context, builder, sig.args[0], args[0], builder.add(place, index(offset)))
                 return builder.bitcast(place, ir.VectorType(llvm_scalar(vector.dtype), count).as_pointer())
 
-            blocks = builder.sdiv(builder.add(columns, index(_BLOCK_COLUMNS - 1)), index(_BLOCK_COLUMNS))
+            blocks = builder.sdiv(builder.add(columns, index(BLOCK_COLUMNS - 1)), index(BLOCK_COLUMNS))
             with cgutils.for_range(builder, blocks) as loop:
-                column = builder.mul(loop.index, index(_BLOCK_COLUMNS))
+                column = builder.mul(loop.index, index(BLOCK_COLUMNS))
                 first = builder.add(source, column)
                 parts = [
-                    builder.load(pointer(first, row * width, _BLOCK_COLUMNS), align=alignment) for row in range(rows)
+                    builder.load(pointer(first, row * width, BLOCK_COLUMNS), align=alignment) for row in range(rows)
                 ]
-                registers = [joined_rows(builder, parts[number::_BLOCK_COLUMNS]) for number in range(_BLOCK_COLUMNS)]
+                registers = [joined_rows(builder, parts[number::BLOCK_COLUMNS]) for number in range(BLOCK_COLUMNS)]
                 out = builder.add(target, builder.mul(column, index(width)))
                 for number, register in enumerate(transposed_parts(builder, registers)):
                     builder.store(register, pointer(out, number * width, rows), align=alignment)
@@ -325,18 +325,7 @@ Rows of the source and of the target are NR apart. Columns are copied by fours.
 """
 
 transpose_rows = _transposition(lambda vector: max(TILE.rows, vector.lanes), vectors_naive.transpose_rows)
-"""The same for a tile of `transposed_rows` rows."""
-
-
-@emitted(vectors_naive.transposed_rows)
-def transposed_rows(typingctx: Any, array: Any) -> Any:
-    """Return the rows that `transpose_rows` takes, a constant to the compiler: those of a register, or MR."""
-    rows = max(TILE.rows, vector_of(array.dtype).lanes)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return ir.IntType(64)(rows)
-
-    return types.intp(array), codegen
+"""The same for a tile as high as a register has lanes, or MR if that is more."""
 
 
 def _reduction(combine: Callable, naive: Callable) -> Any:

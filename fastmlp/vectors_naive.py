@@ -97,14 +97,9 @@ def transpose_tile(array: np.ndarray, source: int, target: int, columns: int) ->
     _transpose(array, source, target, TILE.rows, columns)
 
 
-def transposed_rows(array: np.ndarray) -> int:
-    """Return the rows that `transpose_rows` takes."""
-    return max(TILE.rows, TILE.lanes(array.dtype))
-
-
 def transpose_rows(array: np.ndarray, source: int, target: int, columns: int) -> None:
-    """Copy the first columns of a tile of `transposed_rows` rows at `source` to `target`, where they become lanes."""
-    _transpose(array, source, target, transposed_rows(array), columns)
+    """Copy the first columns of a tile of a register's lanes, or MR, rows to `target`, where they become lanes."""
+    _transpose(array, source, target, max(TILE.rows, TILE.lanes(array.dtype)), columns)
 
 
 def is_single(x: np.ndarray) -> bool:
