@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from fastmlp.archive import read_archive, write_archive
 from fastmlp.checkpoint_state import (
@@ -30,6 +29,7 @@ from fastmlp.checkpoint_state import (
 )
 from fastmlp.files import check_writable, replaced_file
 from fastmlp.fingerprints import data_fingerprint, differences, digest, parameters_fingerprint
+from fastmlp.generators import generator_of
 from fastmlp.interrupts import DeferredInterrupt
 from fastmlp.model_header import Fields, is_mersenne_twister, read_header, write_header
 
@@ -57,7 +57,7 @@ class Checkpoint:
                 f"checkpoint={os.fspath(model.checkpoint)!r} can't be used with solver='lbfgs', whose state can't be "
                 "saved and restored: choose solver='adam' or 'sgd', or leave checkpoint=None."
             )
-        generator = check_random_state(model.random_state)
+        generator = generator_of(model.random_state)
         if not is_mersenne_twister(generator):
             raise ValueError(
                 f"checkpoint={os.fspath(model.checkpoint)!r} can't be used with random_state={generator!r}, whose "

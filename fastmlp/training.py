@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from fastmlp.callbacks import FitTasks
 from fastmlp.early_stopping import Validation
+from fastmlp.generators import generator_of
 from fastmlp.interrupts import to_the_end
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def shuffling_generator(model: Any, batch_size: int, n_samples: int) -> np.rando
     if not model.shuffle or (batch_size >= n_samples and isinstance(model.random_state, Integral)):
         return None
     if model._random_state is None:
-        model._random_state = check_random_state(model.random_state)
+        model._random_state = generator_of(model.random_state)
     return model._random_state
 
 
