@@ -24,7 +24,6 @@ from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.function_table import function_table
 from fastmlp.gather import as_rows, gather_rows
 from fastmlp.gradients import bias_gradient, sum_bias_halves, sum_weight_halves, weight_gradient
-from fastmlp.layout import LAYER, NETWORK
 from fastmlp.losses import output_and_loss, sum_losses
 from fastmlp.microkernel import MR
 from fastmlp.narrow import (
@@ -193,7 +192,7 @@ class Pieces:
         self.run = StepRun(workload, dtype, 1)
         network = self.network = self.run.network
         self.run.train_compiled(1)
-        self.layers = network.layers.view(LAYER, np.ndarray)
+        self.layers = network._layers
         # Products alone end with neither an activation nor its derivative.
         self.bare_layers = self.layers.copy()
         self.bare_layers["activation"] = IDENTITY
@@ -214,7 +213,7 @@ class Pieces:
         function = repeat_narrow_pieces if network.narrow else repeat_pieces
         function(
             network._workspace, function_table(network.dtype, network.narrow), as_records(layers),
-            as_records(network.record.view(NETWORK, np.ndarray)), *self.samples, piece, repeats,
+            as_records(network._record), *self.samples, piece, repeats,
         )  # fmt: skip
 
     def works(self) -> dict[str, Callable[[int], None]]:

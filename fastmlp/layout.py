@@ -145,7 +145,7 @@ class Layout:
     places : list of LayerPlaces
         One for each weight matrix.
     layers : ndarray of LAYER
-        The same as records; attributes of the array, too, have the fields' names.
+        The same as records.
     size : int
         Numbers in the workspace.
     tile_rows : int
@@ -198,7 +198,7 @@ class Layout:
         self.zeros = self._numbers(self.panel_width)
         scratch_rows = 3 * self.tile_rows if narrow else 2 * self.tile_rows
         self.scratch = self._numbers(n_blocks * scratch_rows * self.panel_width)
-        self.layers = np.array(list(map(attrgetter(*_PLACES), self.places)), LAYER).view(np.recarray)
+        self.layers = np.array(list(map(attrgetter(*_PLACES), self.places)), LAYER)
         self._tile_bounds: dict[int, np.ndarray] = {}
 
     def _place_samples(self, with_deltas: bool, with_rows: bool, in_halves: bool) -> None:

@@ -46,9 +46,52 @@ _ROW_GRAIN = 4
 
 
 @functools.lru_cache(maxsize=128)
-def _layout(kind: type[Layout], *arguments: Any) -> Layout:
-    """Return the layout of a network, the same for all networks of one shape: it is not to be changed."""
-    return kind(*arguments)
+def _design(
+    kind: type[Layout],
+    layer_units: tuple[int, ...],
+    activation: str,
+    loss: str,
+    dtype: np.dtype,
+    optimizer: int,
+    capacity: int,
+    n_copies: int,
+    with_deltas: bool,
+    n_threads: int,
+    narrow: bool,
+    with_rows: bool,
+    in_halves: bool,
+) -> tuple[Layout, np.ndarray, np.ndarray]:
+    """Return the layout of a network and the bytes of its records, which are the same for all of one shape.
+
+    What a user may change from one network to the next, alpha and the like, is not among them. Bytes are copied six
+    times as fast as records.
+    """
+    layout = kind(layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves)
+    layers = layout.layers.copy()
+    layers["activation"] = ACTIVATIONS[activation]
+    layers["activation"][-1] = ACTIVATIONS["identity"]
+    record = np.zeros(1, dtype=NETWORK)
+    parameter_bytes = (1 + n_copies) * layout.n_parameters * dtype.itemsize
+    for name, value in {
+        "n_layers": len(layers),
+        "capacity": layout.capacity,
+        "n_parameters": layout.n_parameters,
+        "n_tiles": layout.n_tiles,
+        "grain": layout.panel_width if narrow else _ROW_GRAIN,
+        "loss": LOSSES[loss],
+        "optimizer": optimizer,
+        "targets": layout.targets,
+        "losses": layout.losses,
+        "weights": layout.weights,
+        "sums": layout.sums,
+        "squares": layout.squares,
+        "zeros": layout.zeros,
+        "scratch": layout.scratch,
+        "ask_ahead": TILE.asks_ahead and optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
+        "update": optimizer != NONE,
+    }.items():
+        record[name] = value
+    return layout, layers.view(np.uint8), record.view(np.uint8)
 
 
 class Network:
@@ -111,52 +154,30 @@ class Network:
             seconds = self.expected_seconds(1) * (1 if solver else 1 / 3)  # a prediction is forward only
             batch_size = min(batch_size, _CHUNK, max(TILE.rows, int(_LONGEST_CHUNK / seconds)))
         n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
-        self.narrow = optimizer != NONE and is_narrow(self.layer_units, batch_size, TILE.lanes(self.dtype))
+        units, lanes = tuple(self.layer_units), TILE.lanes(self.dtype)
+        self.narrow = optimizer != NONE and is_narrow(units, batch_size, lanes)
         if self.narrow:
-            self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(self.layer_units[1:])
-        layout = _layout(
-            Layout, tuple(self.layer_units), batch_size, self.dtype, n_copies, solver is not None, self.n_threads,
-            self.narrow, self.narrow and gains_by_rows(self.layer_units[:2], batch_size, TILE.lanes(self.dtype)),
+            self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(units[1:])
+        self._layout, layers, record = _design(
+            Layout, units, activation, loss, self.dtype, optimizer, batch_size, n_copies, solver is not None,
+            self.n_threads, self.narrow, self.narrow and gains_by_rows(units[:2], batch_size, lanes),
             optimizer != NONE and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
         )  # fmt: skip
-        self._layout = layout
         self._n_copies = n_copies
-        self._workspace = aligned_zeros(layout.size, self.dtype)
+        self._workspace = aligned_zeros(self._layout.size, self.dtype)
         if self.narrow:
-            layout.write_ones(self._workspace)
-        self.layers = layout.layers.copy()
-        self.layers["activation"] = ACTIVATIONS[activation]
-        self.layers["activation"][-1] = ACTIVATIONS["identity"]
-        record = np.zeros(1, dtype=NETWORK)
-        self.record = record.view(np.recarray)
-        # Python writes to this one: it takes a third of the time that an attribute of `record` takes.
-        self.fields = record[0]
-        self._records = (as_records(self.layers.view(LAYER, np.ndarray)), as_records(record))
-        parameter_bytes = (1 + n_copies) * layout.n_parameters * self.dtype.itemsize
-        for name, value in {
-            "n_layers": len(self.layers),
-            "capacity": layout.capacity,
-            "n_parameters": layout.n_parameters,
-            "n_tiles": layout.n_tiles,
-            "grain": layout.panel_width if self.narrow else _ROW_GRAIN,
-            "loss": LOSSES[loss],
-            "optimizer": optimizer,
-            "targets": layout.targets,
-            "losses": layout.losses,
-            "weights": layout.weights,
-            "sums": layout.sums,
-            "squares": layout.squares,
-            "zeros": layout.zeros,
-            "scratch": layout.scratch,
-            "ask_ahead": TILE.asks_ahead and optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
-            "nesterovs_momentum": nesterovs_momentum,
-            "update": optimizer != NONE,
-            "alpha": alpha,
-            "momentum": momentum,
-            "beta_1": beta_1,
-            "beta_2": beta_2,
-            "epsilon": epsilon,
-        }.items():
+            self._layout.write_ones(self._workspace)
+        self._layers, self._record = layers.copy().view(LAYER), record.copy().view(NETWORK)
+        self._records = (as_records(self._layers), as_records(self._record))
+        self.fields = self._record[0]
+        for name, value in (
+            ("nesterovs_momentum", nesterovs_momentum),
+            ("alpha", alpha),
+            ("momentum", momentum),
+            ("beta_1", beta_1),
+            ("beta_2", beta_2),
+            ("epsilon", epsilon),
+        ):
             self.fields[name] = value
         self.out_activation = OUTPUT_ACTIVATIONS[loss]
         self._has_labels = loss == "log_loss"
@@ -201,7 +222,7 @@ class Network:
 
     def set_moments(self, first: Sequence, second: Sequence | None = None) -> None:
         """Copy the optimiser's moments in: velocities, or Adam's first and second; weights first, then biases."""
-        n = len(self.layers)
+        n = len(self._layers)
         for copy, moments in enumerate((first, second)[: self._n_copies], start=1):
             if moments is not None:
                 self._pack(moments[:n], moments[n:], copy)
@@ -217,7 +238,7 @@ class Network:
 
     def get_moments(self, first: Sequence, second: Sequence | None = None) -> None:
         """Write the optimiser's moments into the given arrays."""
-        n = len(self.layers)
+        n = len(self._layers)
         for copy, moments in enumerate((first, second)[: self._n_copies], start=1):
             if moments is not None:
                 self._unpack(moments[:n], moments[n:], copy)
@@ -227,7 +248,7 @@ class Network:
     @property
     def shape(self) -> tuple:
         """What the time of a step depends on, but for its samples."""
-        return (*self.layer_units, self._activation, self._loss, self.dtype.name, int(self.fields["optimizer"]))
+        return (*self.layer_units, self._activation, self._loss, self.dtype, int(self.fields["optimizer"]))
 
     def expected_seconds(self, rows: int) -> float:
         """Return the seconds that a step over so many samples is expected to take on one thread."""

@@ -9,8 +9,8 @@ and a quarter at most.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
 
 from fastmlp.tiles import TILE
 
@@ -83,7 +83,8 @@ def _cycles_along_samples(fan_in: int, fan_out: int, is_first: bool, samples: in
     )
 
 
-def is_narrow(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
+@functools.lru_cache(maxsize=256)
+def is_narrow(layer_units: tuple[int, ...], batch_size: int, lanes: int) -> bool:
     """Return whether samples should fill the lanes, not units: the one place that chooses the orientation."""
     along_units = along_samples = 0.0
     for number, (fan_in, fan_out) in enumerate(itertools.pairwise(layer_units)):
@@ -92,7 +93,8 @@ def is_narrow(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
     return along_samples < (_MOST if along_units < _SHARED else _MOST_OF_SHARED) * along_units
 
 
-def gains_by_rows(layer_units: Sequence[int], batch_size: int, lanes: int) -> bool:
+@functools.lru_cache(maxsize=256)
+def gains_by_rows(layer_units: tuple[int, ...], batch_size: int, lanes: int) -> bool:
     """Return whether a narrow network computes its first weight gradient from the rows of X.
 
     They fill the lanes with features and leave nothing to fold, but are gathered besides the columns.

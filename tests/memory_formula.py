@@ -52,7 +52,7 @@ def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False,
         units = sum(layer_units) + len(layer_units)
         deltas = sum(layer_units[1:]) + layer_units[-1]
         numbers = copies * parameters + padded(rows, dtype) * (units + deltas + 3)
-        if gains_by_rows(layer_units[:2], rows, TILE.lanes(dtype)):
+        if gains_by_rows(tuple(layer_units[:2]), rows, TILE.lanes(dtype)):
             numbers += padded(rows, dtype) * padded(layer_units[0], dtype)
         half = whole_tiles
     else:
@@ -102,7 +102,7 @@ def fit_bytes(
         return FIXED + estimator + max(training, checks * n_samples)
     n_trained = n_samples - held_out
     rows = min(batch_size, n_trained)
-    narrow = is_narrow(layer_units, rows, TILE.lanes(dtype))
+    narrow = is_narrow(tuple(layer_units), rows, TILE.lanes(dtype))
     training = workspace_bytes(layer_units, rows, dtype, WORKSPACE_COPIES[solver], narrow=narrow, in_halves=True)
     training += (8 + targets) * n_samples
     if held_out:

@@ -88,6 +88,16 @@ class GuardedNetwork(Network):
     def workspace(self):
         return self._workspace
 
+    @property
+    def layers(self):
+        """The layers' records, with fields as attributes."""
+        return self._layers.view(np.recarray)
+
+    @property
+    def record(self):
+        """What all layers share, likewise."""
+        return self._record.view(np.recarray)
+
     def offsets(self, place, panel_rows, rows, columns):
         """Return where the numbers of a matrix of (rows, columns) lie, in panels of so many rows."""
         width = self._layout.panel_width

@@ -63,7 +63,7 @@ def test_pieces_of_a_step_do_what_it_does(name):
     workload = dataclasses.replace(WORKLOADS[name], activation="identity", batch_size=rows, learning_rate=0.0)
     taken_apart = pieces.Pieces(workload, "float32")
     network = taken_apart.network
-    first, last = network.layers[0].inputs, network.fields["losses"] + rows
+    first, last = taken_apart.layers["inputs"][0], network.fields["losses"] + rows
     parameters = network.parameters()
 
     def matrices_after(scale, *works):

@@ -314,7 +314,7 @@ def test_no_compiled_call_is_planned_to_take_longer_than_ctrl_c_may_wait(layer_u
     for solver, share in ((None, 1 / 3), ("lbfgs", 1)):
         network = Network(layer_units, dtype=dtype, solver=solver, batch_size=10**6, loss="squared_error")
         # The workspace's rows are those of a chunk; a call covers one or more, up to SECONDS_PER_CALL.
-        assert network.expected_seconds(network.record[0].capacity) * share < 0.3
+        assert network.expected_seconds(network.fields["capacity"]) * share < 0.3
     for batch_size in (1, 100, 10_000):
         problem = make_problem([1, layer_units[-1]], n_samples=batch_size)
         problem.X = np.broadcast_to(np.zeros(1, dtype), (batch_size, layer_units[0]))

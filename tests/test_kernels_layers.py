@@ -153,7 +153,7 @@ def test_halves_of_gradients_in_phase_1(problem, narrow):
 def test_gradients_in_halves_are_for_small_matrices_and_steps_worth_sharing():
     def in_halves(layer_units, n_samples, **options):
         problem = make_problem(layer_units, "relu", "log_loss", np.float32, n_samples=n_samples)
-        network = problem.network(**{"solver": "adam", **options})
+        network = problem.network(GuardedNetwork, **{"solver": "adam", **options})
         assert ((network.layers.first_half > 0) == (network.layers.second_half > 0)).all()
         return (network.layers.first_half > 0).tolist()
 

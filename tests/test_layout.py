@@ -81,7 +81,7 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
         return -(-columns // width) * rows * width
 
     places = []
-    for layer, (fan_in, fan_out) in zip(layout.layers, itertools.pairwise(layer_units), strict=True):
+    for layer, (fan_in, fan_out) in zip(layout.places, itertools.pairwise(layer_units), strict=True):
         size = panels(fan_in + 1, fan_out)
         for copy in range(n_moments + 1):
             begin = layer.parameters + copy * layout.n_parameters
@@ -100,9 +100,9 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
             places += [(half, half + size) for half in (layer.first_half, layer.second_half)]
     n_features, n_outputs = layer_units[0], layer_units[-1]
     size = panels(n_features + 1, capacity) if narrow else panels(capacity, n_features)
-    places.append((layout.layers[0].inputs, layout.layers[0].inputs + size))
-    if layout.layers[0].rows:
-        places.append((layout.layers[0].rows, layout.layers[0].rows + panels(panels(1, capacity), n_features)))
+    places.append((layout.places[0].inputs, layout.places[0].inputs + size))
+    if layout.places[0].rows:
+        places.append((layout.places[0].rows, layout.places[0].rows + panels(panels(1, capacity), n_features)))
     if with_deltas:
         size = panels(n_outputs, capacity) if narrow else panels(capacity, n_outputs)
         places.append((layout.targets, layout.targets + size))
@@ -134,8 +134,8 @@ def test_no_two_matrices_overlap_and_all_are_aligned(
     assert places[-1][1] <= layout.size
     for begin, _ in places:
         assert begin * np.dtype(dtype).itemsize % ALIGNMENT == 0
-    assert (layout.layers[0].rows > 0) == by_rows
-    for before, after in itertools.pairwise(layout.layers):
+    assert (layout.places[0].rows > 0) == by_rows
+    for before, after in itertools.pairwise(layout.places):
         assert after.rows == 0
         assert before.outputs == after.inputs
         assert after.first_tile == before.first_tile + before.row_tiles * layout.n_panels(before.fan_out)
@@ -149,7 +149,7 @@ def test_blocks_of_weights_cover_all_tiles_once(n_blocks, dtype):
         bounds = network.tile_bounds(n_blocks)
         assert len(bounds) == n_blocks + 1
         assert bounds[0] == 0
-        assert bounds[-1] == network.record[0].n_tiles
+        assert bounds[-1] == network.fields["n_tiles"]
         assert (np.diff(bounds) >= 0).all()
 
 
@@ -157,7 +157,7 @@ def test_blocks_of_weights_cover_all_tiles_once(n_blocks, dtype):
 @pytest.mark.parametrize("fan_in", [1, 50, 700])
 def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
     layout = Layout([fan_in, 100], capacity, np.float32, 0, False, 1)
-    (layer,) = layout.layers
+    (layer,) = layout.places
     n_panels = layout.n_panels(layer.fan_out)
     places = [place_of_tile(layer, tile, n_panels) for tile in range(layout.n_tiles)]
     blocks = [[row_tile // layer.block_tiles, panel, row_tile] for panel, row_tile in places]

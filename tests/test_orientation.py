@@ -23,7 +23,7 @@ LANES = (4, 8, 16)
     ],
 )
 def test_samples_fill_the_lanes_of_narrow_networks(layer_units, batch_size, lanes):
-    assert is_narrow(layer_units, batch_size, lanes)
+    assert is_narrow(tuple(layer_units), batch_size, lanes)
 
 
 @pytest.mark.parametrize("lanes", LANES)
@@ -32,22 +32,22 @@ def test_samples_fill_the_lanes_of_narrow_networks(layer_units, batch_size, lane
     [([784, 300, 100, 10], 200), ([784, 100, 10], 200), ([512, 512, 10], 256), ([100, 100, 100], 4)],
 )
 def test_units_fill_the_lanes_of_other_networks(layer_units, batch_size, lanes):
-    assert not is_narrow(layer_units, batch_size, lanes)
+    assert not is_narrow(tuple(layer_units), batch_size, lanes)
 
 
 def test_a_network_that_either_suits_has_its_samples_in_long_registers_and_its_units_in_others(monkeypatch):
     monkeypatch.setattr("fastmlp.orientation.TILE", TILES["avx512"])
-    assert is_narrow([64, 100, 10], 200, 16)
-    assert not is_narrow([64, 100, 10], 200, 8)
+    assert is_narrow((64, 100, 10), 200, 16)
+    assert not is_narrow((64, 100, 10), 200, 8)
 
 
 @pytest.mark.parametrize("lanes", LANES)
 def test_a_single_sample_leaves_the_lanes_to_the_units(lanes):
-    assert not is_narrow([8, 4 * lanes, lanes], 1, lanes)
+    assert not is_narrow((8, 4 * lanes, lanes), 1, lanes)
 
 
 @pytest.mark.parametrize("lanes", LANES)
 def test_rows_of_x_are_used_where_features_fill_the_lanes_and_many_units_share_them(lanes):
-    assert gains_by_rows([64, 100], 32, lanes)
-    assert not gains_by_rows([64, 1], 32, lanes)
-    assert not gains_by_rows([1, 100], 32, lanes)
+    assert gains_by_rows((64, 100), 32, lanes)
+    assert not gains_by_rows((64, 1), 32, lanes)
+    assert not gains_by_rows((1, 100), 32, lanes)

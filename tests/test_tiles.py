@@ -69,7 +69,7 @@ def test_streaming_the_weights_changes_no_bit():
                     problem = make_problem(layer_units, "relu", "squared_error", dtype, n_samples=99)
                     network = problem.network(n_threads=2, alpha=0.1, **options)
                     advance(problem.epochs(network, batch_size=50, n_blocks=2), 3, 0.001)
-                    assert network.record[0].shared
+                    assert network.fields["shared"]
                     print(*(array.tobytes().hex() for array in parameters_of(network)))
     """
     bits = [run_python(code, FASTMLP_TILE=name, NUMBA_NUM_THREADS=2)[0] for name in ("avx512", "zen")]
