@@ -130,11 +130,19 @@ def test_epoch(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("module", [fastmlp, sklearn.neural_network], ids=["fastmlp", "scikit-learn"])
+each_module = pytest.mark.parametrize("module", [fastmlp, sklearn.neural_network], ids=["fastmlp", "scikit-learn"])
+
+
+def minibatch(dtype: str) -> list[Any]:
+    """Return 32 samples of 8 features and 2 targets."""
+    random_state = np.random.RandomState(0)
+    return [random_state.standard_normal((32, columns)).astype(dtype) for columns in (8, 2)]
+
+
+@each_module
 def test_partial_fit(benchmark: Any, note: Callable[..., None], dtype: str, module: Any) -> None:
     """One minibatch of a small network, all checks in: what a simulation pays that trains as it runs."""
-    random_state = np.random.RandomState(0)
-    X, y = (random_state.standard_normal((32, columns)).astype(dtype) for columns in (8, 2))
+    X, y = minibatch(dtype)
     models = [m.MLPRegressor(hidden_layer_sizes=(30,), random_state=0) for m in (module, sklearn.neural_network)]
     for model in models:
         for _ in range(5):
@@ -142,4 +150,18 @@ def test_partial_fit(benchmark: Any, note: Callable[..., None], dtype: str, modu
     np.testing.assert_allclose(models[0].predict(X), models[1].predict(X), rtol=1e-3, atol=1e-4)
     benchmark.group = f"partial_fit {dtype}"
     benchmark(models[0].partial_fit, X, y)
+    note(dtype, 1, engine=module.__name__)
+
+
+@each_module
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fit_of_one_epoch(benchmark: Any, note: Callable[..., None], dtype: str, module: Any) -> None:
+    """What a fit costs once, however long it trains: the same minibatch, from initial weights."""
+    X, y = minibatch(dtype)
+    model = module.MLPRegressor(hidden_layer_sizes=(30,), random_state=0, max_iter=1)
+    other = sklearn.neural_network.MLPRegressor(hidden_layer_sizes=(30,), random_state=0, max_iter=1)
+    expected = other.fit(X, y).predict(X)
+    np.testing.assert_allclose(model.fit(X, y).predict(X), expected, rtol=1e-3, atol=1e-4)
+    benchmark.group = f"fit of one epoch {dtype}"
+    benchmark(model.fit, X, y)
     note(dtype, 1, engine=module.__name__)

@@ -15,9 +15,10 @@ import numpy as np
 from numba import from_dtype, types
 
 from fastmlp._jit import call_kernel, inner, kernel_address, passage, twins
-from fastmlp.layout import LAYER, NETWORK
+from fastmlp.layout import LAYER
 from fastmlp.narrow_phases import propagate_narrow, update_narrow
 from fastmlp.phases import infer, propagate, update
+from fastmlp.records import NETWORK
 from fastmlp.sources import SOURCE
 
 

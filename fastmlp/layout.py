@@ -1,4 +1,4 @@
-"""The memory of a network: column panels in one flat workspace, and the records that say what lies where.
+"""The memory of a network: column panels in one flat workspace, and the records that say where a layer's lie.
 
 Every matrix is kept for the whole of training as column panels, ``[columns / NR][rows][NR]``::
 
@@ -55,53 +55,6 @@ _PLACES = [field.name for field in fields(LayerPlaces)]
 
 LAYER = np.dtype([(name, np.int64) for name in _PLACES], align=True)
 """The same as a record, which kernels read."""
-
-NETWORK = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "n_layers",
-            "capacity",  # rows of the activation panels: the largest minibatch
-            "n_parameters",  # numbers in the parameter block, its padding included
-            "n_tiles",
-            "grain",  # a block of samples starts at a multiple of this
-            "loss",
-            "optimizer",
-            "targets",  # panels like the outputs
-            "losses",  # one number per sample of the minibatch
-            "weights",  # likewise
-            "sums",  # likewise, for the softmax
-            "squares",  # sum of squares of each weight tile
-            "zeros",  # NR zeros
-            "scratch",  # two weight tiles per block of weights, in a narrow network three
-            "ask_ahead",  # whether parameters are asked for while their gradient is being computed
-            "nesterovs_momentum",
-            # What follows changes from step to step.
-            "rows",  # samples of this minibatch
-            "middle",  # samples of its first half
-            "blocks_are_halves",  # whether phase 1 cuts it into its halves
-            "start",  # where it starts in the order of samples
-            "gather",  # whether its rows must be copied into the first panels
-            "weighted",  # whether samples have weights
-            "update",  # whether phase 2 updates the parameters, or stores the gradient
-            "shared",  # whether several threads do the work
-        )
-    ]
-    + [
-        (name, np.float64)
-        for name in (
-            "alpha",
-            "momentum",
-            "beta_1",
-            "beta_2",
-            "epsilon",
-            "rate",  # Adam's has its bias correction folded in
-            "scale",  # one over the sum of the minibatch's weights
-        )
-    ],
-    align=True,
-)
-"""What all layers share."""
 
 
 def aligned_zeros(size: int, dtype: np.dtype | type) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -11,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from fastmlp._jit import as_records
-from fastmlp.activations import ACTIVATIONS
 from fastmlp.blocks import inference_phases, training_phases
 from fastmlp.epochs import SECONDS_PER_CALL, Epochs
 from fastmlp.function_table import function_table
 from fastmlp.gather import Rows
-from fastmlp.layout import LAYER, NETWORK, Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
-from fastmlp.losses import LOSSES, OUTPUT_ACTIVATIONS
+from fastmlp.layout import LAYER, Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
+from fastmlp.losses import OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.orientation import gains_by_rows, is_narrow
+from fastmlp.records import NETWORK, layout_and_records
 from fastmlp.step import evaluate, infer_all
 from fastmlp.threads import (
     Sharing,
@@ -30,7 +29,7 @@ from fastmlp.threads import (
     resolve_n_threads,
     worth_sharing,
 )
-from fastmlp.tiles import RESIDENT_BYTES, TILE
+from fastmlp.tiles import TILE
 
 # Samples of one chunk of a prediction or of an L-BFGS evaluation: a compiled call covers at least one. In a very large
 # network it is fewer, because so many would keep Ctrl-C waiting; on one thread they shouldn't take longer than this.
@@ -40,58 +39,6 @@ _LONGEST_CHUNK = 0.25
 # What a unit of a narrow network costs for each sample besides its products (activation, loss, ends of short loops),
 # in floating-point operations that take as long (measured on planar and on 8-8-8-8-10 units).
 _NARROW_WORK_PER_UNIT = 55
-
-# A block of samples starts at a multiple of this, so that most of its tiles have rows enough.
-_ROW_GRAIN = 4
-
-
-@functools.lru_cache(maxsize=128)
-def _design(
-    kind: type[Layout],
-    layer_units: tuple[int, ...],
-    activation: str,
-    loss: str,
-    dtype: np.dtype,
-    optimizer: int,
-    capacity: int,
-    n_copies: int,
-    with_deltas: bool,
-    n_threads: int,
-    narrow: bool,
-    with_rows: bool,
-    in_halves: bool,
-) -> tuple[Layout, np.ndarray, np.ndarray]:
-    """Return the layout of a network and the bytes of its records, which are the same for all of one shape.
-
-    What a user may change from one network to the next, alpha and the like, is not among them. Bytes are copied six
-    times as fast as records.
-    """
-    layout = kind(layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves)
-    layers = layout.layers.copy()
-    layers["activation"] = ACTIVATIONS[activation]
-    layers["activation"][-1] = ACTIVATIONS["identity"]
-    record = np.zeros(1, dtype=NETWORK)
-    parameter_bytes = (1 + n_copies) * layout.n_parameters * dtype.itemsize
-    for name, value in {
-        "n_layers": len(layers),
-        "capacity": layout.capacity,
-        "n_parameters": layout.n_parameters,
-        "n_tiles": layout.n_tiles,
-        "grain": layout.panel_width if narrow else _ROW_GRAIN,
-        "loss": LOSSES[loss],
-        "optimizer": optimizer,
-        "targets": layout.targets,
-        "losses": layout.losses,
-        "weights": layout.weights,
-        "sums": layout.sums,
-        "squares": layout.squares,
-        "zeros": layout.zeros,
-        "scratch": layout.scratch,
-        "ask_ahead": TILE.asks_ahead and optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
-        "update": optimizer != NONE,
-    }.items():
-        record[name] = value
-    return layout, layers.view(np.uint8), record.view(np.uint8)
 
 
 class Network:
@@ -158,7 +105,7 @@ class Network:
         self.narrow = optimizer != NONE and is_narrow(units, batch_size, lanes)
         if self.narrow:
             self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(units[1:])
-        self._layout, layers, record = _design(
+        self._layout, layers, record = layout_and_records(
             Layout, units, activation, loss, self.dtype, optimizer, batch_size, n_copies, solver is not None,
             self.n_threads, self.narrow, self.narrow and gains_by_rows(units[:2], batch_size, lanes),
             optimizer != NONE and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),

@@ -16,8 +16,8 @@ CORE = [
     "tiles", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors", "sources_naive",
     "sources", "transposition", "microkernel_naive", "microkernel", "tile_calls", "narrow_tiles", "dotkernel",
     "function_table", "floating_point", "clock", "layout", "tanh_table", "activations", "losses", "optimizers",
-    "shuffling", "gather", "dense", "gradients", "narrow", "narrow_gather", "narrow_gradients", "narrow_losses",
-    "phases", "narrow_phases", "blocks", "step", "threads", "epochs", "orientation", "network",
+    "records", "shuffling", "gather", "dense", "gradients", "narrow", "narrow_gather", "narrow_gradients",
+    "narrow_losses", "phases", "narrow_phases", "blocks", "step", "threads", "epochs", "orientation", "network",
 ]  # fmt: skip
 
 # Third parties that the core may use.
