@@ -50,6 +50,7 @@ def train(workload_name: str, dtype: str, steps: int) -> None:
         batch_size=workload.batch_size,
         alpha=workload.alpha,
         n_threads=1,
+        gathers=not workload.is_full_batch,
     )
     network.set_parameters(*workload.initial_parameters(dtype))
     epochs = network.epochs(as_rows(X, np.dtype(dtype)), targets, batch_size=workload.batch_size)

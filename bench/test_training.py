@@ -51,6 +51,7 @@ class StepRun:
             momentum=workload.momentum,
             nesterovs_momentum=workload.nesterovs_momentum,
             n_threads=n_threads,
+            gathers=not workload.is_full_batch,
         )
         self.network.set_parameters(*workload.initial_parameters(dtype))
         self.epochs = self.network.epochs(

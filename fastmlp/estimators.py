@@ -213,7 +213,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
 
     def _plan_stochastic(self, X, targets, sample_weight, incremental, checkpoint):
         """Return the arguments of ``train_stochastic``; a checkpoint found settles which samples are for it."""
-        from fastmlp.training import choose_batch_size
+        from fastmlp.training import choose_batch_size, is_shuffled
 
         dtype = parameter_dtype(self)
         self._prepare_optimizer(incremental)
@@ -231,8 +231,10 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         if self.early_stopping:
             validation = Validation(data.rows, targets, sample_weight, held_out)
         batch_size = choose_batch_size(self.batch_size, data.n_samples)
+        gathers = batch_size < data.n_samples or is_shuffled(self, batch_size, data.n_samples)
+        options = self._optimizer.network_options()
         return {
-            "network": self._make_network(dtype, batch_size=batch_size, **self._optimizer.network_options()),
+            "network": self._make_network(dtype, batch_size=batch_size, gathers=gathers, **options),
             "data": data,
             "batch_size": batch_size,
             "validation": validation,

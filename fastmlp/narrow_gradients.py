@@ -5,11 +5,14 @@ Where a layer's inputs are there as A^T alone, a gradient is a table of inner pr
 is folded at its end. Of X there may be the rows as well, as they came (``layer.rows``). Then the tile is the product of
 delta^T and X, with units of the layer above as its rows and features in its lanes, and nothing is to be folded::
 
-                 samples                        features                    features
-               +---------+                    +----------+                +----------+
-      units of | delta^T |     x     samples  |    X     |     =    units | gradient |    --->  transposed, it is
-      layer 1  +---------+                    |          |          of 1  |          |          the tile of W
-                                              +----------+                +----------+
+                 samples                       features                     features
+               +---------+                    +--------+-+                +--------+-+
+      units of | delta^T |     x     samples  |   X    |1|     =    units |gradient| |    --->  transposed, it is
+      layer 1  +---------+                    |        |1|          of 1  |        | |          the tile of W and b
+                                              +--------+-+                +--------+-+
+
+The lane behind the last feature holds ones, and gets the gradient of the biases. Where features fill the last vector,
+there is no such lane, and the deltas are summed by themselves.
 
 Gradients of small matrices are the sums of two, over the halves of the minibatch, as in ``gradients``: of the first
 layer each half is kept as the product above gives it, and their sum is transposed.
@@ -47,8 +50,8 @@ def _row_capacity(workspace, capacity):
 def write_rows(workspace, layer, first, samples, capacity):
     """Copy one panel of samples, from sample `first` on, from the columns of A_0^T to the rows of X.
 
-    workspace[layer.rows...]: so many rows, and up to three more of the panel's samples, are overwritten. Behind the
-    last feature they get what stands below it.
+    workspace[layer.rows...]: so many rows, and up to three more of the panel's samples, are overwritten. In the rest of
+    a register they get what stands below the last feature: the ones, then numbers that count for nothing.
     """
     width = panel_width(workspace)
     source = layer.inputs + first // width * (layer.fan_in + 1) * width
@@ -93,7 +96,8 @@ def _inner_products(workspace, tiles, layer, out, unit, height, panel, first, sa
 def _outer_products(workspace, tiles, layer, out, feature, panel, first, samples, capacity):
     """Tile = delta_1^T X for one panel of units and features from `feature` on, over samples from `first` on.
 
-    workspace[out...] (NR, NR). Overwritten, with zeros in the rest of a register of units.
+    workspace[out...] (NR, NR). Overwritten, with zeros in the rest of a register of units. The column behind the last
+    feature, if it is in the same register, is that of the biases.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
@@ -148,7 +152,7 @@ def _raw_tile(workspace, tiles, layer, shared, out, unit, panel, first, samples)
     height = min(width, layer.fan_in + 1 - unit)
     if layer.rows:
         _outer_products(workspace, tiles, layer, out, unit, panel, first, samples, shared.capacity)
-        if unit + height > layer.fan_in:
+        if unit + height > layer.fan_in and layer.fan_in % lane_count(workspace) == 0:
             _sums(workspace, tiles, layer, out + height - 1, panel, first, samples)
     else:
         _inner_products(workspace, tiles, layer, out, unit, height, panel, first, samples)

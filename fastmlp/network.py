@@ -64,6 +64,9 @@ class Network:
         As in scikit-learn.
     n_threads : int or None
         None for the smallest of the limits in force.
+    gathers : bool, default=True
+        Whether every step has samples of its own to gather; False where all steps have the same full batch. It may
+        decide how the first gradient is computed, and so its last bits.
 
     Attributes
     ----------
@@ -87,6 +90,7 @@ class Network:
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         n_threads: int | None = None,
+        gathers: bool = True,
     ) -> None:
         self.layer_units = [int(units) for units in layer_units]
         self.dtype = np.dtype(dtype)
@@ -107,7 +111,7 @@ class Network:
             self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(units[1:])
         self._layout, layers, record = layout_and_records(
             Layout, units, activation, loss, self.dtype, optimizer, batch_size, n_copies, solver is not None,
-            self.n_threads, self.narrow, self.narrow and gains_by_rows(units[:2], batch_size, lanes),
+            self.n_threads, self.narrow, self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
             optimizer != NONE and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
         )  # fmt: skip
         self._n_copies = n_copies

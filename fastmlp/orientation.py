@@ -3,8 +3,9 @@
 The cycles of a step are estimated for both, less what both take alike. What they are made of was fitted to 2,820
 measurements, so that little time is lost and the estimated ratio is near the measured one: 41 networks of 1 to 784
 units, minibatches of 1 to 400, float32 and float64, relu and tanh, on a Granite Rapids with its tiles ``avx512`` and
-``avx2`` (single runs of ``python -m bench.orientation``). There the choice loses 0.6 % to the better one on average,
-and a quarter at most.
+``avx2`` (single runs of ``python -m bench.orientation``); the gradient from the rows of X to 680 more, of 17 networks.
+There the choice loses 0.6 % to the better one on average, and a quarter at most; the choice between rows and columns of
+X (``--of gradient`` and ``--of full-batch``) loses 0.4 %.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ _UPDATE = 11
 _BLOCK = 8.5
 # Of a narrow network's weight gradient as inner products over the samples: each multiply-add of vectors, and each sum.
 _INNER_PRODUCT, _FOLD = 0.41, 1.6
-# Of one from the rows of X: each multiply-add, each number that is transposed, each sum for a bias, and of the gather
-# each row and each of its vectors.
-_OUTER_PRODUCT, _TRANSPOSED, _SUM, _ROW, _ROW_VECTOR = 0.43, 0.18, 8, 6, 3
+# Of one from the rows of X: each multiply-add, each sample of a tile at least (a sum waits for the one before), each
+# number that is transposed, each sum for a bias, and of the gather each row and each of its vectors.
+_OUTER_PRODUCT, _LATENCY, _TRANSPOSED, _SUM, _ROW, _ROW_VECTOR = 0.33, 4.3, 0.2, 6, 2, 4
 # Samples fill the lanes only if that is estimated to take no more than this part of the other's time; where a step
 # takes so many cycles, two threads may share it, and they share what lies along the units better.
 _MOST, _MOST_OF_SHARED, _SHARED = 0.95, 0.88, 60_000
@@ -58,10 +59,17 @@ def _cycles_by_columns(fan_in: int, fan_out: int, samples: int, lanes: int) -> f
     return (fan_in + 1) * fan_out * (_INNER_PRODUCT * _up(samples, lanes) + _FOLD)
 
 
-def _cycles_by_rows(fan_in: int, fan_out: int, samples: int, lanes: int) -> float:
+def _cycles_by_rows(fan_in: int, fan_out: int, samples: int, lanes: int, gathers: bool) -> float:
     row_vectors = _up(fan_in, lanes)
-    products = _OUTER_PRODUCT * samples * fan_out * row_vectors + fan_out * (_TRANSPOSED * fan_in + _SUM)
-    return products + samples * (_ROW + _ROW_VECTOR * row_vectors)
+    panels, rest = divmod(row_vectors, TILE.vectors)
+    least = _LATENCY * _up(fan_out, TILE.rows)
+    widths = [TILE.vectors] * panels + [rest] * (rest > 0)
+    of_sample = sum(max(_OUTER_PRODUCT * fan_out * vectors, least) for vectors in widths)
+    if gathers:
+        of_sample += _ROW + _ROW_VECTOR * row_vectors
+    # The biases' gradient comes with the product, unless features leave no lane free.
+    of_unit = _TRANSPOSED * fan_in + (_SUM if fan_in % lanes == 0 else 0)
+    return samples * of_sample + fan_out * of_unit
 
 
 def _cycles_along_samples(fan_in: int, fan_out: int, is_first: bool, samples: int, lanes: int) -> float:
@@ -70,7 +78,7 @@ def _cycles_along_samples(fan_in: int, fan_out: int, is_first: bool, samples: in
     gradient = _cycles_by_columns(fan_in, fan_out, samples, lanes)
     gathered = 0
     if is_first:
-        gradient = min(gradient, _cycles_by_rows(fan_in, fan_out, samples, lanes))
+        gradient = min(gradient, _cycles_by_rows(fan_in, fan_out, samples, lanes, gathers=True))
         gathered = vectors * _up(fan_in, 4)
     else:
         products += vectors * fan_in * fan_out
@@ -94,11 +102,12 @@ def is_narrow(layer_units: tuple[int, ...], batch_size: int, lanes: int) -> bool
 
 
 @functools.lru_cache(maxsize=256)
-def gains_by_rows(layer_units: tuple[int, ...], batch_size: int, lanes: int) -> bool:
+def gains_by_rows(layer_units: tuple[int, ...], batch_size: int, lanes: int, gathers: bool) -> bool:
     """Return whether a narrow network computes its first weight gradient from the rows of X.
 
-    They fill the lanes with features and leave nothing to fold, but are gathered besides the columns.
+    They fill the lanes with features and leave nothing to fold, but are gathered besides the columns, if each step
+    `gathers` its minibatch.
     """
     fan_in, fan_out = layer_units
-    by_rows = _cycles_by_rows(fan_in, fan_out, batch_size, lanes)
+    by_rows = _cycles_by_rows(fan_in, fan_out, batch_size, lanes, gathers)
     return by_rows < _cycles_by_columns(fan_in, fan_out, batch_size, lanes)

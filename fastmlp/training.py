@@ -82,13 +82,18 @@ def require_finite_parameters(model: Any, since: str = "") -> None:
         raise ValueError(NON_FINITE_PARAMETERS + since)
 
 
-def shuffling_generator(model: Any, batch_size: int, n_samples: int) -> np.random.RandomState | None:
-    """Return the generator that reorders the samples before each epoch, or None if nothing does.
+def is_shuffled(model: Any, batch_size: int, n_samples: int) -> bool:
+    """Return whether the samples are reordered before each epoch.
 
     The order within a minibatch only shows in rounding, so a full batch isn't permuted for its own sake. But a
     generator that the user gave, or NumPy's global one, is advanced, because he may draw from it afterwards.
     """
-    if not model.shuffle or (batch_size >= n_samples and isinstance(model.random_state, Integral)):
+    return model.shuffle and not (batch_size >= n_samples and isinstance(model.random_state, Integral))
+
+
+def _shuffling_generator(model: Any, batch_size: int, n_samples: int) -> np.random.RandomState | None:
+    """Return the generator that reorders the samples, or None if nothing does."""
+    if not is_shuffled(model, batch_size, n_samples):
         return None
     if model._random_state is None:
         model._random_state = generator_of(model.random_state)
@@ -192,7 +197,7 @@ class _Training:
             sample_weight=data.sample_weight,
             order=order,
             batch_size=self._batch_size,
-            random_state=shuffling_generator(model, self._batch_size, data.n_samples),
+            random_state=_shuffling_generator(model, self._batch_size, data.n_samples),
             tol=None if self._one_by_one else float(model.tol),
             n_iter_no_change=int(min(model.n_iter_no_change, NEVER)),
             best_loss=np.inf if self._one_by_one else model.best_loss_,

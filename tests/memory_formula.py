@@ -52,7 +52,7 @@ def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False,
         units = sum(layer_units) + len(layer_units)
         deltas = sum(layer_units[1:]) + layer_units[-1]
         numbers = copies * parameters + padded(rows, dtype) * (units + deltas + 3)
-        if gains_by_rows(tuple(layer_units[:2]), rows, TILE.lanes(dtype)):
+        if gains_by_rows(tuple(layer_units[:2]), rows, TILE.lanes(dtype), gathers=True):
             numbers += padded(rows, dtype) * padded(layer_units[0], dtype)
         half = whole_tiles
     else:

@@ -8,6 +8,22 @@ from fastmlp.tiles import TILES
 LANES = (4, 8, 16)
 
 
+@pytest.fixture
+def use_tile(monkeypatch):
+    """Return a function that lets the estimates be those of another tile."""
+
+    def use(name):
+        monkeypatch.setattr("fastmlp.orientation.TILE", TILES[name])
+        forget()
+
+    def forget():
+        is_narrow.cache_clear()
+        gains_by_rows.cache_clear()
+
+    yield use
+    forget()
+
+
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize(
     ("layer_units", "batch_size"),
@@ -35,10 +51,11 @@ def test_units_fill_the_lanes_of_other_networks(layer_units, batch_size, lanes):
     assert not is_narrow(tuple(layer_units), batch_size, lanes)
 
 
-def test_a_network_that_either_suits_has_its_samples_in_long_registers_and_its_units_in_others(monkeypatch):
-    monkeypatch.setattr("fastmlp.orientation.TILE", TILES["avx512"])
+def test_a_network_that_either_suits_has_its_samples_in_long_registers_and_its_units_in_others(use_tile):
+    use_tile("avx512")
     assert is_narrow((64, 100, 10), 200, 16)
-    assert not is_narrow((64, 100, 10), 200, 8)
+    use_tile("avx2")
+    assert not is_narrow((64, 100, 10), 200, 4)
 
 
 @pytest.mark.parametrize("lanes", LANES)
@@ -48,6 +65,14 @@ def test_a_single_sample_leaves_the_lanes_to_the_units(lanes):
 
 @pytest.mark.parametrize("lanes", LANES)
 def test_rows_of_x_are_used_where_features_fill_the_lanes_and_many_units_share_them(lanes):
-    assert gains_by_rows((64, 100), 32, lanes)
-    assert not gains_by_rows((64, 1), 32, lanes)
-    assert not gains_by_rows((1, 100), 32, lanes)
+    assert gains_by_rows((64, 100), 32, lanes, True)
+    assert not gains_by_rows((64, 1), 32, lanes, True)
+    assert not gains_by_rows((1, 100), 32, lanes, True)
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_a_full_batch_that_stays_gains_by_rows_sooner(lanes, use_tile):
+    use_tile("avx512")
+    assert gains_by_rows((30, 9), 100, lanes, False)
+    assert not gains_by_rows((30, 9), 100, lanes, True)
+    assert not gains_by_rows((1, 9), 100, lanes, False)
