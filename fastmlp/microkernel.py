@@ -111,6 +111,7 @@ class TileFunction:
         self.panel_width = TILE.vectors * vector.lanes
         self.rows_are_lanes = rows_are_lanes
         self.is_unrolled = (rows, vectors) == (MR, VECTORS)
+        self.asks_below = TILE.asks_ahead and not rows_are_lanes
         self.n_ahead = n_ahead
         self.scalar_type = llvm_scalar(vector.dtype)
         self.vector_type = llvm_vector(vector)
@@ -167,8 +168,8 @@ class TileFunction:
         b: ir.Value,
         inner: ir.Value,
         panel_step: ir.Value,
-        floor: ir.Value,
-        activations: ir.Value,
+        floor: ir.Value | None,
+        activations: ir.Value | None,
         ahead: list[ir.Value],
         end: ir.Block,
     ) -> None:
@@ -198,7 +199,7 @@ class TileFunction:
                 asked_for = [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
             elif ahead:
                 distance = builder.sub(builder.ptrtoint(ahead[0], _INDEX), builder.ptrtoint(b, _INDEX))
-            elif TILE.asks_ahead:
+            elif self.asks_below:
                 asked_for = [(self._address(builder, c, MR * width), True)]
             turns = builder.udiv(steps, _INDEX(_UNROLLED))
             state = self._sum_products(builder, *state, turns, _UNROLLED, asked_for, distance)
@@ -311,8 +312,8 @@ class TileFunction:
         builder: Any,
         sums: list[ir.Value],
         c: ir.Value,
-        floor: ir.Value,
-        activations: ir.Value,
+        floor: ir.Value | None,
+        activations: ir.Value | None,
         end: ir.Block,
     ) -> None:
         """Store the tile, finished while it is in registers, and go on to `end`.
@@ -320,26 +321,28 @@ class TileFunction:
         With a null `activations`, the numbers are raised to at least `floor`: 0 makes the tile a
         relu layer's output, minus infinity leaves it as it is. Otherwise a number passes where the
         activation at its place is not zero, and becomes 0 elsewhere: the derivative of relu.
+        A function that never has one of the two is emitted without it.
         """
         width, lanes = self.panel_width, self.vector.lanes
-        masked = builder.append_basic_block("masked")
-        clamped = builder.append_basic_block("clamped")
         places = [row * width + v * lanes for row in range(self.rows) for v in range(self.vectors)]
-        is_null = builder.icmp_unsigned("==", builder.ptrtoint(activations, _INDEX), _INDEX(0))
-        builder.cbranch(is_null, clamped, masked)
+        tile = list(zip(places, sums, strict=True))
+        if activations is not None:
+            masked = builder.append_basic_block("masked")
+            unmasked = builder.append_basic_block("unmasked")
+            is_null = builder.icmp_unsigned("==", builder.ptrtoint(activations, _INDEX), _INDEX(0))
+            builder.cbranch(is_null, unmasked, masked)
+            builder.position_at_end(masked)
+            zero = ir.Constant(self.vector_type, [0.0] * lanes)
+            for place, total in tile:
+                activation = self._load_vector(builder, activations, place)
+                passes = builder.fcmp_unordered("!=", activation, zero)
+                self._store_vector(builder, builder.select(passes, total, zero), c, place)
+            builder.branch(end)
+            builder.position_at_end(unmasked)
 
-        builder.position_at_end(clamped)
-        low = splat(builder, self.vector, floor)
-        for place, total in zip(places, sums, strict=True):
+        low = None if floor is None else splat(builder, self.vector, floor)
+        for place, total in tile:
             # Written so that a NaN passes.
-            raised = builder.select(builder.fcmp_ordered(">", low, total), low, total)
+            raised = total if low is None else builder.select(builder.fcmp_ordered(">", low, total), low, total)
             self._store_vector(builder, raised, c, place)
-        builder.branch(end)
-
-        builder.position_at_end(masked)
-        zero = ir.Constant(self.vector_type, [0.0] * lanes)
-        for place, total in zip(places, sums, strict=True):
-            activation = self._load_vector(builder, activations, place)
-            passes = builder.fcmp_unordered("!=", activation, zero)
-            self._store_vector(builder, builder.select(passes, total, zero), c, place)
         builder.branch(end)

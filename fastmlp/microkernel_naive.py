@@ -135,7 +135,6 @@ def multiply_rows_of_panels(
     rows: int,
     vectors: int,
     n_panels: int,
-    floor: float,
     activations: int,
     activations_step: int,
 ) -> None:
@@ -143,7 +142,7 @@ def multiply_rows_of_panels(
     for panel in range(n_panels):
         multiply_rows(
             workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner,
-            rows, vectors, floor, activations + panel * activations_step if activations >= 0 else -1,
+            rows, vectors, -np.inf, activations + panel * activations_step if activations >= 0 else -1,
         )  # fmt: skip
 
 
@@ -153,7 +152,6 @@ def multiply_lanes_of_panels(
     out: int,
     out_step: int,
     left: int,
-    panel_step: int,
     right: int,
     right_step: int,
     inner: int,
@@ -161,14 +159,12 @@ def multiply_lanes_of_panels(
     vectors: int,
     n_panels: int,
     floor: float,
-    activations: int,
-    activations_step: int,
 ) -> None:
     """Compute ``C = A^T B`` for some panels of samples; rows of the tile are lanes of one panel of A."""
     for panel in range(n_panels):
         multiply_lanes(
-            workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner,
-            rows, vectors, floor, activations + panel * activations_step if activations >= 0 else -1,
+            workspace, tiles, out + panel * out_step, None, 0, left, 0, right + panel * right_step, inner, rows,
+            vectors, floor, -1,
         )  # fmt: skip
 
 

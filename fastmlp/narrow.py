@@ -21,8 +21,7 @@ from __future__ import annotations
 
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate, differentiate
-from fastmlp.microkernel import MR
-from fastmlp.narrow_tiles import multiply_lanes_of_panels, multiply_rows_of_panels
+from fastmlp.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
 from fastmlp.vectors import lane_count, panel_width
 
 # Activations and deltas that go through all layers together are no more than this.
@@ -75,11 +74,11 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors):
     outputs = layer.outputs + first * outputs_step
     unit = 0
     while unit < layer.fan_out:
-        rows = evenly(min(layer.fan_out - unit, width - unit % width), MR)
+        rows = evenly(min(layer.fan_out - unit, width - unit % width), MOST_ROWS[vectors])
         weights = layer.parameters + unit // width * inputs_step + unit % width
         multiply_lanes_of_panels(
-            workspace, tiles, outputs + unit * width, outputs_step, weights, 0, layer.inputs + first * inputs_step,
-            inputs_step, layer.fan_in + 1, rows, vectors, panels, floor, -1, 0,
+            workspace, tiles, outputs + unit * width, outputs_step, weights, layer.inputs + first * inputs_step,
+            inputs_step, layer.fan_in + 1, rows, vectors, panels, floor,
         )  # fmt: skip
         unit += rows
     stride, rows, columns = rows_of(workspace, outputs_step, layer.fan_out, panels, vectors * lanes)
@@ -94,7 +93,6 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors)
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    no_floor = workspace.dtype.type(-float("inf"))
     out_step = layer.fan_in * width
     deltas_step = layer.fan_out * width
     activations_step = (layer.fan_in + 1) * width
@@ -102,11 +100,11 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors)
     all_activations = below.outputs + first * activations_step
     unit = 0
     while unit < layer.fan_in:
-        rows = evenly(layer.fan_in - unit, MR)
+        rows = evenly(layer.fan_in - unit, MOST_ROWS[vectors])
         weights = layer.parameters + unit * width
         multiply_rows_of_panels(
             workspace, tiles, all_out + unit * width, out_step, weights, activations_step,
-            layer.deltas + first * deltas_step, deltas_step, layer.fan_out, rows, vectors, panels, no_floor,
+            layer.deltas + first * deltas_step, deltas_step, layer.fan_out, rows, vectors, panels,
             all_activations + unit * width if below.activation == RELU else -1, activations_step,
         )  # fmt: skip
         unit += rows

@@ -28,7 +28,7 @@ from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.gradients import add_tiles
 from fastmlp.microkernel import MR
 from fastmlp.narrow import evenly
-from fastmlp.narrow_tiles import multiply_rows_of_panels
+from fastmlp.narrow_tiles import MOST_ROWS, multiply_rows_of_panels
 from fastmlp.vectors import lane_count, panel_width, splat_of, store, transpose_rows
 
 
@@ -101,17 +101,16 @@ def _outer_products(workspace, tiles, layer, out, feature, panel, first, samples
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    no_floor = workspace.dtype.type(-float("inf"))
     deltas = layer.deltas + (first // width * layer.fan_out + panel * width) * width
     X = layer.rows + (feature // width * _row_capacity(workspace, capacity) + first) * width
     vectors = tile_vectors(layer.fan_in, feature, lanes)
     units = min(width, layer.fan_out - panel * width)
     unit = 0
     while unit < units and vectors > 0:
-        rows = evenly(units - unit, MR)
+        rows = evenly(units - unit, MOST_ROWS[vectors])
         multiply_rows_of_panels(
             workspace, tiles, out + unit * width, 0, deltas + unit * width, layer.fan_out * width, X, 0, samples, rows,
-            vectors, 1, no_floor, -1, 0,
+            vectors, 1, -1, 0,
         )  # fmt: skip
         unit += rows
     _clear(workspace, out + units * width, (units + lanes - 1) // lanes * lanes - units)

@@ -12,12 +12,12 @@ goes over many panels, with the same tile of weights A::
        | A |  -----> | C         |  | C         |   ...
        +---+         +-----------+  +-----------+
 
-There is a function for each number of rows up to MR, not for the powers of two alone: nine units are five and four.
+There is a function for each number of rows, not for the powers of two alone, up to as many as the registers have room
+for (`Tile.most_rows`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -25,52 +25,65 @@ from numba.core import cgutils, types
 
 from fastmlp import microkernel_naive
 from fastmlp._jit import emitted
-from fastmlp.microkernel import MR, VECTORS, TileFunction
+from fastmlp.microkernel import VECTORS, TileFunction
 from fastmlp.tile_calls import Workspace, tile_slot
+from fastmlp.tiles import TILE
 from fastmlp.vector_type import Vector
 
 _INDEX = ir.IntType(64)
 
+MOST_ROWS = tuple(TILE.most_rows(vectors) if vectors else 0 for vectors in range(VECTORS + 1))
+"""Rows of the highest tile of so many vectors."""
 
-def narrow_tile_function_type(scalar: ir.Type) -> ir.FunctionType:
+
+def narrow_tile_function_type(scalar: ir.Type, rows_are_lanes: bool) -> ir.FunctionType:
     """Return the type of a tile function; see `NarrowTileFunction` for the arguments."""
     pointer = scalar.as_pointer()
-    return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, _INDEX, _INDEX, scalar, pointer, *[_INDEX] * 4])
+    own = [scalar] if rows_are_lanes else [_INDEX, pointer, _INDEX]
+    return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, *[_INDEX] * 4, *own])
 
 
 class NarrowTileFunction(TileFunction):
     """One function of the generator: ``C = A B`` for some panels of B and C.
 
-    The LLVM function's arguments are pointers to C, to A and to B, the number of k, the step from one panel of A to the
-    next, the floor, a pointer to activations or null, the number of panels of samples, and the steps from one of these
-    to the next in C, in B and in the activations.
+    The LLVM function's arguments are pointers to C, to A and to B, the number of k, the number of panels of samples,
+    and the steps from one of these to the next in C and in B. Where rows are lanes, as in forward, the floor follows.
+    Else it is the step from one panel of A to the next, a pointer to activations or null, and the step of these.
     """
 
     kind = "narrow_tile"
 
     def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool) -> None:
         super().__init__(vector, rows, vectors, rows_are_lanes)
-        self.is_unrolled = False  # loops over k are short
+        # Where rows are lanes the loop gains nothing from it; and of 9 x 3 sums the compiler spills one then.
+        self.is_unrolled = not rows_are_lanes and rows * vectors <= 24
+        self.asks_below = False
 
     def function_type(self) -> ir.FunctionType:
         """Return the type of the function."""
-        return narrow_tile_function_type(self.scalar_type)
+        return narrow_tile_function_type(self.scalar_type, self.rows_are_lanes)
 
     def _emit(self, function: ir.Function) -> None:
-        c, a, b, inner, panel_step, floor, activations, n_panels, c_step, b_step, activations_step = function.args
+        c, a, b, inner, n_panels, c_step, b_step, *own = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        is_null = builder.icmp_unsigned("==", builder.ptrtoint(activations, _INDEX), _INDEX(0))
-        activations_step = builder.select(is_null, _INDEX(0), activations_step)  # null for all panels
+        panel_step, floor, activations = _INDEX(0), None, None
+        if self.rows_are_lanes:
+            (floor,) = own
+        else:
+            panel_step, activations, activations_step = own
+            is_null = builder.icmp_unsigned("==", builder.ptrtoint(activations, _INDEX), _INDEX(0))
+            activations_step = builder.select(is_null, _INDEX(0), activations_step)  # null for all panels
         zero = ir.Constant(self.vector_type, [0.0] * self.vector.lanes)
         with cgutils.for_range(builder, n_panels) as loop:
-            panel_c, panel_b, panel_activations = (
-                builder.gep(first, [builder.mul(loop.index, step)])
-                for first, step in ((c, c_step), (b, b_step), (activations, activations_step))
-            )
+            panel_c = builder.gep(c, [builder.mul(loop.index, c_step)])
+            panel_b = builder.gep(b, [builder.mul(loop.index, b_step)])
+            mask = None
+            if activations is not None:
+                mask = builder.gep(activations, [builder.mul(loop.index, activations_step)])
             stored = builder.append_basic_block("stored")
             self._emit_tile(
-                builder, [zero] * (self.rows * self.vectors), panel_c, a, panel_b, inner, panel_step, floor,
-                panel_activations, [], stored,
+                builder, [zero] * (self.rows * self.vectors), panel_c, a, panel_b, inner, panel_step, floor, mask, [],
+                stored,
             )  # fmt: skip
             builder.position_at_end(stored)
         builder.ret_void()
@@ -81,59 +94,82 @@ def narrow_tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     return [
         (tile_slot(rows, vectors, rows_are_lanes), NarrowTileFunction(vector, rows, vectors, rows_are_lanes))
         for rows_are_lanes in (False, True)
-        for rows in range(1, MR + 1)
         for vectors in range(1, VECTORS + 1)
+        for rows in range(1, MOST_ROWS[vectors] + 1)
     ]
 
 
-def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
-    """Return the intrinsic that calls the tile function for a run-time number of rows and vectors."""
+@emitted(microkernel_naive.multiply_rows_of_panels)
+def multiply_rows_of_panels(
+    typingctx: Any,
+    workspace: Any,
+    tiles: Any,
+    out: Any,
+    out_step: Any,
+    left: Any,
+    panel_step: Any,
+    right: Any,
+    right_step: Any,
+    inner: Any,
+    rows: Any,
+    vectors: Any,
+    n_panels: Any,
+    activations: Any,
+    activations_step: Any,
+) -> Any:
+    """C = A B for some panels of samples, where the rows of the tile are rows of A's panels (backward data).
 
-    def multiply(
-        typingctx: Any,
-        workspace: Any,
-        tiles: Any,
-        out: Any,
-        out_step: Any,
-        left: Any,
-        panel_step: Any,
-        right: Any,
-        right_step: Any,
-        inner: Any,
-        rows: Any,
-        vectors: Any,
-        n_panels: Any,
-        floor: Any,
-        activations: Any,
-        activations_step: Any,
-    ) -> Any:
-        signature = types.void(workspace, tiles, *[types.intp] * 10, workspace.dtype, types.intp, types.intp)
+    `tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `left` (A), `right` (B) and
+    `activations` (negative: none). C, B and the activations have `n_panels` panels, so many numbers apart.
+    """
+    signature = types.void(workspace, tiles, *[types.intp] * 12)
 
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _, _, out, out_step, left, step, right, right_step, inner, *size, floor, mask, mask_step = args
-            rows, vectors, n_panels = size
-            memory = Workspace(context, builder, sig, args)
-            memory.call(
-                memory.slot(rows, vectors, rows_are_lanes),
-                narrow_tile_function_type(memory.scalar),
-                [
-                    *map(memory.pointer, (out, left, right)), inner, step, floor, memory.pointer_or_null(mask),
-                    n_panels, out_step, right_step, mask_step,
-                ],
-            )  # fmt: skip
-            return context.get_dummy_value()
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, _, out, out_step, left, step, right, right_step, inner, rows, vectors, n_panels, mask, mask_step = args
+        memory = Workspace(context, builder, sig, args)
+        memory.call(
+            memory.slot(rows, vectors, rows_are_lanes=False),
+            narrow_tile_function_type(memory.scalar, rows_are_lanes=False),
+            [
+                *map(memory.pointer, (out, left, right)), inner, n_panels, out_step, right_step, step,
+                memory.pointer_or_null(mask), mask_step,
+            ],
+        )  # fmt: skip
+        return context.get_dummy_value()
 
-        return signature, codegen
-
-    return emitted(naive)(multiply)
+    return signature, codegen
 
 
-multiply_rows_of_panels = _multiply(False, microkernel_naive.multiply_rows_of_panels)
-"""C = A B for some panels of samples, where the rows of the tile are rows of A's panels (backward data).
+@emitted(microkernel_naive.multiply_lanes_of_panels)
+def multiply_lanes_of_panels(
+    typingctx: Any,
+    workspace: Any,
+    tiles: Any,
+    out: Any,
+    out_step: Any,
+    left: Any,
+    right: Any,
+    right_step: Any,
+    inner: Any,
+    rows: Any,
+    vectors: Any,
+    n_panels: Any,
+    floor: Any,
+) -> Any:
+    """C = A^T B for some panels of samples, where the rows of the tile are lanes of one panel of A (forward).
 
-`tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `left` (A), `right` (B) and
-`activations` (negative: none). C, B and the activations have `n_panels` panels, so many numbers apart.
-"""
+    As above, but that numbers are raised to at least `floor`.
+    """
+    signature = types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype)
 
-multiply_lanes_of_panels = _multiply(True, microkernel_naive.multiply_lanes_of_panels)
-"""C = A^T B for some panels of samples, where the rows of the tile are lanes of one panel of A (forward)."""
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, _, out, out_step, left, right, right_step, inner, rows, vectors, n_panels, floor = args
+        memory = Workspace(context, builder, sig, args)
+        memory.call(
+            memory.slot(rows, vectors, rows_are_lanes=True),
+            narrow_tile_function_type(memory.scalar, rows_are_lanes=True),
+            [*map(memory.pointer, (out, left, right)), inner, n_panels, out_step, right_step, floor],
+        )
+        return context.get_dummy_value()
+
+    return signature, codegen

@@ -4,8 +4,8 @@ The cycles of a step are estimated for both, less what both take alike. What the
 measurements, so that little time is lost and the estimated ratio is near the measured one: 41 networks of 1 to 784
 units, minibatches of 1 to 400, float32 and float64, relu and tanh, on a Granite Rapids with its tiles ``avx512`` and
 ``avx2`` (single runs of ``python -m bench.orientation``); the gradient from the rows of X to 680 more, of 17 networks.
-There the choice loses 0.6 % to the better one on average, and a quarter at most; the choice between rows and columns of
-X (``--of gradient`` and ``--of full-batch``) loses 0.4 %.
+There the choice loses 0.1 % to the better one on average with ``avx512`` and 0.7 % with ``avx2``, a quarter at most;
+that between rows and columns of X (``--of gradient`` and ``--of full-batch``) loses 0.4 %.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import itertools
 from fastmlp.tiles import TILE
 
 # Cycles of one vector's multiply-add, where units fill the lanes and where samples do.
-_MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.48, 0.65
+_MULTIPLY_ADD, _NARROW_MULTIPLY_ADD = 0.48, 0.6
 # Of a call of a tile function; where samples fill the lanes, one call has so much to do that it counts for nothing.
 _TILE = 52
 # Of what a vector of outputs costs besides, in either: loss, activation and the sum for the bias.
-_OUTPUT, _NARROW_OUTPUT = 39, 29
+_OUTPUT, _NARROW_OUTPUT = 39, 25
 # Of a vector of weights that is updated.
 _UPDATE = 11
 # Of a register of samples and four columns of X that are gathered for its lanes.
@@ -62,9 +62,10 @@ def _cycles_by_columns(fan_in: int, fan_out: int, samples: int, lanes: int) -> f
 def _cycles_by_rows(fan_in: int, fan_out: int, samples: int, lanes: int, gathers: bool) -> float:
     row_vectors = _up(fan_in, lanes)
     panels, rest = divmod(row_vectors, TILE.vectors)
-    least = _LATENCY * _up(fan_out, TILE.rows)
     widths = [TILE.vectors] * panels + [rest] * (rest > 0)
-    of_sample = sum(max(_OUTER_PRODUCT * fan_out * vectors, least) for vectors in widths)
+    of_sample = sum(
+        max(_OUTER_PRODUCT * fan_out * vectors, _LATENCY * _up(fan_out, TILE.most_rows(vectors))) for vectors in widths
+    )
     if gathers:
         of_sample += _ROW + _ROW_VECTOR * row_vectors
     # The biases' gradient comes with the product, unless features leave no lane free.

@@ -15,17 +15,21 @@ from numba.core import types
 from fastmlp import microkernel_naive
 from fastmlp._jit import emitted
 from fastmlp.microkernel import MR, VECTORS, TileFunction, row_counts, tile_function_type
+from fastmlp.tiles import TILE
 from fastmlp.vector_type import Vector, element_pointer, llvm_scalar
 
 _INDEX = ir.IntType(64)
 
+# Of any tile function, a narrow network's or another's.
+_MOST_ROWS = max(MR, *(TILE.most_rows(vectors) for vectors in range(1, VECTORS + 1)))
+
 
 def tile_slot(rows: int, vectors: int, rows_are_lanes: bool) -> int:
     """Return the place of a tile function in the table."""
-    return (int(rows_are_lanes) * (MR + 1) + rows) * (VECTORS + 1) + vectors
+    return (int(rows_are_lanes) * (_MOST_ROWS + 1) + rows) * (VECTORS + 1) + vectors
 
 
-_ROWS_AHEAD_SLOT = tile_slot(MR, VECTORS, True) + 1
+_ROWS_AHEAD_SLOT = tile_slot(_MOST_ROWS, VECTORS, True) + 1
 _LANES_AHEAD_SLOT = _ROWS_AHEAD_SLOT + 1
 
 # Weights and up to two moments.

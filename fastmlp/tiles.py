@@ -19,7 +19,7 @@ generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the produc
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -43,6 +43,8 @@ class Tile:
         MR, rows of the micro-tile.
     vectors : int
         Vectors in one row of the micro-tile.
+    registers : int
+        SIMD registers that there are.
     dot_rows, dot_columns : int
         Inner products that the second micro-kernel keeps in registers, one vector each (see ``dotkernel``).
     cache_bytes : int
@@ -62,6 +64,7 @@ class Tile:
     vector_bytes: int
     rows: int
     vectors: int
+    registers: int
     dot_rows: int
     dot_columns: int
     cache_bytes: int = 1 << 20
@@ -77,20 +80,32 @@ class Tile:
         """Return NR, the width of a panel and of the micro-tile."""
         return self.vectors * self.lanes(dtype)
 
+    def most_rows(self, vectors: int) -> int:
+        """Return how high a narrow network's tiles of so many vectors are: the registers' number, or nine.
+
+        Beside the sums there are the vectors of one row of B, and a number of A. Nine rows of one vector already add as
+        fast as the processor can, and each height is one more function to compile.
+        """
+        return min(9, (self.registers - 1) // vectors - 1)
+
     @property
     def in_halves(self) -> bool:
         """Whether tanh and the logistic function go over a tile in two loops of half the way (see ``activations``)."""
         return self.vector_bytes < 64
 
 
+_AVX512 = Tile(
+    "avx512", vector_bytes=64, rows=8, vectors=3, registers=32, dot_rows=4, dot_columns=5, asks_for_panels=True
+)
+
 TILES = {
     tile.name: tile
     for tile in (
-        Tile("avx512", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=5, asks_for_panels=True),
-        Tile("zen", vector_bytes=64, rows=8, vectors=3, dot_rows=4, dot_columns=5, asks_ahead=True, streams=True),
-        Tile("avx2", vector_bytes=32, rows=4, vectors=3, dot_rows=4, dot_columns=3, cache_bytes=1 << 19),
-        Tile("neon", vector_bytes=16, rows=4, vectors=4, dot_rows=4, dot_columns=4),
-        Tile("generic", vector_bytes=16, rows=4, vectors=2, dot_rows=2, dot_columns=4),
+        _AVX512,
+        replace(_AVX512, name="zen", asks_for_panels=False, asks_ahead=True, streams=True),
+        Tile("avx2", vector_bytes=32, rows=4, vectors=3, registers=16, dot_rows=4, dot_columns=3, cache_bytes=1 << 19),
+        Tile("neon", vector_bytes=16, rows=4, vectors=4, registers=32, dot_rows=4, dot_columns=4),
+        Tile("generic", vector_bytes=16, rows=4, vectors=2, registers=16, dot_rows=2, dot_columns=4),
     )
 }
 
