@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from fastmlp import MLPRegressor
+from tests.interrupted import quietly_fit
 from tests.problems import DTYPES, advance, make_problem, parameters_of
 from tests.subprocesses import run_python
 
@@ -99,6 +101,39 @@ def test_however_the_epochs_are_cut_into_calls(dtype):
     for losses, parameters in results[1:]:
         assert losses == results[0][0]
         for array, expected in zip(parameters, results[0][1], strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+class Onlooker:
+    """A callback that asks for nothing."""
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_full_batch_is_computed_alike_whether_it_stays_or_is_gathered_anew(dtype):
+    generator = np.random.RandomState(0)
+    X, y = generator.standard_normal((100, 27)).astype(dtype), generator.standard_normal((100, 3)).astype(dtype)
+    settings = {"hidden_layer_sizes": 9, "solver": "sgd", "random_state": 0, "max_iter": 20, "tol": 0, "momentum": 0}
+    models = [MLPRegressor(**settings) for _ in range(3)]
+    stays, watched, in_parts = models
+    quietly_fit(stays, X, y)
+    quietly_fit(watched.set_callbacks(Onlooker()), X, y)  # an epoch a call
+    for _ in range(settings["max_iter"]):
+        in_parts.partial_fit(X, y)
+    for model in (watched, in_parts):
+        assert model.loss_curve_ == stays.loss_curve_
+        for array, expected in zip(model.coefs_ + model.intercepts_, stays.coefs_ + stays.intercepts_, strict=True):
             np.testing.assert_array_equal(array, expected)
 
 
