@@ -78,6 +78,7 @@ def summarise(results: dict[str, Any]) -> dict[str, Any]:
     rows = [row for cell in results["cells"].values() if (row := summarise_cell(cell))]
     order = {name: index for index, name in enumerate(STEP_WORKLOADS)}
     rows.sort(key=lambda row: (row["dtype"], order[row["workload"]], row["n_threads"]))
+    measured = {(cell["workload"], cell["commit"]) for cell in results["cells"].values()}
     accuracy = {}
     for name, record in results["accuracy"].items():
         runs = [run for run in record["runs"] if "error" not in run]
@@ -100,7 +101,10 @@ def summarise(results: dict[str, Any]) -> dict[str, Any]:
             for cell in results["cells"].values()
         },
         "gigabytes_a_second": {n: significant(b) for n, b in results["bandwidth"].items()},
-        "commits": sorted({cell["commit"] for cell in results["cells"].values()}),
+        "commits": {
+            commit: [name for name in order if (name, commit) in measured]
+            for commit in sorted({commit for _, commit in measured})
+        },
         "versions": dict(sorted(versions.items())),
         "rows": rows,
         "accuracy": accuracy,
@@ -176,10 +180,15 @@ def machine_text(baseline: dict[str, Any]) -> str:
         f"{value:g} GFLOP/s ({key.replace('/', ', threads: ')})" for key, value in baseline["peak_gflops"].items()
     )
     versions = ", ".join(f"{name} {version}" for name, version in baseline["versions"].items())
+    commits = " and ".join(
+        f"`{commit[:7]}` ({', '.join(f'`{name}`' for name in workloads)})"
+        for commit, workloads in baseline["commits"].items()
+    )
     return (
         f"Measured on {machine['cores']} cores of one {machine['processor']} "
         f"({machine['llvm_name']}, vectors of {8 * machine['vector_bytes']} bits), "
-        f"{machine['system']}, Python {machine['python']}; multiply-add peak {peaks}. {versions}."
+        f"{machine['system']}, Python {machine['python']}; multiply-add peak {peaks}. {versions}. "
+        f"At commit {commits}."
     )
 
 
@@ -203,7 +212,7 @@ def readme_block(baseline: dict[str, Any] | None) -> str:
         "Time of one training step through `fit`, its share of the processor's multiply-add peak, "
         "and how many times as long the others take for the same step on as many threads "
         "(PyTorch eager; JAX with the whole fit in one jitted scan; NumPy is "
-        "`fastmlp.reference`). Medians, everything measured in turn in one run by "
+        "`fastmlp.reference`). Medians, all of a row measured in turn in one run by "
         "`python -m bench.rivals`; quartiles and float64 are in "
         "[`docs/benchmarks.md`](docs/benchmarks.md).",
         table(header, lines),
