@@ -81,10 +81,10 @@ class Tile:
         return self.vectors * self.lanes(dtype)
 
     def most_rows(self, vectors: int) -> int:
-        """Return how high a narrow network's tiles of so many vectors are: the registers' number, or nine.
+        """Return the most rows of a narrow network's tiles of so many vectors: as the registers allow, up to nine.
 
-        Beside the sums there are the vectors of one row of B, and a number of A. Nine rows of one vector already add as
-        fast as the processor can, and each height is one more function to compile.
+        Beside the sums they hold a row of B and one number of A. Nine rows of one vector already keep the processor
+        busy while a sum waits for the one before, and each height is one more function to compile.
         """
         return min(9, (self.registers - 1) // vectors - 1)
 
