@@ -103,8 +103,8 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors)
         rows = evenly(layer.fan_in - unit, MOST_ROWS[vectors])
         weights = layer.parameters + unit * width
         multiply_rows_of_panels(
-            workspace, tiles, all_out + unit * width, out_step, weights, activations_step,
-            layer.deltas + first * deltas_step, deltas_step, layer.fan_out, rows, vectors, panels,
+            workspace, tiles, all_out + unit * width, out_step, weights, layer.deltas + first * deltas_step,
+            deltas_step, layer.fan_out, rows, vectors, panels, activations_step,
             all_activations + unit * width if below.activation == RELU else -1, activations_step,
         )  # fmt: skip
         unit += rows

@@ -109,8 +109,8 @@ def _outer_products(workspace, tiles, layer, out, feature, panel, first, samples
     while unit < units and vectors > 0:
         rows = evenly(units - unit, MOST_ROWS[vectors])
         multiply_rows_of_panels(
-            workspace, tiles, out + unit * width, 0, deltas + unit * width, layer.fan_out * width, X, 0, samples, rows,
-            vectors, 1, -1, 0,
+            workspace, tiles, out + unit * width, 0, deltas + unit * width, X, 0, samples, rows, vectors, 1,
+            layer.fan_out * width, -1, 0,
         )  # fmt: skip
         unit += rows
     _clear(workspace, out + units * width, (units + lanes - 1) // lanes * lanes - units)

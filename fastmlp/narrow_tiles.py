@@ -99,6 +99,16 @@ def narrow_tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     ]
 
 
+def _call_tile(memory: Workspace, rows_are_lanes: bool, args: Any, own: list[ir.Value]) -> None:
+    """Emit the call of a tile function of a run-time size: what both kinds are given from `args`, then their own."""
+    _, _, out, out_step, left, right, right_step, inner, rows, vectors, n_panels, *_ = args
+    memory.call(
+        memory.slot(rows, vectors, rows_are_lanes),
+        narrow_tile_function_type(memory.scalar, rows_are_lanes),
+        [*map(memory.pointer, (out, left, right)), inner, n_panels, out_step, right_step, *own],
+    )
+
+
 @emitted(microkernel_naive.multiply_rows_of_panels)
 def multiply_rows_of_panels(
     typingctx: Any,
@@ -107,37 +117,30 @@ def multiply_rows_of_panels(
     out: Any,
     out_step: Any,
     left: Any,
-    panel_step: Any,
     right: Any,
     right_step: Any,
     inner: Any,
     rows: Any,
     vectors: Any,
     n_panels: Any,
+    panel_step: Any,
     activations: Any,
     activations_step: Any,
 ) -> Any:
     """C = A B for some panels of samples, where the rows of the tile are rows of A's panels (backward data).
 
     `tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `left` (A), `right` (B) and
-    `activations` (negative: none). C, B and the activations have `n_panels` panels, so many numbers apart.
+    `activations` (negative: none). C, B and the activations have `n_panels` panels, so many numbers apart; those of A
+    are `panel_step` apart.
     """
-    signature = types.void(workspace, tiles, *[types.intp] * 12)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, _, out, out_step, left, step, right, right_step, inner, rows, vectors, n_panels, mask, mask_step = args
         memory = Workspace(context, builder, sig, args)
-        memory.call(
-            memory.slot(rows, vectors, rows_are_lanes=False),
-            narrow_tile_function_type(memory.scalar, rows_are_lanes=False),
-            [
-                *map(memory.pointer, (out, left, right)), inner, n_panels, out_step, right_step, step,
-                memory.pointer_or_null(mask), mask_step,
-            ],
-        )  # fmt: skip
+        *_, step, mask, mask_step = args
+        _call_tile(memory, False, args, [step, memory.pointer_or_null(mask), mask_step])
         return context.get_dummy_value()
 
-    return signature, codegen
+    return types.void(workspace, tiles, *[types.intp] * 12), codegen
 
 
 @emitted(microkernel_naive.multiply_lanes_of_panels)
@@ -160,16 +163,9 @@ def multiply_lanes_of_panels(
 
     As above, but that numbers are raised to at least `floor`.
     """
-    signature = types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, _, out, out_step, left, right, right_step, inner, rows, vectors, n_panels, floor = args
-        memory = Workspace(context, builder, sig, args)
-        memory.call(
-            memory.slot(rows, vectors, rows_are_lanes=True),
-            narrow_tile_function_type(memory.scalar, rows_are_lanes=True),
-            [*map(memory.pointer, (out, left, right)), inner, n_panels, out_step, right_step, floor],
-        )
+        _call_tile(Workspace(context, builder, sig, args), True, args, [args[-1]])
         return context.get_dummy_value()
 
-    return signature, codegen
+    return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype), codegen

@@ -21,6 +21,7 @@ from fastmlp import MLPClassifier
 from fastmlp.network import Network
 from fastmlp.step import train
 from fastmlp.threads import experience_of
+from tests.callbacks import Callback
 from tests.interrupted import IRIS, SPECIES, assert_same_fit, interrupted_fit, make, quietly_fit
 from tests.subprocesses import finish, start_python
 
@@ -216,26 +217,6 @@ def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle,
 
 
 # --- callbacks -----------------------------------------------------------------------------------
-
-
-class Callback:
-    """Does something at the end of every epoch."""
-
-    def __init__(self, action):
-        self.action = action
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context):
-        if context.parent is not None:
-            self.action()
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLPRegressor
+from tests.callbacks import Callback
 from tests.interrupted import quietly_fit
 from tests.problems import DTYPES, advance, make_problem, parameters_of
 from tests.subprocesses import run_python
@@ -104,22 +105,6 @@ def test_however_the_epochs_are_cut_into_calls(dtype):
             np.testing.assert_array_equal(array, expected)
 
 
-class Onlooker:
-    """A callback that asks for nothing."""
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context):
-        pass
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_full_batch_is_computed_alike_whether_it_stays_or_is_gathered_anew(dtype):
     generator = np.random.RandomState(0)
@@ -128,7 +113,7 @@ def test_a_full_batch_is_computed_alike_whether_it_stays_or_is_gathered_anew(dty
     models = [MLPRegressor(**settings) for _ in range(3)]
     stays, watched, in_parts = models
     quietly_fit(stays, X, y)
-    quietly_fit(watched.set_callbacks(Onlooker()), X, y)  # an epoch a call
+    quietly_fit(watched.set_callbacks(Callback(lambda: None)), X, y)  # an epoch a call
     for _ in range(settings["max_iter"]):
         in_parts.partial_fit(X, y)
     for model in (watched, in_parts):

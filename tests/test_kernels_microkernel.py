@@ -40,11 +40,11 @@ def call_lanes_ahead(workspace, tiles, out, start, left, right, inner_size, firs
 
 @uncached
 def call_rows_of_panels(
-    workspace, tiles, out, out_step, left, step, right, right_step, inner_size, rows, vectors, n_panels, mask,
+    workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
     mask_step,
 ):  # fmt: skip
     multiply_rows_of_panels(
-        workspace, tiles, out, out_step, left, step, right, right_step, inner_size, rows, vectors, n_panels, mask,
+        workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
         mask_step,
     )  # fmt: skip
 
@@ -250,13 +250,14 @@ class PanelProducts:
 
     def arguments(self, kind, rows, vectors, inner_size, floor, masked, panel, n_panels):
         places = {name: place + panel * self.steps.get(name, 0) for name, place in self.places.items()}
-        out = (function_table(np.dtype(self.dtype), True), places["out"], self.steps["out"], places[f"left_{kind}"])
-        sizes = (places["right"], self.steps["right"], inner_size, rows, vectors, n_panels)
-        if kind == "lanes":
-            return (*out, *sizes, self.dtype(floor))
-        return (
-            *out, self.rows * self.width, *sizes, places["activations"] if masked else -1, self.steps["activations"],
+        of_both = (
+            function_table(np.dtype(self.dtype), True), places["out"], self.steps["out"], places[f"left_{kind}"],
+            places["right"], self.steps["right"], inner_size, rows, vectors, n_panels,
         )  # fmt: skip
+        if kind == "lanes":
+            return (*of_both, self.dtype(floor))
+        mask = places["activations"] if masked else -1
+        return (*of_both, self.rows * self.width, mask, self.steps["activations"])
 
 
 # Forward has a floor, the other products have activations.
