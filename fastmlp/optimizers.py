@@ -11,6 +11,7 @@ branch in ``update_row``.
 from __future__ import annotations
 
 from fastmlp._jit import inner
+from fastmlp.division import quotient
 from fastmlp.vectors import (
     lane_count,
     load,
@@ -66,7 +67,7 @@ def update_tile(workspace, network, gradient, weights, updated, rows, columns, a
                 v = load(workspace, second_moments + place) * beta_2 + g * g * new_2
                 store(workspace, first_moments + place, m)
                 store(workspace, second_moments + place, v)
-                store(workspace, updated + place, w - m * rate / (square_root(v) + epsilon))
+                store(workspace, updated + place, w - quotient(m * rate, square_root(v) + epsilon))
     elif network.optimizer == MOMENTUM:
         momentum = splat_of(workspace, network.momentum)
         nesterovs_momentum = network.nesterovs_momentum

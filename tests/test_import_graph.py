@@ -15,8 +15,8 @@ PACKAGE = Path(fastmlp.__file__).parent
 CORE = [
     "tiles", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors", "sources_naive",
     "sources", "transposition", "microkernel_naive", "microkernel", "tile_calls", "narrow_tiles", "dotkernel",
-    "function_table", "floating_point", "clock", "layout", "tanh_table", "activations", "losses", "optimizers",
-    "records", "shuffling", "gather", "dense", "gradients", "narrow", "narrow_gather", "narrow_gradients",
+    "function_table", "floating_point", "clock", "layout", "tanh_table", "activations", "losses", "division",
+    "optimizers", "records", "shuffling", "gather", "dense", "gradients", "narrow", "narrow_gather", "narrow_gradients",
     "narrow_losses", "phases", "narrow_phases", "blocks", "step", "threads", "epochs", "orientation", "network",
 ]  # fmt: skip
 
