@@ -36,13 +36,13 @@ loop over panels with a loop over their columns inside. In the third, the rows a
 panel, and k walks down its rows.
 
 Asking ahead. Whole tiles ask with every fourth k for cache lines of what will be needed next, where that comes from
-beyond the second-level cache. On AMD's processors with AVX-512 (the tile `zen`) they ask in the first two products for
-the tile below in C, whose sums are taken up again after a block of k; and the tile of a weight gradient has a second
-form, which asks for the parameters and moments that it will update. On the other processors that were measured both
-cost more than they bring. On Intel's (the tile `avx512`) the first two products have a second form, which asks for the
-next panel of a large W while this one is multiplied. In four k the loop passes twelve lines of B, and asks for one of
-the same twelve in the next panel: the first tile for the first of them, the tile below it for the second, and twelve
-tiles together for all::
+beyond the second-level cache. On processors with AVX-512 they ask in the first two products for the tile below in C,
+whose sums are taken up again after a block of k; and the tile of a weight gradient has a second form, which asks for
+the parameters and moments that it will update, in such a way that no other core keeps them. (On a Zen 3 both cost more
+than they bring.) On Intel's (the tile `avx512`) the first two products have a second form too, which asks for the next
+panel of a large W while this one is multiplied. In four k the loop passes twelve lines of B, and asks for one of the
+same twelve in the next panel: the first tile for the first of them, the tile below it for the second, and twelve tiles
+together for all::
 
               panel of W      the next one
             k |||||||||||| ─▸ 0123456789ab    which tile of the panel, counted from the top, asks for the line

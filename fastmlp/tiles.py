@@ -8,8 +8,8 @@ panels.
 =========  ==============  =========  ================================================
 tile       registers       lanes      accumulators + right operand + broadcast
 =========  ==============  =========  ================================================
-avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28; asks for the coming panels of large weight matrices
-zen        32 of 512 bit   16 / 8     the same; asks ahead, and threads stream new weights past the caches
+avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28; asks ahead, for the coming panels of large weight matrices too
+zen        32 of 512 bit   16 / 8     the same, but not for panels; threads stream new weights past the caches
 avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
 neon       32 of 128 bit   4 / 2      4 * 4 + 4 + 1 = 21
 generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
@@ -95,14 +95,15 @@ class Tile:
 
 
 _AVX512 = Tile(
-    "avx512", vector_bytes=64, rows=8, vectors=3, registers=32, dot_rows=4, dot_columns=5, asks_for_panels=True
-)
+    "avx512", vector_bytes=64, rows=8, vectors=3, registers=32, dot_rows=4, dot_columns=5, asks_ahead=True,
+    asks_for_panels=True,
+)  # fmt: skip
 
 TILES = {
     tile.name: tile
     for tile in (
         _AVX512,
-        replace(_AVX512, name="zen", asks_for_panels=False, asks_ahead=True, streams=True),
+        replace(_AVX512, name="zen", asks_for_panels=False, streams=True),
         Tile("avx2", vector_bytes=32, rows=4, vectors=3, registers=16, dot_rows=4, dot_columns=3, cache_bytes=1 << 19),
         Tile("neon", vector_bytes=16, rows=4, vectors=4, registers=32, dot_rows=4, dot_columns=4),
         Tile("generic", vector_bytes=16, rows=4, vectors=2, registers=16, dot_rows=2, dot_columns=4),
