@@ -101,10 +101,11 @@ def repeat_pieces(
             for number in range(n_layers):
                 layer = layers[number]
                 if piece == FORWARD:
-                    dense_forward(workspace, tiles, layer, 0, rows, capacity)
+                    dense_forward(workspace, tiles, layer, 0, rows, capacity, layer.ask_for_panels)
                 elif piece == BACKWARD and number > 0:
                     dense_backward_data(
-                        workspace, tiles, layer, layers[number - 1], 0, rows, capacity, shared.zeros
+                        workspace, tiles, layer, layers[number - 1], 0, rows, capacity, shared.zeros,
+                        layer.ask_for_panels,
                     )  # fmt: skip
                 elif piece in (ACTIVATIONS, DERIVATIVES):
                     for first in range(0, layer.fan_out, width):

@@ -112,8 +112,10 @@ def _product(
 
 
 @inner
-def dense_forward(workspace, tiles, layer, begin, end, capacity):
+def dense_forward(workspace, tiles, layer, begin, end, capacity, asks):
     """A_{l+1} = f(A_l W + b) for samples `begin` to `end`.
+
+    asks: whether each panel of W is asked for while the one before is multiplied.
 
     outputs (capacity, fan_out), inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all
     panels.
@@ -124,13 +126,13 @@ def dense_forward(workspace, tiles, layer, begin, end, capacity):
     _product(
         workspace, tiles, layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs,
         layer.parameters, panel_size, layer.fan_in, layer.fan_out, begin, end, capacity, floor, np.intp(-1),
-        layer.activation, layer.ask_for_panels,
+        layer.activation, asks,
     )  # fmt: skip
 
 
 @inner
-def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, zeros):
-    """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`.
+def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, zeros, asks):
+    """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`; `asks` as in forward.
 
     below.deltas (capacity, fan_in), layer.deltas (capacity, fan_out), transposed (fan_out, fan_in),
     all panels.
@@ -140,7 +142,7 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
     _product(
         workspace, tiles, below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width,
         layer.fan_out, layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
-        layer.ask_for_panels,
+        asks,
     )  # fmt: skip
 
 

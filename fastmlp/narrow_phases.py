@@ -10,7 +10,36 @@ from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
 from fastmlp.narrow_gradients import narrow_gradient, narrow_half_gradient, write_rows
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
-from fastmlp.vectors import lane_count, panel_width, sum_lanes
+from fastmlp.tiles import ALIGNMENT
+from fastmlp.vectors import ask_to_read, ask_to_write, lane_count, panel_width, sum_lanes
+
+
+@inner
+def _ask_for_weights(workspace, layers, n_layers):
+    """Ask for all W: parts of them were written by another core."""
+    width = panel_width(workspace)
+    for number in range(n_layers):
+        layer = layers[number]
+        n_panels = (layer.fan_out + width - 1) // width
+        end = layer.parameters + n_panels * (layer.fan_in + 1) * width
+        for place in range(layer.parameters, end, ALIGNMENT // workspace.itemsize):
+            ask_to_read(workspace, place)
+
+
+@inner
+def _ask_for_tiles(workspace, layers, n_layers, first_tile, last_tile):
+    """Ask for the tiles of W that this core will write, for it alone: see ``phases``."""
+    width, lanes, line = panel_width(workspace), lane_count(workspace), ALIGNMENT // workspace.itemsize
+    for number in range(n_layers):
+        layer = layers[number]
+        n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
+        for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
+            panel, unit = tile // layer.row_tiles, tile % layer.row_tiles * width
+            columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
+            place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
+            for row in range(place, place + min(width, layer.fan_in + 1 - unit) * width, width):
+                for column in range(row // line * line, row + columns, line):
+                    ask_to_write(workspace, column)
 
 
 @kernel
@@ -22,6 +51,8 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
     lanes = lane_count(workspace)
     last = layers[shared.n_layers - 1]
     most = panels_at_once(workspace, layers, shared.n_layers)
+    if shared.shared:
+        _ask_for_weights(workspace, layers, shared.n_layers)
     first = begin
     while first < end:
         # Whole panels go together, and the rest on its own.
@@ -79,6 +110,8 @@ def update_narrow(workspace, tiles, layers, network, first_tile, last_tile, bloc
     shared = network[0]
     width = panel_width(workspace)
     scratch = shared.scratch + block * 3 * width * width  # three tiles
+    if shared.shared:
+        _ask_for_tiles(workspace, layers, shared.n_layers, first_tile, last_tile)
     for number in range(shared.n_layers):
         layer = layers[number]
         n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)

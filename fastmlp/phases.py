@@ -22,9 +22,10 @@ from fastmlp.gradients import bias_gradient, half_gradient, sum_bias_halves, sum
 from fastmlp.losses import activate_outputs, output_and_loss
 from fastmlp.microkernel import MR, VECTORS
 from fastmlp.optimizers import update_tile
-from fastmlp.tiles import TILE
+from fastmlp.tiles import ALIGNMENT, TILE
 from fastmlp.vectors import (
     BLOCK_COLUMNS,
+    ask_to_write,
     end_of_streams,
     lane_count,
     load,
@@ -35,8 +36,17 @@ from fastmlp.vectors import (
     transpose_tile,
 )
 
-# A constant to the compiler: other tiles have no code for it.
+# Constants to the compiler: other tiles have no code for these.
 STREAMS = TILE.streams
+ASKS_FOR_PANELS = TILE.asks_for_panels
+
+
+@inner
+def _asks_for_panels(layer, shared):
+    """Return whether panels of W are asked for: where it is large, or parts of it were written by another core."""
+    if ASKS_FOR_PANELS:
+        return shared.shared | layer.ask_for_panels
+    return np.intp(0)
 
 
 @kernel
@@ -52,12 +62,16 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
             for row in range(begin, end):
                 workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
     for number in range(n_layers):
-        dense_forward(workspace, tiles, layers[number], begin, end, capacity)
+        layer = layers[number]
+        dense_forward(workspace, tiles, layer, begin, end, capacity, _asks_for_panels(layer, shared))
     output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, begin, end)
     for number in range(n_layers - 1, -1, -1):
         layer = layers[number]
         if number > 0:
-            dense_backward_data(workspace, tiles, layer, layers[number - 1], begin, end, capacity, shared.zeros)
+            dense_backward_data(
+                workspace, tiles, layer, layers[number - 1], begin, end, capacity, shared.zeros,
+                _asks_for_panels(layer, shared),
+            )  # fmt: skip
         if shared.blocks_are_halves and layer.first_half:
             half_gradient(workspace, tiles, layer, shared, begin, end)
     restore_denormals(former)
@@ -110,6 +124,23 @@ def _stream_tile(workspace, source, target, rows, columns):
 
 
 @inner
+def _ask_for_tile(workspace, layer, place, unit, panel, height):
+    """Ask for a tile of W, and its place in W transposed, for this core alone: all cores have read them in phase 1.
+
+    Else each store would wait for the other cores to give up their copy of the line, one line after the other.
+    """
+    width = panel_width(workspace)
+    line = ALIGNMENT // workspace.itemsize
+    for number in range(place // line * line, place + height * width, line):
+        ask_to_write(workspace, number)
+    if layer.transposed:
+        first = panel * width
+        column = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width
+        for number in range(column, column + min(width, layer.fan_out - first) * width, width):
+            ask_to_write(workspace, number)
+
+
+@inner
 def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch):
     """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that.
 
@@ -129,6 +160,8 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     out = scratch if shared.update else place
     start = shared.zeros if shared.update else place
     stride = begin if shared.update else width
+    if shared.shared and not shared.ask_ahead and not STREAMS:
+        _ask_for_tile(workspace, layer, place, unit, panel, height)
     if layer.first_half:
         sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors)
     elif shared.ask_ahead and height == MR and vectors == VECTORS:
@@ -202,7 +235,8 @@ def infer(workspace, tiles, layers, network, source, order, out, begin, end):
     capacity = shared.capacity
     gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
     for number in range(shared.n_layers):
-        dense_forward(workspace, tiles, layers[number], begin, end, capacity)
+        layer = layers[number]
+        dense_forward(workspace, tiles, layer, begin, end, capacity, layer.ask_for_panels)
     last = layers[shared.n_layers - 1]
     width = panel_width(workspace)
     activate_outputs(workspace, last, shared, begin, end)

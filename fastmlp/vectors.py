@@ -81,6 +81,30 @@ def stream(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), codegen
 
 
+def _request(to_write: bool) -> Any:
+    """Return the intrinsic that asks for a cache line."""
+
+    def ask(typingctx: Any, array: Any, offset: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            byte = ir.IntType(8).as_pointer()
+            prefetch = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, *[_INT32] * 3])
+            pointer = builder.bitcast(element_pointer(context, builder, sig.args[0], args[0], args[1]), byte)
+            # To read or to write, into the first-level cache, and data rather than instructions.
+            builder.call(prefetch, [pointer, _INT32(int(to_write)), _INT32(3), _INT32(1)])
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), codegen
+
+    return emitted(vectors_naive.ask)(ask)
+
+
+ask_to_read = _request(False)
+"""Ask for the cache line of ``array[offset]``, and do not wait for it."""
+
+ask_to_write = _request(True)
+"""The same, for this core alone: no other keeps it."""
+
+
 @emitted(vectors_naive.end_of_streams)
 def end_of_streams(typingctx: Any) -> Any:
     """Wait until all that was streamed can be seen by other threads."""

@@ -20,6 +20,10 @@ def store(array: np.ndarray, offset: int, value: np.ndarray) -> None:
 stream = store
 
 
+def ask(array: np.ndarray, offset: int) -> None:
+    """Do nothing: no number changes."""
+
+
 def end_of_streams() -> None:
     """Do nothing: what was written has been written."""
 

@@ -390,6 +390,60 @@ def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is
     assert out.split() == ["2", "2"]
 
 
+@pytest.mark.parametrize("tile", ["avx512", "avx2"])
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(narrow, tile):
+    """In phase 1 all of a narrow network's, to read; in phase 2 those that this block of tiles will write."""
+    code = f"""
+        import numpy as np
+        from fastmlp import narrow_phases, phases
+        from fastmlp.tiles import ALIGNMENT, TILE
+        from tests.panels import GuardedNetwork
+        from tests.phases import propagate_blocks, update_blocks
+        from tests.problems import make_problem
+
+        narrow = {narrow}
+        read, written = set(), set()
+        phases.ask_to_write = narrow_phases.ask_to_write = lambda array, place: written.add(place // line)
+        narrow_phases.ask_to_read = lambda array, place: read.add(place // line)
+
+        for dtype in (np.float32, np.float64):
+            width, line = TILE.columns(dtype), ALIGNMENT // np.dtype(dtype).itemsize
+            units = [width + 5, 2 * width, width, 3]
+            problem = make_problem(units, "relu", "squared_error", dtype, n_samples=9)
+            network = problem.network(GuardedNetwork, narrow=narrow, solver="adam")
+            record = network.record[0]
+            bounds = network.tile_bounds(2)
+            for record.shared, record.ask_ahead in ((0, 0), (1, 1), (1, 0)):
+                read.clear()
+                written.clear()
+                propagate_blocks(network, problem, [0, 9])
+                weights = [network.parameter_matrix(i, 0, fan_out) for i, fan_out in enumerate(units[1:])]
+                if not narrow:  # there no biases, which are asked for with the rows of W at most
+                    weights = [m[:-1] for m in weights] + [network.transposed_matrix(i) for i in (1, 2)]
+                places = np.concatenate([m.ravel() for m in weights])
+                assert not written
+                assert set((places // line).tolist()) <= read if narrow and record.shared else not read
+                n_read = len(read)
+                asked_by = []
+                for block in (0, 1):
+                    written.clear()
+                    before = network.workspace.copy()
+                    update_blocks(network, problem, bounds[block : block + 2], 0.01)
+                    changed = places[network.workspace[places] != before[places]]
+                    own = set((changed // line).tolist())
+                    assert len(own) > 40
+                    asked_by.append(written.copy())
+                    assert own <= written if record.shared and (narrow or not record.ask_ahead) else not written
+                assert len(read) == n_read
+                # One line, at most, where a block ends within one: of W, and of each row of W transposed.
+                assert len(asked_by[0] & asked_by[1]) <= 1 + max(units)
+            print(len(own))
+    """
+    out, _ = run_python(code, NUMBA_DISABLE_JIT=1, FASTMLP_TILE=tile)
+    assert len(out.split()) == 2
+
+
 @uncached
 def activate_both_ways(in_halves, at_once, out, stride, rows, columns, is_tanh):
     if is_tanh:
