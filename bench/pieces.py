@@ -188,9 +188,10 @@ def repeat_narrow_pieces(
 class Pieces:
     """A workload's network after its first steps, and what can be repeated on it."""
 
-    def __init__(self, workload: Workload, dtype: str) -> None:
+    def __init__(self, workload: Workload, dtype: str, n_threads: int = 1) -> None:
         self.workload = workload
-        self.run = StepRun(workload, dtype, 1)
+        self.run = StepRun(workload, dtype, n_threads)
+        self.steps_a_pass = len(self.run.order) // workload.batch_size
         network = self.network = self.run.network
         self.run.train_compiled(1)
         self.layers = network._layers
@@ -204,12 +205,16 @@ class Pieces:
         """Train so many times on every minibatch."""
         self.run.train_compiled(repeats)
 
+    def begin(self) -> None:
+        """Write to the record what a step would, of the first minibatch."""
+        fields = self.network.fields
+        fields["rows"], fields["start"], fields["gather"] = self.workload.batch_size, 0, not self.workload.is_full_batch
+        fields["rate"] = 0.0  # however often they are updated, weights stay numbers
+
     def repeat(self, piece: int, repeats: int) -> None:
         """Do a piece so often."""
         network = self.network
-        fields = network.fields
-        fields["rows"], fields["start"], fields["gather"] = self.workload.batch_size, 0, not self.workload.is_full_batch
-        fields["rate"] = 0.0  # however often they are updated, weights stay numbers
+        self.begin()
         layers = self.bare_layers if piece in PRODUCTS else self.layers
         function = repeat_narrow_pieces if network.narrow else repeat_pieces
         function(
@@ -267,7 +272,7 @@ def main() -> None:
     pieces = Pieces(workload, arguments.dtype)
     peak = fma_peak(dtype, 1)
     seconds = best_seconds(pieces.works())
-    step = seconds.pop("step") / (len(pieces.run.order) // workload.batch_size)
+    step = seconds.pop("step") / pieces.steps_a_pass
     total = sum(seconds.values())
     products = sum(seconds[NAMES[piece]] for piece in PRODUCTS)
     floor = workload.flops_per_step() / (1e9 * peak)

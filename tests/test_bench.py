@@ -12,7 +12,7 @@ import pytest
 from sklearn.neural_network import MLPClassifier as ScikitMLPClassifier
 from threadpoolctl import threadpool_limits
 
-from bench import pieces, report, rivals
+from bench import pieces, report, rivals, sharing
 from bench.contenders import FastMLP, NumPyReference, ScikitLearn
 from bench.machine import quartiles
 from bench.workloads import SEED, WORKLOADS
@@ -79,6 +79,49 @@ def test_pieces_of_a_step_do_what_it_does(name):
     np.testing.assert_array_equal(matrices_after(1, *works.values()), expected)
     for kept, parameter in zip(network.parameters()[0], parameters[0], strict=True):
         np.testing.assert_array_equal(kept, parameter)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("hidden", [(100,), (144, 144)], ids=["narrow", "wide"])
+def test_phases_in_turn_do_what_a_step_does(hidden, n_threads):
+    # One minibatch, and a rate of 0, as above: what a step leaves depends on nothing but the weights and the moments.
+    rows = len(WORKLOADS["digits"].data().X)
+    workload = dataclasses.replace(
+        WORKLOADS["digits"], layer_units=(64, *hidden, 10), batch_size=rows, learning_rate=0.0
+    )
+    phases = sharing.Phases(workload, "float32", n_threads)
+    network = phases.network
+    assert network.narrow == (hidden == (100,))
+    zeros = [[np.zeros_like(a) for arrays in network.parameters() for a in arrays]] * 2
+    parameters = network.parameters()
+    first = phases.pieces.layers["inputs"][0]
+    last = network.fields["losses"] + rows
+
+    def left_by(work):
+        network.set_parameters(*parameters)
+        network.set_moments(*zeros)
+        work(1)
+        moments = [a.copy() for arrays in network.moments() for a in arrays]
+        return [network._workspace[first:last].copy(), *moments]
+
+    works = phases.works()
+    expected = left_by(works["step"])
+    for result, other in zip(left_by(works["both in turn"]), expected, strict=True):
+        np.testing.assert_array_equal(result, other)
+    assert all((moment != 0).any() for moment in expected[1:])
+    # Phase 1 leaves the moments as they were, phase 2 the deltas.
+    _, *moments = left_by(works["phase 1 alone"])
+    assert not any(moment.any() for moment in moments)
+    begin = phases.pieces.layers["deltas"][-1]
+    deltas = network._workspace[begin : begin + rows]
+    assert deltas.any()
+    deltas[:] = 0
+    left_by(works["phase 2 alone"])
+    assert not deltas.any()
+
+
+def test_a_fork_and_join_takes_time_and_counts_all_threads():
+    assert 0 < sharing.fork_join_seconds(2) < 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
