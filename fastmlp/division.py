@@ -42,13 +42,8 @@ def _reciprocal_to_14_bits(typingctx: Any, x: Any) -> Any:
 
 
 @inner
-def half_reciprocal(d):
-    """Return 1 / d, for positive d that is not infinite, right to half of its bits at least."""
-    if not IS_USED:
-        return 1.0 / d
-    r = _reciprocal_to_14_bits(d)
-    if is_single(d):
-        return r
+def _refined(r, d):
+    """Return r, an approximation of 1 / d, after a step of Newton's."""
     return multiply_add(r, multiply_add(-d, r, 1.0), r)
 
 
@@ -57,6 +52,8 @@ def quotient(n, d):
     """Return n / d for positive d."""
     if not IS_USED:
         return n / d
-    r = half_reciprocal(d)
+    r = _reciprocal_to_14_bits(d)
+    if not is_single(d):
+        r = _refined(r, d)
     # Infinity has a reciprocal, but no e.
-    return n * select(d == float("inf"), 0.0, multiply_add(r, multiply_add(-d, r, 1.0), r))
+    return n * select(d == float("inf"), 0.0, _refined(r, d))

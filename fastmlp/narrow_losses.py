@@ -69,27 +69,28 @@ def _narrow_log_loss(workspace, layer, network, first, panels, columns):
 
 @inner
 def _each_output(terms, scale, workspace, layer, network, first, panels, columns):
-    """Write the deltas of some panels' samples, and add to their losses.
+    """Write the deltas of some panels' samples, and their losses.
 
     ``terms(z, e, y)`` gives the output and the loss, which is multiplied by `scale`, for pre-activation z, target y,
     and e, which stands where the delta will.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    # In registers: the compiler cannot know that the stores below leave the records alone.
-    fan_out = layer.fan_out
+    # In a register: the compiler cannot know that the stores below leave the records alone.
+    step = layer.fan_out * width
     outputs, deltas, targets, losses = _places(workspace, layer, network, first)
     for _ in range(panels):
-        for _ in range(fan_out):
-            for column in range(0, columns, lanes):
-                y = load(workspace, targets + column)
-                output, loss = terms(load(workspace, outputs + column), load(workspace, deltas + column), y)
-                store(workspace, deltas + column, output - y)
-                store(workspace, losses + column, multiply_add(loss, scale, load(workspace, losses + column)))
-            outputs += width
-            deltas += width
-            targets += width
-        outputs += width  # behind the row of ones
+        for column in range(0, columns, lanes):
+            total = splat_of(workspace, 0.0)
+            for place in range(column, column + step, width):
+                y = load(workspace, targets + place)
+                output, loss = terms(load(workspace, outputs + place), load(workspace, deltas + place), y)
+                store(workspace, deltas + place, output - y)
+                total = multiply_add(loss, scale, total)
+            store(workspace, losses + column, total)
+        outputs += step + width  # the row of ones stands between them
+        deltas += step
+        targets += step
         losses += width
 
 
@@ -147,24 +148,18 @@ def narrow_loss(workspace, layer, network, first, panels, samples, vectors):
 
     layer.outputs: pre-activations. layer.deltas, losses: overwritten.
     """
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    columns = vectors * lanes
+    columns = vectors * lane_count(workspace)
     if network.loss == LOG_LOSS:
         _narrow_log_loss(workspace, layer, network, first, panels, columns)
+    # Loss by loss, so that the constants of exp and log stay in registers within each loop.
+    elif network.loss == SQUARED_ERROR:
+        share = 0.5 / layer.fan_out
+        _each_output(_squared_error_terms, share, workspace, layer, network, first, panels, columns)
+    elif network.loss == POISSON:
+        _each_output(_poisson_terms, 1.0, workspace, layer, network, first, panels, columns)
     else:
-        losses = network.losses + first * width
-        for place in range(losses, losses + (panels - 1) * width + columns, lanes):
-            store(workspace, place, splat_of(workspace, 0.0))
-        # Loss by loss, so that the constants of exp and log stay in registers within each loop.
-        if network.loss == SQUARED_ERROR:
-            share = 0.5 / layer.fan_out
-            _each_output(_squared_error_terms, share, workspace, layer, network, first, panels, columns)
-        elif network.loss == POISSON:
-            _each_output(_poisson_terms, 1.0, workspace, layer, network, first, panels, columns)
-        else:
-            _exponentials(workspace, layer, network, first, panels, columns)
-            _each_output(binary_log_loss_terms, 1.0, workspace, layer, network, first, panels, columns)
+        _exponentials(workspace, layer, network, first, panels, columns)
+        _each_output(binary_log_loss_terms, 1.0, workspace, layer, network, first, panels, columns)
     if network.weighted or samples < columns:
         for panel in range(first, first + panels):
             _weight_or_clear(workspace, layer, network, panel, samples, columns)

@@ -160,7 +160,7 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     out = scratch if shared.update else place
     start = shared.zeros if shared.update else place
     stride = begin if shared.update else width
-    if shared.shared and not shared.ask_ahead and not STREAMS:
+    if shared.shared and shared.update and not (STREAMS or shared.ask_ahead):
         _ask_for_tile(workspace, layer, place, unit, panel, height)
     if layer.first_half:
         sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors)
