@@ -53,8 +53,8 @@ class Tile:
         Whether the loop of multiply-adds asks for what will be needed next from beyond the second-level cache (see
         ``microkernel``).
     asks_for_panels : bool
-        Whether a product with a weight matrix from beyond that cache asks for each of its panels while it multiplies by
-        the one before.
+        Whether a product with a weight matrix from beyond that cache, or parts of which another core has written, asks
+        for each of its panels while it multiplies by the one before.
     streams : bool
         Whether weights that several threads read are written past the caches (see ``phases``). A register must then be
         a whole cache line.
