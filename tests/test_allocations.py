@@ -1,6 +1,5 @@
 """Steps after the first allocate nothing, and memory stays flat however long a training is."""
 
-import gc
 import sys
 import tracemalloc
 from pathlib import Path
@@ -12,6 +11,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from tests.problems import DTYPES, advance, make_problem
 from tests.subprocesses import run_python
+from tests.traced_memory import held_bytes, tracing
 
 SHAPES = {"wide": [300, 200, 10], "narrow": [5, 4, 3]}
 
@@ -68,17 +68,6 @@ def test_a_step_allocates_nothing_in_compiled_code(shape, dtype, n_blocks, numba
         assert allocations[0][0] == 0
 
 
-@pytest.fixture
-def traced_memory():
-    """Trace what Python allocates, without collections, which would give back memory at times of their own."""
-    gc.collect()
-    gc.disable()
-    tracemalloc.start()
-    yield tracemalloc.get_traced_memory
-    tracemalloc.stop()
-    gc.enable()
-
-
 def advance_often(epochs, n_calls, n_steps):
     rates = np.full(50, 0.001)
     for _ in range(n_calls):
@@ -88,33 +77,30 @@ def advance_often(epochs, n_calls, n_steps):
 
 @pytest.mark.needs_jit
 @pytest.mark.parametrize("shape", SHAPES)
-def test_calls_keep_nothing(shape, traced_memory):
+def test_calls_keep_nothing(shape):
     epochs = running_epochs(SHAPES[shape], np.float32)
-    # Python and NumPy keep blocks that they have freed for what comes next. The first calls fill these stores, with 40
-    # kB at most as measured; after them a call finds what it needs there.
-    advance_often(epochs, 300, 5)
-    before = traced_memory()[0]
-    n_calls = 1000
-    advance_often(epochs, n_calls, 5)
+    with tracing():
+        advance_often(epochs, 10, 5)
+        before = held_bytes()
+        n_calls = 200
+        advance_often(epochs, n_calls, 5)
+        kept = held_bytes() - before
     # No object of Python is smaller than the head that each of them has.
-    assert traced_memory()[0] - before < n_calls * sys.getsizeof(object())
+    assert kept < n_calls * sys.getsizeof(object())
 
 
 @pytest.mark.needs_jit
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_a_call_needs_does_not_grow_with_its_steps(shape, traced_memory):
+def test_what_a_call_needs_does_not_grow_with_its_steps(shape):
     epochs = running_epochs(SHAPES[shape], np.float32)
-    advance_often(epochs, 3, 5)
     needs = []
-    for n_steps in (5, 50, 250):
-        peaks = []
-        for _ in range(5):
+    with tracing():
+        advance_often(epochs, 10, 5)
+        for n_steps in (5, 50, 250):
+            before = held_bytes()
             tracemalloc.reset_peak()
-            before = traced_memory()[0]
             advance_often(epochs, 1, n_steps)
-            peaks.append(traced_memory()[1] - before)
-        # The least of them: a call that meets a store of freed blocks empty fills it.
-        needs.append(min(peaks))
+            needs.append(tracemalloc.get_traced_memory()[1] - before)
     # Room for fifty losses and the generator's state comes and goes.
     assert max(needs) < 30_000
     assert max(needs) - min(needs) < 1000

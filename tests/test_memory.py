@@ -1,6 +1,5 @@
 """A fit needs as much memory as docs/memory.md says, however long it lasts, and never a copy of X."""
 
-import sys
 import tracemalloc
 from pathlib import Path
 from unittest import mock
@@ -12,6 +11,7 @@ from scipy import sparse
 from fastmlp import MLPClassifier, MLPRegressor, training
 from tests.memory_formula import fit_bytes, workspace_bytes
 from tests.subprocesses import run_python
+from tests.traced_memory import held_bytes, tracing
 
 # Interpreted kernels are slow, and NumPy's temporary arrays in them are not the product's memory.
 pytestmark = [
@@ -260,8 +260,6 @@ def test_a_prediction_does_not_copy_its_samples(make):
 
 # --- memory does not grow with epochs
 
-clear_attribute_cache = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
-
 
 @pytest.mark.parametrize(
     "options",
@@ -273,35 +271,28 @@ def test_epochs_leave_nothing_but_their_losses(layer_units, options):
     X = draw(200, 5)
     model = MLPClassifier(layer_units, max_iter=1000, tol=0.0, n_iter_no_change=10_000, **options)
     model.fit(X, labels(200, 3))
-    held = np.zeros(1001, np.int64)
+    held = {}
     record = training._record_losses
 
     def record_and_measure(model, losses, n_samples):
         record(model, losses, n_samples)
-        # Python's cache of attributes keeps every name that C code looks up as a string of its own, up to 4096 of them.
-        clear_attribute_cache()
-        lists = [model.loss_curve_, model.validation_scores_ or []]
-        floats = sum(values.__sizeof__() + 24 * len(values) for values in lists)
-        held[model.n_iter_] = tracemalloc.get_traced_memory()[0] - floats
+        if model.n_iter_ in (20, 1000):
+            lists = [model.loss_curve_, model.validation_scores_ or []]
+            floats = sum(values.__sizeof__() + 24 * len(values) for values in lists)
+            held[model.n_iter_] = held_bytes() - floats
 
-    tracemalloc.start()
-    try:
-        # One epoch is offered at a time, so that there are enough calls to compare.
-        with mock.patch.multiple(training, _record_losses=record_and_measure, MAX_EPOCHS_A_CALL=1):
-            model.fit(X, labels(200, 3))
-    finally:
-        tracemalloc.stop()
-    assert held[1:].all()
+    # One epoch is offered at a time, so that there are many calls in between.
+    with tracing(), mock.patch.multiple(training, _record_losses=record_and_measure, MAX_EPOCHS_A_CALL=1):
+        model.fit(X, labels(200, 3))
     # A single number that every epoch left would come to 24,000.
-    assert abs(held[-10:].max() - held[10:20].max()) < 10_000
+    assert held[1000] - held[20] < 10_000
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_a_thousand_epochs_need_no_higher_peak_than_ten(early_stopping):
     X, y = draw(200, 5), labels(200, 3)
     peaks = []
-    tracemalloc.start()
-    try:
+    with tracing():
         # Python keeps thousands of tuples that are free again, and counts them as in use: the first fit is for them.
         for n_epochs in (1000, 10, 1000):
             model = MLPClassifier((30, 20), max_iter=n_epochs, tol=0.0, n_iter_no_change=10_000)
@@ -309,8 +300,6 @@ def test_a_thousand_epochs_need_no_higher_peak_than_ten(early_stopping):
             tracemalloc.reset_peak()
             model.set_params(early_stopping=early_stopping).fit(X, y)
             peaks.append(tracemalloc.get_traced_memory()[1] - before)
-    finally:
-        tracemalloc.stop()
     # A loss is an object of 24 bytes and a place in a list; so is a score.
     curves = (1 + early_stopping) * 990 * (24 + 2 * 8)
     # The core is offered up to so many epochs a call: room for rates and losses.
