@@ -27,17 +27,30 @@ def _ask_for_weights(workspace, layers, n_layers):
 
 
 @inner
+def _place_of_tile(workspace, layer, tile):
+    """Return the panel and the first unit of one of a layer's tiles of W, its place, and its rows and columns.
+
+    The last tile of a panel has the biases in its last row.
+    """
+    width = panel_width(workspace)
+    panel = tile // layer.row_tiles
+    unit = tile % layer.row_tiles * width
+    place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
+    height = min(width, layer.fan_in + 1 - unit)
+    columns = tile_vectors(layer.fan_out, panel * width, lane_count(workspace)) * lane_count(workspace)
+    return panel, unit, place, height, columns
+
+
+@inner
 def _ask_for_tiles(workspace, layers, n_layers, first_tile, last_tile):
     """Ask for the tiles of W that this core will write, for it alone: see ``phases``."""
-    width, lanes, line = panel_width(workspace), lane_count(workspace), ALIGNMENT // workspace.itemsize
+    width, line = panel_width(workspace), ALIGNMENT // workspace.itemsize
     for number in range(n_layers):
         layer = layers[number]
         n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
         for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
-            panel, unit = tile // layer.row_tiles, tile % layer.row_tiles * width
-            columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
-            place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
-            for row in range(place, place + min(width, layer.fan_in + 1 - unit) * width, width):
+            _, _, place, height, columns = _place_of_tile(workspace, layer, tile)
+            for row in range(place, place + height * width, width):
                 for column in range(row // line * line, row + columns, line):
                     ask_to_write(workspace, column)
 
@@ -85,20 +98,14 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
 def _update_weights(workspace, tiles, layer, shared, tile, scratch):
     """Gradient and update of one of a layer's tiles of W; return the sum of its squares before that.
 
-    The last tile of a panel has the biases in its last row. They count for nothing in the L2 term.
+    The biases of the last row count for nothing in the L2 term.
     """
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    panel = tile // layer.row_tiles
-    unit = tile % layer.row_tiles * width
-    columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
-    place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
-    height = min(width, layer.fan_in + 1 - unit)
+    panel, unit, place, height, columns = _place_of_tile(workspace, layer, tile)
     rows = min(height, layer.fan_in - unit)
     gradient = narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel)
     squares = update_tile(workspace, shared, gradient, place, place, rows, columns, shared.alpha)
     if rows < height:
-        below = rows * width
+        below = rows * panel_width(workspace)
         update_tile(workspace, shared, gradient + below, place + below, place + below, height - rows, columns, 0.0)
     return sum_lanes(squares)
 
