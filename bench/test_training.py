@@ -1,5 +1,6 @@
 """A training step, and an epoch through ``fit``: fastmlp and plain NumPy on every workload."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +16,11 @@ from bench.workloads import DEPTH_WORKLOADS, GATHER_WORKLOADS, STEP_WORKLOADS, W
 from fastmlp.gather import as_rows
 from fastmlp.network import Network
 
-# Minibatches that are trained on, few enough for `wide`; a timed call passes over them so often
-# that calling costs nothing.
+# Minibatches that are trained on, few enough for `wide`.
 MINIBATCHES = 8
+# What is timed passes over them so often: NumPy for so many steps, fastmlp for so long that a call costs nothing.
 STEPS = 200
+CALL_SECONDS = 0.05
 LARGE_FLOPS = 50e6
 
 
@@ -33,10 +35,9 @@ class StepRun:
 
     def __init__(self, workload: Workload, dtype: str, n_threads: int) -> None:
         self.workload = workload
-        minibatches = min(MINIBATCHES, workload.steps_per_epoch)
+        self.minibatches = minibatches = min(MINIBATCHES, workload.steps_per_epoch)
         large = workload.flops_per_step() > LARGE_FLOPS
         self.passes = 1 if large else STEPS // minibatches
-        self.steps = self.passes * minibatches
         self.order = np.arange(minibatches * workload.batch_size)
         self.X = np.ascontiguousarray(workload.data().X[self.order], dtype)
         self.targets = workload.targets(dtype)[self.order]
@@ -64,6 +65,12 @@ class StepRun:
         rates = np.full(passes, self.workload.learning_rate)
         while len(rates):
             rates = rates[len(self.epochs.advance(rates)) :]
+
+    def passes_in(self, seconds: float) -> int:
+        """Return how many passes over the minibatches take about so long, compiled, and `passes` at least."""
+        start = time.perf_counter()
+        self.train_compiled(self.passes)
+        return self.passes * max(1, round(seconds / (time.perf_counter() - start)))
 
     def train_reference(self, passes: int) -> None:
         """Pass over the minibatches in NumPy."""
@@ -100,9 +107,10 @@ def test_step(
             np.testing.assert_allclose(W, expected, atol=tolerance * np.abs(expected).max())
         benchmark.group = f"step {workload.name} {dtype} {n_threads}"
         work = run.train_compiled if engine == "fastmlp" else run.train_reference
-        benchmark.pedantic(work, (run.passes,), rounds=workload.rounds * 3, warmup_rounds=2)
-    flops = run.steps * workload.flops_per_step()
-    note(dtype, n_threads, flops, engine=engine, steps=run.steps, workload=workload.name)
+        passes = run.passes_in(CALL_SECONDS) if engine == "fastmlp" else run.passes
+        benchmark.pedantic(work, (passes,), rounds=workload.rounds * 3, warmup_rounds=2)
+    steps = passes * run.minibatches
+    note(dtype, n_threads, steps * workload.flops_per_step(), engine=engine, steps=steps, workload=workload.name)
 
 
 @pytest.mark.parametrize("contender", [FastMLP, NumPyReference], ids=lambda c: c.name)
