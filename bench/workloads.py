@@ -258,9 +258,9 @@ WORKLOADS = {
             rounds=5,
         ),
         Workload(
-            # three epochs, as drawing eight million initial weights must not pass for training
-            "wide", (1024, 2048, 2048, 1000), 512, "adam", 1e-4, _wide, epochs=3, check_epochs=1,
-            rounds=3, min_epochs=3,
+            # 32 steps: drawing eight million initial weights, a tenth of a second, must not pass for training
+            "wide", (1024, 2048, 2048, 1000), 512, "adam", 1e-4, _wide, epochs=8, check_epochs=1,
+            rounds=3, min_epochs=8,
         ),
         # a low rate: Adam makes a whole step of it out of the rounding of a gradient that is nearly zero
         Workload("deep-2", (256,) * 3 + (10,), 200, "adam", 1e-5, _deep, epochs=20, check_epochs=1),
