@@ -251,11 +251,11 @@ WORKLOADS = {
         ),
         Workload(
             "mnist-sgd", (784, 300, 100, 10), 200, "sgd", 0.02, _mnist, epochs=5, check_epochs=1,
-            rounds=5,
+            rounds=5, min_epochs=5,
         ),
         Workload(
             "mnist", (784, 300, 100, 10), 200, "adam", 1e-3, _mnist, epochs=5, check_epochs=1,
-            rounds=5,
+            rounds=5, min_epochs=5,
         ),
         Workload(
             # 32 steps: drawing eight million initial weights, a tenth of a second, must not pass for training
