@@ -191,7 +191,6 @@ class Pieces:
     def __init__(self, workload: Workload, dtype: str, n_threads: int = 1) -> None:
         self.workload = workload
         self.run = StepRun(workload, dtype, n_threads)
-        self.steps_a_pass = len(self.run.order) // workload.batch_size
         network = self.network = self.run.network
         self.run.train_compiled(1)
         self.layers = network._layers
@@ -272,7 +271,7 @@ def main() -> None:
     pieces = Pieces(workload, arguments.dtype)
     peak = fma_peak(dtype, 1)
     seconds = best_seconds(pieces.works())
-    step = seconds.pop("step") / pieces.steps_a_pass
+    step = seconds.pop("step") / pieces.run.minibatches
     total = sum(seconds.values())
     products = sum(seconds[NAMES[piece]] for piece in PRODUCTS)
     floor = workload.flops_per_step() / (1e9 * peak)

@@ -122,7 +122,7 @@ def main() -> None:
     for threads in (1, n_threads):
         phases = Phases(workload, arguments.dtype, threads)
         seconds = best_seconds(phases.works())
-        seconds["step"] /= phases.pieces.steps_a_pass
+        seconds["step"] /= phases.pieces.run.minibatches
         taken[threads] = seconds
     print(f"  {'threads':26} {1:10} {n_threads:10}")
     for name in taken[1]:

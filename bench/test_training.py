@@ -96,7 +96,7 @@ def test_step(
     n_threads: int,
     engine: str,
 ) -> None:
-    """One step, from the gather to the update, called from Python a few steps at a time."""
+    """One step, from the gather to the update, many steps to a call from Python."""
     run = StepRun(workload, dtype, n_threads)
     # BLAS spins for a while when it has worked on several threads, and would disturb what is timed.
     with threadpool_limits(n_threads if engine == "reference" else 1, "blas"):
