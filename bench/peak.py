@@ -129,6 +129,17 @@ def run_chains(iterations: Any, start: Any) -> Any:
     return fma_chains(iterations, start)
 
 
+@numba.njit(parallel=True)
+def run_chains_in_pool(n_threads: Any, iterations: Any, start: Any) -> None:
+    """Run the chains on so many of Numba's threads at once."""
+    sums = np.empty(n_threads)
+    for thread in numba.prange(n_threads):
+        sums[thread] = run_chains(iterations, start)
+    # Read, so that nothing can be optimised away.
+    if not np.isfinite(sums).all():
+        raise AssertionError("the peak kernel computes something else")
+
+
 @numba.njit(nogil=True, fastmath={"contract", "nsz"})
 def triad(out: Any, a: Any, b: Any, scale: Any) -> None:
     """STREAM's triad: out = a + scale * b."""
@@ -138,10 +149,17 @@ def triad(out: Any, a: Any, b: Any, scale: Any) -> None:
 
 
 def in_threads(n_threads: int, work: Callable[[int], None]) -> float:
-    """Run ``work(0) ... work(n_threads - 1)`` at once; returns the seconds until all are done."""
+    """Run ``work(0) ... work(n_threads - 1)`` at once; returns the seconds until all are done.
+
+    Several threads have a core each, where the system can: else two may begin on the same, for a part of their time.
+    """
     barrier = threading.Barrier(n_threads + 1)
+    cores = sorted(os.sched_getaffinity(0))[-n_threads:] if hasattr(os, "sched_getaffinity") else []
+    each_its_own = 1 < n_threads == len(cores)
 
     def body(index: int) -> None:
+        if each_its_own:
+            os.sched_setaffinity(0, {cores[index]})  # of this thread
         barrier.wait()
         work(index)
 
@@ -178,11 +196,23 @@ def checked_iterations(dtype_name: str) -> int:
 
 
 def fma_peak(dtype: Any, n_threads: int) -> float:
-    """Measure GFLOP/s of nothing but fused multiply-adds on registers, on ``n_threads`` threads."""
+    """Measure GFLOP/s of nothing but fused multiply-adds on registers, on ``n_threads`` of Numba's threads.
+
+    Those have just done other work, perhaps, and wait for more without giving up their cores: threads of another pool
+    would get a part of these only.
+    """
     dtype = np.dtype(dtype)
     iterations = checked_iterations(dtype.name)
     scalar = dtype.type(3)
-    seconds = in_threads(n_threads, lambda index: run_chains(iterations, scalar))
+    before = numba.get_num_threads()
+    numba.set_num_threads(n_threads)
+    try:
+        run_chains_in_pool(n_threads, 1, scalar)  # compiled, and all threads awake
+        start = time.perf_counter()
+        run_chains_in_pool(n_threads, iterations, scalar)
+        seconds = time.perf_counter() - start
+    finally:
+        numba.set_num_threads(before)
     return n_threads * iterations * flops_per_iteration(dtype) / seconds / 1e9
 
 
@@ -193,17 +223,12 @@ def round_trip() -> float | None:
     """
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) == 1:
         return None
-    cores = sorted(os.sched_getaffinity(0))
     # Nothing else lies on its cache line, nor on the neighbour that processors fetch with it.
     flag = np.zeros(64, np.int64)[24:25]
 
-    def play(player: int) -> None:
-        os.sched_setaffinity(0, {cores[player]})  # of this thread
-        bounce(flag, player, ROUND_TRIPS)
-
     def run() -> float:
         flag[0] = 0
-        return in_threads(2, play) / ROUND_TRIPS
+        return in_threads(2, lambda player: bounce(flag, player, ROUND_TRIPS)) / ROUND_TRIPS
 
     bounce(np.zeros(1, np.int64), 0, 0)
     return min(run() for _ in range(5))

@@ -40,7 +40,7 @@ from fastmlp.phases import _transpose, tile_place
 from fastmlp.tiles import TILE
 from fastmlp.vectors import lane_count, panel_width
 
-# A piece is repeated for about so long at a time, and the best of so many times counts.
+# A piece is repeated for about so long at a time, and the median of so many times counts.
 SECONDS, ROUNDS = 0.02, 25
 
 # The pieces, in the order in which a step does them.
@@ -246,16 +246,20 @@ def repeats_of(work: Callable[[int], None]) -> int:
         repeats *= 4
 
 
-def best_seconds(works: dict[str, Callable[[int], None]]) -> dict[str, float]:
-    """Return the shortest time of each, all in turn."""
+def measure_in_turn(
+    works: dict[str, Callable[[int], None]], dtype: np.dtype, n_threads: int
+) -> tuple[dict[str, float], float]:
+    """Return the median time of each in seconds, and the median multiply-add peak in GFLOP/s, all in turn."""
     repeats = {name: repeats_of(work) for name, work in works.items()}
-    best = dict.fromkeys(works, np.inf)
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    peaks = []
     for _ in range(ROUNDS):
+        peaks.append(fma_peak(dtype, n_threads))
         for name, work in works.items():
             started = time.perf_counter()
             work(repeats[name])
-            best[name] = min(best[name], (time.perf_counter() - started) / repeats[name])
-    return best
+            seconds[name].append((time.perf_counter() - started) / repeats[name])
+    return {name: float(np.median(times)) for name, times in seconds.items()}, float(np.median(peaks))
 
 
 def main() -> None:
@@ -269,8 +273,7 @@ def main() -> None:
     pin_to_cores(1)
     workload, dtype = WORKLOADS[arguments.workload], np.dtype(arguments.dtype)
     pieces = Pieces(workload, arguments.dtype)
-    peak = fma_peak(dtype, 1)
-    seconds = best_seconds(pieces.works())
+    seconds, peak = measure_in_turn(pieces.works(), dtype, 1)
     step = seconds.pop("step") / pieces.run.minibatches
     total = sum(seconds.values())
     products = sum(seconds[NAMES[piece]] for piece in PRODUCTS)

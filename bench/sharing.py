@@ -16,14 +16,14 @@ import numba
 import numpy as np
 
 from bench.machine import pin_to_cores
-from bench.peak import fma_peak, round_trip
-from bench.pieces import Pieces, best_seconds
+from bench.peak import round_trip
+from bench.pieces import Pieces, measure_in_turn
 from bench.workloads import WORKLOADS, Workload
 from fastmlp._jit import uncached
 from fastmlp.blocks import propagate_blocks, training_phases, update_blocks
 from fastmlp.tiles import TILE
 
-# The best of so many measurements counts, each of so many forks.
+# The median of so many measurements counts, each of so many forks.
 ROUNDS, FORKS = 25, 2000
 
 
@@ -92,14 +92,14 @@ def fork_join_seconds(n_threads: int) -> float:
     """Return how long it takes to start so many threads on nothing and to wait for all."""
     counts = np.zeros((n_threads, 64))
     fork_often(counts, 1)
-    best = np.inf
+    seconds = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
         fork_often(counts, FORKS)
-        best = min(best, (time.perf_counter() - started) / FORKS)
+        seconds.append((time.perf_counter() - started) / FORKS)
     if not (counts[:, 0] == 1 + ROUNDS * FORKS).all():
         raise AssertionError(f"the threads counted {counts[:, 0]}")
-    return best
+    return float(np.median(seconds))
 
 
 def main() -> None:
@@ -113,23 +113,20 @@ def main() -> None:
     arguments = parser.parse_args()
     workload, n_threads = WORKLOADS[arguments.workload], arguments.threads
     pin_to_cores(n_threads)
-    # The best of some, like all times here.
-    peak = max(fma_peak(np.dtype(arguments.dtype), n_threads) for _ in range(ROUNDS))
-    apart = round_trip()
-    distance = "" if apart is None else f", {1e9 * apart:.0f} ns to another core and back"
-    print(f"{workload.name} {arguments.dtype}, tile {TILE.name}, peak {peak:.0f} GFLOP/s{distance}")
-    taken = {}
+    taken, peaks = {}, {}
     for threads in (1, n_threads):
         phases = Phases(workload, arguments.dtype, threads)
-        seconds = best_seconds(phases.works())
+        seconds, peaks[threads] = measure_in_turn(phases.works(), np.dtype(arguments.dtype), threads)
         seconds["step"] /= phases.pieces.run.minibatches
+        seconds["products at peak"] = workload.flops_per_step() / (1e9 * peaks[threads])
         taken[threads] = seconds
+    apart = round_trip()
+    distance = "" if apart is None else f", {1e9 * apart:.0f} ns to another core and back"
+    print(f"{workload.name} {arguments.dtype}, tile {TILE.name}, peak {peaks[n_threads]:.0f} GFLOP/s{distance}")
     print(f"  {'threads':26} {1:10} {n_threads:10}")
     for name in taken[1]:
         print(f"  {name:26} {1e6 * taken[1][name]:10.2f} {1e6 * taken[n_threads][name]:10.2f} us")
     print(f"  {'two fork-joins, empty':26} {'':10} {2e6 * fork_join_seconds(n_threads):10.2f} us")
-    floor = workload.flops_per_step() / (1e9 * peak)
-    print(f"  {'products at peak':26} {1e6 * floor * n_threads:10.2f} {1e6 * floor:10.2f} us")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,15 @@ class Product:
     ("kind", "name"),
     [("forward", name) for name in FORWARD] + [("gradient", name) for name in GRADIENT],
 )
-def test_product(benchmark: Any, note: Callable[..., None], kind: str, name: str, dtype: str, engine: str) -> None:
+def test_product(
+    benchmark: Any,
+    note: Callable[..., None],
+    measure_peak: Callable[[int], Callable[[], None]],
+    kind: str,
+    name: str,
+    dtype: str,
+    engine: str,
+) -> None:
     """One product, repeated within a compiled call."""
     shape = (FORWARD if kind == "forward" else GRADIENT)[name]
     product = Product(kind, shape, dtype)
@@ -150,5 +158,5 @@ def test_product(benchmark: Any, note: Callable[..., None], kind: str, name: str
     benchmark.group = f"{kind} {name} {dtype}"
     with threadpool_limits(1, "blas"):
         work = product.compiled if engine == "fastmlp" else product.blas
-        benchmark.pedantic(work, (repeats,), rounds=15, warmup_rounds=2)
+        benchmark.pedantic(work, (repeats,), setup=measure_peak(1), rounds=15, warmup_rounds=2)
     note(dtype, 1, repeats * flops, engine=engine, steps=repeats)

@@ -91,6 +91,7 @@ class StepRun:
 def test_step(
     benchmark: Any,
     note: Callable[..., None],
+    measure_peak: Callable[[int], Callable[[], None]],
     workload: Workload,
     dtype: str,
     n_threads: int,
@@ -108,7 +109,8 @@ def test_step(
         benchmark.group = f"step {workload.name} {dtype} {n_threads}"
         work = run.train_compiled if engine == "fastmlp" else run.train_reference
         passes = run.passes_in(CALL_SECONDS) if engine == "fastmlp" else run.passes
-        benchmark.pedantic(work, (passes,), rounds=workload.rounds * 3, warmup_rounds=2)
+        set_up = measure_peak(n_threads)
+        benchmark.pedantic(work, (passes,), setup=set_up, rounds=workload.rounds * 3, warmup_rounds=2)
     steps = passes * run.minibatches
     note(dtype, n_threads, steps * workload.flops_per_step(), engine=engine, steps=steps, workload=workload.name)
 
@@ -117,6 +119,7 @@ def test_step(
 def test_epoch(
     benchmark: Any,
     note: Callable[..., None],
+    measure_peak: Callable[[int], Callable[[], None]],
     workload: Workload,
     dtype: str,
     n_threads: int,
@@ -131,7 +134,8 @@ def test_epoch(
         assert loss == pytest.approx(expected_loss, rel=run.tolerance[dtype])
         epochs = max(1, workload.epochs // 50)
         benchmark.group = f"epoch {workload.name} {dtype} {n_threads}"
-        benchmark.pedantic(run.fit, (epochs, not run.is_full_batch), rounds=workload.rounds, warmup_rounds=1)
+        arguments, set_up = (epochs, not run.is_full_batch), measure_peak(n_threads)
+        benchmark.pedantic(run.fit, arguments, setup=set_up, rounds=workload.rounds, warmup_rounds=1)
     steps = epochs * run.n_steps
     note(
         dtype, n_threads, steps * workload.flops_per_step(), engine=contender.name, steps=steps,

@@ -33,7 +33,7 @@ class PeakWorker:
         if command == "round_trip":
             seconds = round_trip()
             return {"nanoseconds": None if seconds is None else 1e9 * seconds}
-        # The best of a few: two threads may begin on one processor, or another program's turn may come.
+        # The best of a few: another program's turn may come.
         return {"gflops": max(fma_peak(self.dtype, self.n_threads) for _ in range(PEAK_ATTEMPTS))}
 
 
