@@ -25,7 +25,6 @@ from fastmlp.function_table import function_table
 from fastmlp.gather import as_rows, gather_rows
 from fastmlp.gradients import bias_gradient, sum_bias_halves, sum_weight_halves, weight_gradient
 from fastmlp.losses import output_and_loss, sum_losses
-from fastmlp.microkernel import MR
 from fastmlp.narrow import (
     narrow_backward_data,
     narrow_forward,
@@ -38,6 +37,7 @@ from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
 from fastmlp.phases import _transpose, tile_place
 from fastmlp.tiles import TILE
+from fastmlp.transposed_gradients import transposed_gradient
 from fastmlp.vectors import lane_count, panel_width
 
 # A piece is repeated for about so long at a time, and the median of so many times counts.
@@ -61,24 +61,24 @@ def _weight_tiles(workspace: Any, tiles: Any, layer: Any, shared: Any, piece: An
         panel, row_tile = tile_place(layer, tile, n_panels)
         vectors = tile_vectors(layer.fan_out, panel * width, lanes)
         is_bias = row_tile == layer.row_tiles - 1
-        unit = layer.fan_in if is_bias else row_tile * MR
-        height = min(MR, layer.fan_in + is_bias - unit)
+        unit = layer.fan_in if is_bias else row_tile * layer.tile_rows
+        height = min(layer.tile_rows, layer.fan_in + is_bias - unit)
         place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
         if piece == UPDATES:
             update_tile(workspace, shared, shared.scratch, place, place, height, vectors * lanes, shared.alpha)
             if layer.transposed and not is_bias:
-                _transpose(workspace, layer, place, unit, panel, height, vectors)
+                _transpose(workspace, layer, place, unit, panel, height)
         elif is_bias:
             if layer.first_half:
                 sum_bias_halves(workspace, layer, shared, shared.scratch, panel, vectors)
             else:
                 bias_gradient(workspace, layer, shared, shared.scratch, panel, 0, shared.rows, vectors)
+        elif layer.few_units:
+            transposed_gradient(workspace, tiles, layer, shared, shared.scratch, unit)
         elif layer.first_half:
             sum_weight_halves(workspace, tiles, layer, shared, shared.scratch, unit, panel, vectors)
         else:
-            weight_gradient(
-                workspace, tiles, layer, shared, shared.scratch, shared.zeros, 0, unit, panel, 0, shared.rows, vectors
-            )
+            weight_gradient(workspace, tiles, layer, shared, shared.scratch, unit, panel, 0, shared.rows, vectors)
 
 
 @uncached

@@ -47,6 +47,8 @@ GRADIENT = {
     "one tile, 784 k": (MR, NR, 784),
     "one tile": (MR, NR, 256),
     "ten columns": (100, 10, 200),
+    "eight units": (128, 8, 256),
+    "eight units, the other way round": (8, 128, 256),
 }
 MEGAFLOPS_PER_CALL = 20
 
@@ -75,7 +77,7 @@ def gradient(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) 
     """C = A^T B, again and again; rows of the tile are lanes of A's panels."""
     # A (k, m), B (k, n), C (m, n), panels; C is overwritten
     m, n, k, width, lanes = sizes
-    left, right, out, zeros = places
+    left, right, out, _ = places
     for _ in range(repeats):
         for panel in range((n + width - 1) // width):
             vectors = tile_vectors(n, panel * width, lanes)
@@ -83,9 +85,8 @@ def gradient(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) 
             while row < m:
                 rows = tile_rows(m - row)
                 multiply_lanes(
-                    workspace, tiles, out + (panel * m + row) * width, zeros, 0,
-                    left + row // width * k * width + row % width, 0, right + panel * k * width, k, rows, vectors,
-                    workspace.dtype.type(-np.inf), -1,
+                    workspace, tiles, out + (panel * m + row) * width, left + row // width * k * width + row % width,
+                    right + panel * k * width, k, rows, vectors,
                 )  # fmt: skip
                 row += rows
 

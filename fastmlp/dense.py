@@ -13,8 +13,8 @@ from fastmlp.activations import RELU, activate, differentiate
 from fastmlp.microkernel import ASKING_TILES, MR, VECTORS
 from fastmlp.optimizers import ADAM, MOMENTUM
 from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
-from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, TILE
-from fastmlp.vectors import lane_count, panel_width
+from fastmlp.tiles import BLOCK_BYTES, TILE
+from fastmlp.vectors import lane_count, line_count, panel_width
 
 # A product goes over the samples in blocks of as many rows as this has numbers: 256 in float32, 128 in float64. Of a
 # block's activations no more than BLOCK_BYTES are used at a time, while all panels of W pass by them: W is read from
@@ -70,7 +70,7 @@ def _product(
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
-    line = ALIGNMENT // workspace.itemsize
+    line = line_count(workspace)
     block_rows = BLOCK_COLUMN_VECTORS * lanes
     for top in range(begin, end, block_rows):
         bottom = min(end, top + block_rows)
@@ -147,20 +147,15 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
 
 
 @inner
-def weight_gradient_tile(
-    workspace, tiles, layer, out, start, start_stride, unit, panel, first, samples, rows, vectors, capacity
-):
-    """Tile = start + A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over so many samples from `first` on.
+def weight_gradient_tile(workspace, tiles, layer, shared, out, unit, panel, begin, end, rows, vectors):
+    """Tile = A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over samples `begin` to `end`.
 
     workspace[out...] (rows, NR). Overwritten.
     """
     width = panel_width(workspace)
-    no_floor = workspace.dtype.type(-float("inf"))
-    left = layer.inputs + (unit // width * capacity + first) * width + unit % width
-    right = layer.deltas + (panel * capacity + first) * width
-    multiply_lanes(
-        workspace, tiles, out, start, start_stride, left, 0, right, samples, rows, vectors, no_floor, -1
-    )  # fmt: skip
+    left = layer.inputs + (unit // width * shared.capacity + begin) * width + unit % width
+    right = layer.deltas + (panel * shared.capacity + begin) * width
+    multiply_lanes(workspace, tiles, out, left, right, end - begin, rows, vectors)
 
 
 @inner
@@ -175,5 +170,5 @@ def weight_gradient_tile_ahead(workspace, tiles, layer, shared, out, unit, panel
     first_moments = weights + shared.n_parameters if shared.optimizer >= MOMENTUM else weights
     second_moments = first_moments + shared.n_parameters if shared.optimizer == ADAM else first_moments
     multiply_lanes_ahead(
-        workspace, tiles, out, shared.zeros, left, right, shared.rows, weights, first_moments, second_moments
+        workspace, tiles, out, left, right, shared.rows, weights, first_moments, second_moments
     )  # fmt: skip

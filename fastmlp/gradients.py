@@ -33,21 +33,20 @@ from fastmlp.vectors import lane_count, load, panel_width, splat_of, store
 
 
 @inner
-def weight_gradient(workspace, tiles, layer, shared, out, start, start_stride, unit, panel, begin, end, vectors):
-    """Tile = start + A_l^T delta_{l+1} from row `unit` on, over samples `begin` to `end`.
+def weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors):
+    """Tile = A_l^T delta_{l+1} from row `unit` on, over samples `begin` to `end`.
 
     workspace[out...] (up to MR, NR). Overwritten.
     """
-    width = panel_width(workspace)
     height = min(MR, layer.fan_in - unit)
-    done = 0
-    while done < height:
-        rows = tile_rows(height - done)
+    row = 0
+    while row < height:
+        rows = tile_rows(height - row)
         weight_gradient_tile(
-            workspace, tiles, layer, out + done * width, start + done * start_stride, start_stride, unit + done, panel,
-            begin, end - begin, rows, vectors, shared.capacity,
+            workspace, tiles, layer, shared, out + row * panel_width(workspace), unit + row, panel, begin, end, rows,
+            vectors,
         )  # fmt: skip
-        done += rows
+        row += rows
 
 
 @inner
@@ -84,15 +83,11 @@ def half_gradient(workspace, tiles, layer, shared, begin, end):
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    stride = np.intp(0)  # not a literal: see `_product` in dense
     out = layer.second_half if end > shared.middle else layer.first_half
     for panel in range((layer.fan_out + width - 1) // width):
         vectors = tile_vectors(layer.fan_out, panel * width, lanes)
         for unit in range(0, layer.fan_in, MR):
-            weight_gradient(
-                workspace, tiles, layer, shared, out + unit * width, shared.zeros, stride, unit, panel, begin, end,
-                vectors,
-            )  # fmt: skip
+            weight_gradient(workspace, tiles, layer, shared, out + unit * width, unit, panel, begin, end, vectors)
         out += layer.fan_in * width
         bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors)
         out += width
@@ -108,6 +103,19 @@ def add_tiles(workspace, first, second, out, rows, columns):
 
 
 @inner
+def clear_rows(workspace, place, rows):
+    """Set rows of a tile to zero. workspace[place...] (rows, NR): overwritten."""
+    for number in range(place, place + rows * panel_width(workspace), lane_count(workspace)):
+        store(workspace, number, splat_of(workspace, 0.0))
+
+
+@inner
+def transposed_rows(workspace):
+    """Return the rows of a tile that is to be transposed: then each of its columns fills a register."""
+    return max(MR, lane_count(workspace))
+
+
+@inner
 def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors):
     """Tile = the gradient from row `unit` on, of the whole minibatch, as the sum of its halves.
 
@@ -119,12 +127,9 @@ def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vec
         place = (panel * (layer.fan_in + 1) + unit) * width
         first, second = layer.first_half + place, layer.second_half + place
     else:
-        stride = begin = np.intp(0)
-        end = shared.middle
+        begin, end = np.intp(0), shared.middle
         for out in (first, second):
-            weight_gradient(
-                workspace, tiles, layer, shared, out, shared.zeros, stride, unit, panel, begin, end, vectors
-            )
+            weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors)
             begin, end = end, shared.rows
     add_tiles(workspace, first, second, scratch, min(MR, layer.fan_in - unit), vectors * lane_count(workspace))
 
@@ -139,6 +144,8 @@ def sum_bias_halves(workspace, layer, shared, scratch, panel, vectors):
     first, second = scratch, scratch + width
     if shared.blocks_are_halves:
         place = (panel * (layer.fan_in + 1) + layer.fan_in) * width
+        if layer.few_units:  # behind the products of all tiles of weights
+            place = (layer.row_tiles - 1) * transposed_rows(workspace) * width
         first, second = layer.first_half + place, layer.second_half + place
     else:
         begin, end = np.intp(0), shared.middle

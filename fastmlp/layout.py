@@ -45,6 +45,8 @@ class LayerPlaces:
     first_half: int = 0  # gradient over one half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``gradients``)
     second_half: int = 0
     first_tile: int = 0  # number of this layer's first weight tile among those of all layers
+    few_units: int = 0  # whether the gradient is computed the other way round (see ``transposed_gradients``)
+    tile_rows: int = 0  # rows of a weight tile, but for the last of a panel
     row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
     block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
     ask_for_panels: int = 0  # whether those of W, or of W transposed, are asked for while the one before is multiplied
@@ -101,13 +103,17 @@ class Layout:
         The same as records.
     size : int
         Numbers in the workspace.
-    tile_rows : int
-        Rows of a weight tile, but for the last of a panel.
+    scratch_size : int
+        Numbers of the place in which each block of phase 2 computes the gradients of its tiles.
+    few_units_fill : float
+        A layer has few units if they fill no more than this part of a register: else their gradient gains nothing from
+        being computed the other way round, or less than transposing it takes.
     halves_below : float
         Gradients are sums of halves where so many times the weights are no more than their activations and deltas: else
         writing and reading the halves takes longer than what it saves (measured on a Granite Rapids).
     """
 
+    few_units_fill = 0.75
     halves_below = 3
 
     def __init__(
@@ -127,7 +133,6 @@ class Layout:
         self.places = list(itertools.starmap(LayerPlaces, itertools.pairwise(layer_units)))
         self.capacity = capacity
         self.size = 0
-        self.tile_rows = self.panel_width if narrow else TILE.rows
         self._narrow = narrow
         itemsize = np.dtype(dtype).itemsize
         self._grain = math.lcm(self.panel_width, ALIGNMENT // itemsize)
@@ -135,8 +140,10 @@ class Layout:
         for layer in self.places:
             layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.first_tile = tile
-            layer.row_tiles = len(self._tile_heights(layer.fan_in))
-            layer.block_tiles = self._block_tiles(layer.row_tiles, itemsize)
+            layer.few_units = int(not narrow and layer.fan_out <= self.few_units_fill * self.lanes)
+            layer.tile_rows = self.panel_width if narrow or layer.few_units else TILE.rows
+            layer.row_tiles = len(self._tile_heights(layer))
+            layer.block_tiles = self._block_tiles(layer, itemsize)
             weight_bytes = layer.fan_in * layer.fan_out * itemsize
             layer.ask_for_panels = int(TILE.asks_for_panels and weight_bytes > RESIDENT_BYTES)
             tile += layer.row_tiles * self.n_panels(layer.fan_out)
@@ -149,8 +156,8 @@ class Layout:
         self.sums = self._numbers(capacity)
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
-        scratch_rows = 3 * self.tile_rows if narrow else 2 * self.tile_rows
-        self.scratch = self._numbers(n_blocks * scratch_rows * self.panel_width)
+        self.scratch_size = self._scratch_rows() * self.panel_width
+        self.scratch = self._numbers(n_blocks * self.scratch_size)
         self.layers = np.array(list(map(attrgetter(*_PLACES), self.places)), LAYER)
         self._tile_bounds: dict[int, np.ndarray] = {}
 
@@ -172,23 +179,36 @@ class Layout:
                 layer.first_half, layer.second_half = self._half(layer), self._half(layer)
         self.targets = self._by_samples(n_outputs) if with_deltas else 0
 
-    def _block_tiles(self, row_tiles: int, itemsize: int) -> int:
+    def _block_tiles(self, layer: LayerPlaces, itemsize: int) -> int:
         """Return how many row tiles of a layer phase 2 goes through in all panels before it begins with the next."""
         if self._narrow:
-            return row_tiles
+            return layer.row_tiles
         # Units of the layer below, by whole panels, whose activations stay in cache meanwhile.
         panel_bytes = self.capacity * self.panel_width * itemsize
-        return min(row_tiles, max(1, BLOCK_BYTES // panel_bytes) * self.panel_width // TILE.rows)
+        return min(layer.row_tiles, max(1, BLOCK_BYTES // panel_bytes) * self.panel_width // layer.tile_rows)
 
-    def _tile_heights(self, fan_in: int) -> np.ndarray:
+    def _scratch_rows(self) -> int:
+        """Return the rows of NR numbers that the gradient of a tile takes, as the halves of a sum and otherwise."""
+        if self._narrow:
+            return 3 * self.panel_width
+        if any(layer.few_units for layer in self.places):
+            return 2 * self._transposed_rows + self.panel_width
+        return 2 * TILE.rows
+
+    @property
+    def _transposed_rows(self) -> int:
+        """Rows of a gradient that is to be transposed."""
+        return max(TILE.rows, self.lanes)
+
+    def _tile_heights(self, layer: LayerPlaces) -> np.ndarray:
         """Return the rows of the weight tiles of one panel, from top to bottom.
 
         The biases have no L2 term. They are a tile of their own; in a narrow network, where they are a row like others
         to all but the L2 term, they are the last row of the last tile.
         """
-        rows = fan_in + 1 if self._narrow else fan_in
-        heights = np.full(-(-rows // self.tile_rows), self.tile_rows, dtype=float)
-        heights[-1] = rows - (len(heights) - 1) * self.tile_rows
+        rows = layer.fan_in + 1 if self._narrow else layer.fan_in
+        heights = np.full(-(-rows // layer.tile_rows), layer.tile_rows, dtype=float)
+        heights[-1] = rows - (len(heights) - 1) * layer.tile_rows
         return heights if self._narrow else np.append(heights, 1)
 
     def tile_bounds(self, n_blocks: int) -> np.ndarray:
@@ -202,15 +222,7 @@ class Layout:
             return np.array([0, self.n_tiles])
         costs = []
         for layer in self.places:
-            heights = self._tile_heights(layer.fan_in)
-            columns = np.minimum(self.panel_width, layer.fan_out - np.arange(0, layer.fan_out, self.panel_width))
-            if self._narrow:
-                layer_costs = columns[:, np.newaxis] * heights
-            else:
-                # A tile of few rows takes its vectors no better, and the biases about as long as one row.
-                layer_costs = -(-columns[:, np.newaxis] // self.lanes) * (heights + 0.5)
-                samples = 0 if layer.first_half and n_blocks == 2 else self.capacity
-                layer_costs *= samples + _UPDATE_SAMPLES
+            layer_costs = self._tile_costs(layer, in_phase_1=layer.first_half > 0 and n_blocks == 2)
             # In the order in which the tiles are numbered.
             for block in range(0, layer.row_tiles, layer.block_tiles):
                 costs.append(layer_costs[:, block : block + layer.block_tiles].ravel())
@@ -219,6 +231,21 @@ class Layout:
         bounds = np.searchsorted(total, shares - 1e-9).astype(np.int64)
         bounds[0], bounds[-1] = 0, self.n_tiles
         return bounds
+
+    def _tile_costs(self, layer: LayerPlaces, in_phase_1: bool) -> np.ndarray:
+        """Return the work of each weight tile of a layer, (panels, row tiles); its gradient may be there already."""
+        heights = self._tile_heights(layer)
+        columns = np.minimum(self.panel_width, layer.fan_out - np.arange(0, layer.fan_out, self.panel_width))
+        if self._narrow:
+            return columns[:, np.newaxis] * heights
+        # A tile of few rows takes its vectors no better, and the biases about as long as one row.
+        updates = -(-columns[:, np.newaxis] // self.lanes) * (heights + 0.5)
+        products = updates
+        if layer.few_units:
+            products = (columns[:, np.newaxis] + 0.5) * -(-heights // self.lanes)
+            products[:, -1] = updates[:, -1]
+        samples = 0 if in_phase_1 else self.capacity
+        return products * samples + updates * _UPDATE_SAMPLES
 
     def n_panels(self, columns: int) -> int:
         """Return the number of panels of a matrix."""
@@ -247,6 +274,8 @@ class Layout:
     def _half(self, layer: LayerPlaces) -> int:
         if self._narrow:  # whole tiles
             return self._numbers(layer.row_tiles * self.n_panels(layer.fan_out) * self.panel_width**2)
+        if layer.few_units:  # tiles that are to be transposed, and the biases
+            return self._numbers(((layer.row_tiles - 1) * self._transposed_rows + 1) * self.panel_width)
         return self._panels(layer.fan_in + 1, layer.fan_out)
 
     def _panels(self, rows: int, columns: int) -> int:

@@ -85,21 +85,24 @@ def row_counts(rows: int) -> list[int]:
     return [rows, *reversed(powers)]
 
 
-def tile_function_type(scalar: ir.Type, n_ahead: int = 0) -> ir.FunctionType:
+def tile_function_type(scalar: ir.Type, rows_are_lanes: bool, n_ahead: int = 0) -> ir.FunctionType:
     """Return the type of a tile function; see `TileFunction` for the arguments."""
     pointer = scalar.as_pointer()
-    return ir.FunctionType(ir.VoidType(), [*[pointer] * 4, _INDEX, _INDEX, _INDEX, scalar, *[pointer] * (1 + n_ahead)])
+    own = [] if rows_are_lanes else [pointer, _INDEX, _INDEX, scalar, pointer]
+    return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, _INDEX, *own, *[pointer] * n_ahead])
 
 
 class TileFunction:
     """One function of the generator: ``C = start + A B`` for a fixed number of rows and vectors.
 
-    The LLVM function's arguments are pointers to C, to the tile of starting values, to A and to B,
-    the stride between rows of the starting values (0 for a bias, which all rows share), the number
-    of k, the step from one panel of A to the next, the floor, and a pointer to activations or null.
-    See `_epilogue` for the last two. Behind them come `n_ahead` pointers to what will be needed next. For a weight
-    gradient these are tiles of the same shape: weights, then moments. For the other products it is one into the next
-    panel of B, of which a line is asked for with every fourth k, at the pace at which the loop passes over this one.
+    The LLVM function's arguments are pointers to C, to A and to B, and the number of k. A weight gradient starts with
+    zeros and ends as it is. For the other products there follow a pointer to the tile of starting values, the stride
+    between its rows (0 for a bias, which all rows share), the step from one panel of A to the next, the floor, and a
+    pointer to activations or null; see `_epilogue` for the last two.
+
+    Behind them come `n_ahead` pointers to what will be needed next. For a weight gradient these are tiles of the same
+    shape: weights, then moments. For the other products it is one into the next panel of B, of which a line is asked
+    for with every fourth k, at the pace at which the loop passes over this one.
     """
 
     kind = "tile"
@@ -132,7 +135,11 @@ class TileFunction:
 
     def function_type(self) -> ir.FunctionType:
         """Return the type of the function."""
-        return tile_function_type(self.scalar_type, self.n_ahead)
+        return tile_function_type(self.scalar_type, self.rows_are_lanes, self.n_ahead)
+
+    def _zeros(self) -> list[ir.Value]:
+        """Return a tile of zeros."""
+        return [ir.Constant(self.vector_type, [0.0] * self.vector.lanes)] * (self.rows * self.vectors)
 
     def _address(self, builder: Any, base: ir.Value, offset: Any) -> ir.Value:
         if isinstance(offset, int):
@@ -148,14 +155,18 @@ class TileFunction:
         builder.store(value, pointer, align=self.alignment)
 
     def _emit(self, function: ir.Function) -> None:
-        c, start, a, b, start_stride, inner, panel_step, floor, activations, *ahead = function.args
+        c, a, b, inner, *more = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         end = function.append_basic_block("end")
-        initial = []
-        for row in range(self.rows):
-            row_start = self._address(builder, start, builder.mul(start_stride, _INDEX(row)))
-            initial += [self._load_vector(builder, row_start, v * self.vector.lanes) for v in range(self.vectors)]
-        self._emit_tile(builder, initial, c, a, b, inner, panel_step, floor, activations, ahead, end)
+        if self.rows_are_lanes:
+            self._emit_tile(builder, self._zeros(), c, a, b, inner, _INDEX(0), None, None, more, end)
+        else:
+            start, start_stride, panel_step, floor, activations, *ahead = more
+            initial = []
+            for row in range(self.rows):
+                row_start = self._address(builder, start, builder.mul(start_stride, _INDEX(row)))
+                initial += [self._load_vector(builder, row_start, v * self.vector.lanes) for v in range(self.vectors)]
+            self._emit_tile(builder, initial, c, a, b, inner, panel_step, floor, activations, ahead, end)
         builder.position_at_end(end)
         builder.ret_void()
 

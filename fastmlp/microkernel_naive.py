@@ -39,6 +39,11 @@ def _multiply(
         workspace[out + row * panel_width : out + row * panel_width + columns] = total
 
 
+def _lane_offsets(workspace: np.ndarray, left: int, rows: int, inner: int) -> np.ndarray:
+    """Return where A[row, k] lies if the rows are lanes of one panel of A."""
+    return left + np.arange(rows)[:, None] + np.arange(inner) * TILE.columns(workspace.dtype)
+
+
 def multiply_rows(
     workspace: np.ndarray,
     tiles: np.ndarray,
@@ -66,21 +71,15 @@ def multiply_lanes(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
-    start: int | None,
-    start_stride: int,
     left: int,
-    panel_step: int,
     right: int,
     inner: int,
     rows: int,
     vectors: int,
-    floor: float,
-    activations: int,
 ) -> None:
-    """Compute ``C = start + A^T B``; rows of the tile are lanes of one panel of A."""
-    panel_width = TILE.columns(workspace.dtype)
-    offsets = left + np.arange(rows)[:, None] + np.arange(inner) * panel_width
-    _multiply(workspace, out, start, start_stride, offsets, right, rows, vectors, floor, activations)
+    """Compute ``C = A^T B``; rows of the tile are lanes of one panel of A."""
+    offsets = _lane_offsets(workspace, left, rows, inner)
+    _multiply(workspace, out, None, 0, offsets, right, rows, vectors, -np.inf, -1)
 
 
 def multiply_rows_ahead(
@@ -108,7 +107,6 @@ def multiply_lanes_ahead(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
-    start: int,
     left: int,
     right: int,
     inner: int,
@@ -116,10 +114,8 @@ def multiply_lanes_ahead(
     first_moments: int,
     second_moments: int,
 ) -> None:
-    """Compute ``C = start + A^T B`` for a whole tile; there is no cache to bring anything to."""
-    multiply_lanes(
-        workspace, tiles, out, start, 0, left, 0, right, inner, TILE.rows, TILE.vectors, -np.inf, -1
-    )  # fmt: skip
+    """Compute ``C = A^T B`` for a whole tile; there is no cache to bring anything to."""
+    multiply_lanes(workspace, tiles, out, left, right, inner, TILE.rows, TILE.vectors)
 
 
 def multiply_rows_of_panels(
@@ -162,10 +158,9 @@ def multiply_lanes_of_panels(
 ) -> None:
     """Compute ``C = A^T B`` for some panels of samples; rows of the tile are lanes of one panel of A."""
     for panel in range(n_panels):
-        multiply_lanes(
-            workspace, tiles, out + panel * out_step, None, 0, left, 0, right + panel * right_step, inner, rows,
-            vectors, floor, -1,
-        )  # fmt: skip
+        offsets = _lane_offsets(workspace, left, rows, inner)
+        place, panel_right = out + panel * out_step, right + panel * right_step
+        _multiply(workspace, place, None, 0, offsets, panel_right, rows, vectors, floor, -1)
 
 
 def multiply_samples(

@@ -25,18 +25,10 @@ import numpy as np
 from fastmlp._jit import inner
 from fastmlp.dense import tile_vectors
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
-from fastmlp.gradients import add_tiles
-from fastmlp.microkernel import MR
+from fastmlp.gradients import add_tiles, clear_rows, transposed_rows
 from fastmlp.narrow import evenly
 from fastmlp.narrow_tiles import MOST_ROWS, multiply_rows_of_panels
-from fastmlp.vectors import lane_count, panel_width, splat_of, store, transpose_rows
-
-
-@inner
-def _clear(workspace, place, rows):
-    """Set rows of a tile to zero."""
-    for number in range(place, place + rows * panel_width(workspace), lane_count(workspace)):
-        store(workspace, number, splat_of(workspace, 0.0))
+from fastmlp.vectors import lane_count, panel_width, transpose_rows
 
 
 @inner
@@ -55,7 +47,7 @@ def write_rows(workspace, layer, first, samples, capacity):
     """
     width = panel_width(workspace)
     source = layer.inputs + first // width * (layer.fan_in + 1) * width
-    for feature in range(0, layer.fan_in, max(MR, lane_count(workspace))):
+    for feature in range(0, layer.fan_in, transposed_rows(workspace)):
         target = layer.rows + (feature // width * _row_capacity(workspace, capacity) + first) * width + feature % width
         transpose_rows(workspace, source + feature * width, target, samples)
 
@@ -76,7 +68,7 @@ def _inner_products(workspace, tiles, layer, out, unit, height, panel, first, sa
     b_step = layer.fan_out * width
     a = layer.inputs + first // width * a_step + unit * width
     b = layer.deltas + first // width * b_step + panel * width * width
-    _clear(workspace, out, height)
+    clear_rows(workspace, out, height)
     row = 0
     while row < height:
         rows = min(height - row, DOT_ROWS)
@@ -113,7 +105,7 @@ def _outer_products(workspace, tiles, layer, out, feature, panel, first, samples
             layer.fan_out * width, -1, 0,
         )  # fmt: skip
         unit += rows
-    _clear(workspace, out + units * width, (units + lanes - 1) // lanes * lanes - units)
+    clear_rows(workspace, out + units * width, (units + lanes - 1) // lanes * lanes - units)
 
 
 @inner
@@ -196,6 +188,6 @@ def narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel)
     if not layer.rows:
         return scratch
     out = scratch + 2 * size
-    for row in range(0, columns, max(MR, lanes)):
+    for row in range(0, columns, transposed_rows(workspace)):
         transpose_rows(workspace, scratch + row * width, out + row, min(width, layer.fan_in + 1 - unit))
     return out

@@ -10,8 +10,7 @@ from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
 from fastmlp.narrow_gradients import narrow_gradient, narrow_half_gradient, write_rows
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
-from fastmlp.tiles import ALIGNMENT
-from fastmlp.vectors import ask_to_read, ask_to_write, lane_count, panel_width, sum_lanes
+from fastmlp.vectors import ask_to_read, ask_to_write, lane_count, line_count, panel_width, sum_lanes
 
 
 @inner
@@ -22,7 +21,7 @@ def _ask_for_weights(workspace, layers, n_layers):
         layer = layers[number]
         n_panels = (layer.fan_out + width - 1) // width
         end = layer.parameters + n_panels * (layer.fan_in + 1) * width
-        for place in range(layer.parameters, end, ALIGNMENT // workspace.itemsize):
+        for place in range(layer.parameters, end, line_count(workspace)):
             ask_to_read(workspace, place)
 
 
@@ -44,7 +43,7 @@ def _place_of_tile(workspace, layer, tile):
 @inner
 def _ask_for_tiles(workspace, layers, n_layers, first_tile, last_tile):
     """Ask for the tiles of W that this core will write, for it alone: see ``phases``."""
-    width, line = panel_width(workspace), ALIGNMENT // workspace.itemsize
+    width, line = panel_width(workspace), line_count(workspace)
     for number in range(n_layers):
         layer = layers[number]
         n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
@@ -116,7 +115,7 @@ def update_narrow(workspace, tiles, layers, network, first_tile, last_tile, bloc
     former = flush_denormals()
     shared = network[0]
     width = panel_width(workspace)
-    scratch = shared.scratch + block * 3 * width * width  # three tiles
+    scratch = shared.scratch + block * shared.scratch_size
     if shared.shared:
         _ask_for_tiles(workspace, layers, shared.n_layers, first_tile, last_tile)
     for number in range(shared.n_layers):

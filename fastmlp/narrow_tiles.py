@@ -73,7 +73,6 @@ class NarrowTileFunction(TileFunction):
             panel_step, activations, activations_step = own
             is_null = builder.icmp_unsigned("==", builder.ptrtoint(activations, _INDEX), _INDEX(0))
             activations_step = builder.select(is_null, _INDEX(0), activations_step)  # null for all panels
-        zero = ir.Constant(self.vector_type, [0.0] * self.vector.lanes)
         with cgutils.for_range(builder, n_panels) as loop:
             panel_c = builder.gep(c, [builder.mul(loop.index, c_step)])
             panel_b = builder.gep(b, [builder.mul(loop.index, b_step)])
@@ -81,10 +80,7 @@ class NarrowTileFunction(TileFunction):
             if activations is not None:
                 mask = builder.gep(activations, [builder.mul(loop.index, activations_step)])
             stored = builder.append_basic_block("stored")
-            self._emit_tile(
-                builder, [zero] * (self.rows * self.vectors), panel_c, a, panel_b, inner, panel_step, floor, mask, [],
-                stored,
-            )  # fmt: skip
+            self._emit_tile(builder, self._zeros(), panel_c, a, panel_b, inner, panel_step, floor, mask, [], stored)
             builder.position_at_end(stored)
         builder.ret_void()
 

@@ -18,16 +18,25 @@ from fastmlp._jit import inner, kernel
 from fastmlp.dense import dense_backward_data, dense_forward, tile_vectors, weight_gradient_tile_ahead
 from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.gather import gather_rows
-from fastmlp.gradients import bias_gradient, half_gradient, sum_bias_halves, sum_weight_halves, weight_gradient
+from fastmlp.gradients import (
+    add_tiles,
+    bias_gradient,
+    half_gradient,
+    sum_bias_halves,
+    sum_weight_halves,
+    weight_gradient,
+)
 from fastmlp.losses import activate_outputs, output_and_loss
 from fastmlp.microkernel import MR, VECTORS
 from fastmlp.optimizers import update_tile
-from fastmlp.tiles import ALIGNMENT, TILE
+from fastmlp.tiles import TILE
+from fastmlp.transposed_gradients import transposed_gradient, transposed_half_gradient
 from fastmlp.vectors import (
     BLOCK_COLUMNS,
     ask_to_write,
     end_of_streams,
     lane_count,
+    line_count,
     load,
     panel_width,
     store,
@@ -73,25 +82,30 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
                 _asks_for_panels(layer, shared),
             )  # fmt: skip
         if shared.blocks_are_halves and layer.first_half:
-            half_gradient(workspace, tiles, layer, shared, begin, end)
+            if layer.few_units:
+                transposed_half_gradient(workspace, tiles, layer, shared, begin, end)
+            else:
+                half_gradient(workspace, tiles, layer, shared, begin, end)
     restore_denormals(former)
 
 
 @inner
-def _transpose(workspace, layer, weights, unit, panel, rows, vectors):
+def _transpose(workspace, layer, weights, unit, panel, rows):
     """Copy a tile of W, from row `unit` on, to its place in W transposed."""
     width = panel_width(workspace)
     first = panel * width
-    place = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width
     columns = min(width, layer.fan_out - first)
-    whole = 0
-    if rows == MR:
-        # By blocks, but for the columns that would reach beyond the matrix.
-        whole = columns // BLOCK_COLUMNS * BLOCK_COLUMNS
-        transpose_tile(workspace, weights, place, whole)
-    for column in range(whole, columns):
-        for row in range(rows):
-            workspace[place + column * width + row] = workspace[weights + row * width + column]
+    for top in range(0, rows, MR):
+        source = weights + top * width
+        place = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width + top
+        whole = 0
+        if rows - top >= MR:
+            # By blocks, but for the columns that would reach beyond the matrix.
+            whole = columns // BLOCK_COLUMNS * BLOCK_COLUMNS
+            transpose_tile(workspace, source, place, whole)
+        for column in range(whole, columns):
+            for row in range(min(MR, rows - top)):
+                workspace[place + column * width + row] = workspace[source + row * width + column]
 
 
 @inner
@@ -124,20 +138,45 @@ def _stream_tile(workspace, source, target, rows, columns):
 
 
 @inner
-def _ask_for_tile(workspace, layer, place, unit, panel, height):
+def _ask_for_lines(workspace, place, rows, columns):
+    """Ask for the lines of a part of a panel, (rows, columns) from `place` on, for this core alone."""
+    width = panel_width(workspace)
+    line = line_count(workspace)
+    for row in range(place, place + rows * width, width):
+        for number in range(row // line * line, row + columns, line):
+            ask_to_write(workspace, number)
+
+
+@inner
+def _ask_for_tile(workspace, layer, place, unit, panel, height, columns):
     """Ask for a tile of W, and its place in W transposed, for this core alone: all cores have read them in phase 1.
 
     Else each store would wait for the other cores to give up their copy of the line, one line after the other.
     """
     width = panel_width(workspace)
-    line = ALIGNMENT // workspace.itemsize
-    for number in range(place // line * line, place + height * width, line):
-        ask_to_write(workspace, number)
+    _ask_for_lines(workspace, place, height, columns)
     if layer.transposed:
         first = panel * width
-        column = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width
-        for number in range(column, column + min(width, layer.fan_out - first) * width, width):
-            ask_to_write(workspace, number)
+        transposed = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width
+        _ask_for_lines(workspace, transposed, min(width, layer.fan_out - first), height)
+
+
+@inner
+def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch):
+    """Compute the gradient of a tile of W, from row `unit` on, which lies at `place`; return where the gradient does.
+
+    workspace[scratch...]: shared.scratch_size numbers. Overwritten.
+    """
+    begin = np.intp(0)
+    if layer.few_units:
+        return transposed_gradient(workspace, tiles, layer, shared, scratch, unit)
+    if layer.first_half:
+        sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors)
+    elif shared.ask_ahead and layer.fan_in - unit >= MR and vectors == VECTORS:
+        weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
+    else:
+        weight_gradient(workspace, tiles, layer, shared, scratch, unit, panel, begin, shared.rows, vectors)
+    return scratch
 
 
 @inner
@@ -149,31 +188,21 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     not wait for that.
     """
     width = panel_width(workspace)
-    streams = STREAMS and shared.shared and shared.update
     columns = vectors * lane_count(workspace)
     place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
-    height = min(MR, layer.fan_in - unit)
+    height = min(layer.tile_rows, layer.fan_in - unit)
+    if shared.shared and shared.update and not (STREAMS or shared.ask_ahead):
+        _ask_for_tile(workspace, layer, place, unit, panel, height, columns)
+    gradient = _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch)
     if not shared.update:
         place += shared.n_parameters
-    begin = np.intp(0)
-    # Where the gradient goes: scratch for the update, or the gradient block, onto what is there.
-    out = scratch if shared.update else place
-    start = shared.zeros if shared.update else place
-    stride = begin if shared.update else width
-    if shared.shared and shared.update and not (STREAMS or shared.ask_ahead):
-        _ask_for_tile(workspace, layer, place, unit, panel, height)
-    if layer.first_half:
-        sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors)
-    elif shared.ask_ahead and height == MR and vectors == VECTORS:
-        weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
-    else:
-        weight_gradient(workspace, tiles, layer, shared, out, start, stride, unit, panel, begin, shared.rows, vectors)
-    if not shared.update:
+        add_tiles(workspace, gradient, place, place, height, columns)
         return workspace.dtype.type(0)
-    updated = scratch if streams else place
-    squares = update_tile(workspace, shared, scratch, place, updated, height, columns, shared.alpha)
+    streams = STREAMS and shared.shared
+    updated = gradient if streams else place
+    squares = update_tile(workspace, shared, gradient, place, updated, height, columns, shared.alpha)
     if layer.transposed:
-        _transpose(workspace, layer, updated, unit, panel, height, vectors)
+        _transpose(workspace, layer, updated, unit, panel, height)
     if streams:
         _stream_tile(workspace, updated, place, height, columns)
     return sum_lanes(squares)
@@ -205,7 +234,7 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
     shared = network[0]
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    scratch = shared.scratch + block * 2 * MR * width
+    scratch = shared.scratch + block * shared.scratch_size
     for number in range(shared.n_layers):
         layer = layers[number]
         n_panels = (layer.fan_out + width - 1) // width
@@ -217,7 +246,7 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
                 _update_bias(workspace, layer, shared, panel, vectors, scratch)
             else:
                 workspace[shared.squares + layer.first_tile + tile] = _update_weights(
-                    workspace, tiles, layer, shared, row_tile * MR, panel, vectors, scratch
+                    workspace, tiles, layer, shared, row_tile * layer.tile_rows, panel, vectors, scratch
                 )
     if STREAMS:
         end_of_streams()

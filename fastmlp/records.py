@@ -32,7 +32,8 @@ NETWORK = np.dtype(
             "sums",  # likewise, for the softmax
             "squares",  # sum of squares of each weight tile
             "zeros",  # NR zeros
-            "scratch",  # two weight tiles per block of weights, in a narrow network three
+            "scratch",  # where each block of weights has a place for the gradients of its tiles
+            "scratch_size",  # numbers of such a place
             "ask_ahead",  # whether parameters are asked for while their gradient is being computed
             "nesterovs_momentum",
             # What follows changes from step to step.
@@ -105,6 +106,7 @@ def layout_and_records(
         "squares": layout.squares,
         "zeros": layout.zeros,
         "scratch": layout.scratch,
+        "scratch_size": layout.scratch_size,
         "ask_ahead": TILE.asks_ahead and optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
         "update": optimizer != NONE,
     }.items():

@@ -6,7 +6,6 @@ holds none of its machine code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -85,58 +84,68 @@ class Workspace:
         builder.call(builder.inttoptr(address, function_type.as_pointer()), arguments)
 
 
-def _multiply(rows_are_lanes: bool, naive: Callable) -> Any:
-    """Return the intrinsic that calls the tile function for a run-time number of rows and vectors."""
+@emitted(microkernel_naive.multiply_rows)
+def multiply_rows(
+    typingctx: Any,
+    workspace: Any,
+    tiles: Any,
+    out: Any,
+    start: Any,
+    start_stride: Any,
+    left: Any,
+    panel_step: Any,
+    right: Any,
+    inner: Any,
+    rows: Any,
+    vectors: Any,
+    floor: Any,
+    activations: Any,
+) -> Any:
+    """C = start + A B where the rows of the tile are rows of A's panels (forward, backward data).
 
-    def multiply(
-        typingctx: Any,
-        workspace: Any,
-        tiles: Any,
-        out: Any,
-        start: Any,
-        start_stride: Any,
-        left: Any,
-        panel_step: Any,
-        right: Any,
-        inner: Any,
-        rows: Any,
-        vectors: Any,
-        floor: Any,
-        activations: Any,
-    ) -> Any:
-        index = types.intp
-        signature = types.void(
-            workspace, tiles, index, index, index, index, index, index, index, index, index,
-            workspace.dtype, index,
+    `tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `start`,
+    `left` (A), `right` (B) and `activations` (negative: none).
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
+        memory = Workspace(context, builder, sig, args)
+        memory.call(
+            memory.slot(rows, vectors, False),
+            tile_function_type(memory.scalar, False),
+            [*map(memory.pointer, (out, left, right)), inner, memory.pointer(start), stride, step, floor,
+             memory.pointer_or_null(mask)],
         )  # fmt: skip
+        return context.get_dummy_value()
 
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _, _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask = args
-            memory = Workspace(context, builder, sig, args)
-            memory.call(
-                memory.slot(rows, vectors, rows_are_lanes),
-                tile_function_type(memory.scalar),
-                [
-                    *map(memory.pointer, (out, start, left, right)), stride, inner, step, floor,
-                    memory.pointer_or_null(mask),
-                ],
-            )  # fmt: skip
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return emitted(naive)(multiply)
+    return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype, types.intp), codegen
 
 
-multiply_rows = _multiply(False, microkernel_naive.multiply_rows)
-"""C = start + A B where the rows of the tile are rows of A's panels (forward, backward data).
+@emitted(microkernel_naive.multiply_lanes)
+def multiply_lanes(
+    typingctx: Any,
+    workspace: Any,
+    tiles: Any,
+    out: Any,
+    left: Any,
+    right: Any,
+    inner: Any,
+    rows: Any,
+    vectors: Any,
+) -> Any:
+    """C = A^T B where the rows of the tile are lanes of one panel of A (weight gradient)."""
 
-`tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `start`,
-`left` (A), `right` (B) and `activations` (negative: none).
-"""
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _, _, out, left, right, inner, rows, vectors = args
+        memory = Workspace(context, builder, sig, args)
+        memory.call(
+            memory.slot(rows, vectors, True),
+            tile_function_type(memory.scalar, True),
+            [*map(memory.pointer, (out, left, right)), inner],
+        )
+        return context.get_dummy_value()
 
-multiply_lanes = _multiply(True, microkernel_naive.multiply_lanes)
-"""C = start + A^T B where the rows of the tile are lanes of one panel of A (weight gradient)."""
+    return types.void(workspace, tiles, *[types.intp] * 6), codegen
 
 
 @emitted(microkernel_naive.multiply_rows_ahead)
@@ -166,9 +175,9 @@ def multiply_rows_ahead(
         memory = Workspace(context, builder, sig, args)
         memory.call(
             _INDEX(_ROWS_AHEAD_SLOT),
-            tile_function_type(memory.scalar, 1),
+            tile_function_type(memory.scalar, False, 1),
             [
-                *map(memory.pointer, (out, start, left, right)), stride, inner, step, floor,
+                *map(memory.pointer, (out, left, right)), inner, memory.pointer(start), stride, step, floor,
                 memory.pointer_or_null(mask), memory.pointer(ahead),
             ],
         )  # fmt: skip
@@ -183,7 +192,6 @@ def multiply_lanes_ahead(
     workspace: Any,
     tiles: Any,
     out: Any,
-    start: Any,
     left: Any,
     right: Any,
     inner: Any,
@@ -191,23 +199,19 @@ def multiply_lanes_ahead(
     first_moments: Any,
     second_moments: Any,
 ) -> Any:
-    """C = start + A^T B for a whole tile, `start` being one row for all; meanwhile ask for three tiles of parameters.
+    """C = A^T B for a whole tile; meanwhile ask for three tiles of parameters.
 
     Where there are fewer copies of the parameters, the same tile may be named more than once.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, _, out, start, left, right, inner, *ahead = args
+        _, _, out, left, right, inner, *ahead = args
         memory = Workspace(context, builder, sig, args)
-        no_floor = ir.Constant(memory.scalar, -float("inf"))
         memory.call(
             _INDEX(_LANES_AHEAD_SLOT),
-            tile_function_type(memory.scalar, _N_AHEAD),
-            [
-                *map(memory.pointer, (out, start, left, right)), _INDEX(0), inner, _INDEX(0), no_floor, memory.null,
-                *map(memory.pointer, ahead),
-            ],
-        )  # fmt: skip
+            tile_function_type(memory.scalar, True, _N_AHEAD),
+            [*map(memory.pointer, (out, left, right)), inner, *map(memory.pointer, ahead)],
+        )
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 8), codegen
+    return types.void(workspace, tiles, *[types.intp] * 7), codegen

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from fastmlp import vectors_naive
 from fastmlp._jit import JIT_DISABLED, emitted
-from fastmlp.tiles import TILE
+from fastmlp.tiles import ALIGNMENT, TILE
 from fastmlp.vector_type import (
     Vector,
     as_vector,
@@ -259,6 +259,17 @@ def panel_width(typingctx: Any, array: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.IntType(64)(width)
+
+    return types.intp(array), codegen
+
+
+@emitted(vectors_naive.line_count)
+def line_count(typingctx: Any, array: Any) -> Any:
+    """Return the numbers in a cache line, a constant to the compiler, as an array's itemsize is not."""
+    numbers = ALIGNMENT * 8 // array.dtype.bitwidth
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.IntType(64)(numbers)
 
     return types.intp(array), codegen
 

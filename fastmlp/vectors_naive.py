@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.tiles import TILE
+from fastmlp.tiles import ALIGNMENT, TILE
 
 
 def load(array: np.ndarray, offset: int) -> np.ndarray:
@@ -125,6 +125,11 @@ def lane_count(array: np.ndarray) -> int:
 def panel_width(array: np.ndarray) -> int:
     """Return NR, the columns of a panel."""
     return TILE.columns(array.dtype)
+
+
+def line_count(array: np.ndarray) -> int:
+    """Return the numbers in a cache line."""
+    return ALIGNMENT // array.itemsize
 
 
 def lane_numbers(array: np.ndarray) -> np.ndarray:

@@ -43,11 +43,18 @@ def whole_tiles(fan_in, fan_out, dtype):
     return padded(fan_in + 1, dtype) * padded(fan_out, dtype)
 
 
+def half_in_panels(fan_in, fan_out, dtype):
+    """Return the numbers of one half of a layer's gradient: of few units, a register's of each row transposed."""
+    if fan_out <= Layout.few_units_fill * TILE.lanes(dtype):
+        return max(TILE.rows, TILE.lanes(dtype)) * padded(fan_in, dtype) + padded(1, dtype)
+    return parameters_in_panels(fan_in, fan_out, dtype)
+
+
 def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False, in_halves=False):
     pairs = list(itertools.pairwise(layer_units))
     parameters = sum(parameters_in_panels(*pair, dtype) for pair in pairs)
     transposed = sum(fan_out * padded(fan_in, dtype) for fan_in, fan_out in pairs[1:])
-    half = parameters_in_panels
+    half = half_in_panels
     if narrow:
         units = sum(layer_units) + len(layer_units)
         deltas = sum(layer_units[1:]) + layer_units[-1]

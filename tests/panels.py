@@ -11,6 +11,7 @@ import numpy as np
 
 from fastmlp.layout import Layout
 from fastmlp.network import Network
+from fastmlp.tiles import TILE
 
 # A NaN that no arithmetic yields: a guard that is read spoils the result, one that is written no longer matches.
 SENTINELS = {
@@ -130,11 +131,17 @@ class GuardedNetwork(Network):
         """Return where one half of a layer's gradient lies: the weights, and the biases in a last row."""
         layer = self.layers[number]
         rows, columns = int(layer.fan_in) + 1, int(layer.fan_out)
+        width = self._layout.panel_width
+        row, column = np.ogrid[:rows, :columns]
+        if layer.few_units:
+            # Tile after tile, each transposed, and behind them the biases.
+            tile = max(TILE.rows, TILE.lanes(self.dtype)) * width
+            weights = place + row // width * tile + column * width + row % width
+            biases = place + -(-int(layer.fan_in) // width) * tile + column
+            return np.where(row < layer.fan_in, weights, biases)
         if not self.narrow:
             return self.offsets(place, rows, rows, columns)
         # Tile after tile; those from the rows of X are transposed.
-        width = self._layout.panel_width
-        row, column = np.ogrid[:rows, :columns]
         tile = column // width * int(layer.row_tiles) + row // width
         within = (row % width, column % width)
         above, beside = reversed(within) if layer.rows else within

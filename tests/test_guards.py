@@ -57,11 +57,6 @@ def samples_owned(network, problem, begin, end, names):
     return owned
 
 
-def scratch_size(network):
-    """Return the numbers of the scratch tiles of one block of weights."""
-    return (3 if network.narrow else 2) * network._layout.tile_rows * network._layout.panel_width
-
-
 def blocks_of(network, n_samples):
     width = network._layout.panel_width
     grain = width if network.narrow else 3
@@ -125,14 +120,14 @@ def test_phase_2_changes_the_tiles_of_its_block(shared, layer_units, dtype, solv
             if row_tile == layer.row_tiles - 1 and not narrow:
                 rows = [layer.fan_in]  # the biases
             else:
-                begin = row_tile * network._layout.tile_rows
-                rows = np.arange(begin, min(begin + network._layout.tile_rows, layer.fan_in + network.narrow))
+                begin = row_tile * layer.tile_rows
+                rows = np.arange(begin, min(begin + layer.tile_rows, layer.fan_in + network.narrow))
             columns = np.arange(panel * width, (panel + 1) * width)
             owned = [
                 network.parameter_matrix(number, copy, network.padded(layer.fan_out))[np.ix_(rows, columns)]
                 for copy in range(n_copies)
             ]
-            owned.append(np.arange(record.scratch, record.scratch + scratch_size(network)))
+            owned.append(np.arange(record.scratch, record.scratch + record.scratch_size))
             owned.append([record.squares + first])
             if layer.transposed and rows[0] < layer.fan_in:
                 own_columns = columns[columns < layer.fan_out]
@@ -181,7 +176,7 @@ def test_what_an_earlier_minibatch_left_is_never_read(layer_units, dtype, loss, 
         (shared.losses, capacity),
         (shared.weights, capacity),
         (shared.sums, capacity),
-        (shared.scratch, scratch_size(network)),
+        (shared.scratch, shared.scratch_size),
     ):
         network.workspace[place : place + size] = np.nan
     for layer in network.layers:

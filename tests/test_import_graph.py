@@ -16,8 +16,9 @@ CORE = [
     "tiles", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors", "sources_naive",
     "sources", "transposition", "microkernel_naive", "microkernel", "tile_calls", "narrow_tiles", "dotkernel",
     "function_table", "floating_point", "clock", "layout", "tanh_table", "activations", "losses", "division",
-    "optimizers", "records", "shuffling", "gather", "dense", "gradients", "narrow", "narrow_gather", "narrow_gradients",
-    "narrow_losses", "phases", "narrow_phases", "blocks", "step", "threads", "epochs", "orientation", "network",
+    "optimizers", "records", "shuffling", "gather", "dense", "gradients", "transposed_gradients", "narrow",
+    "narrow_gather", "narrow_gradients", "narrow_losses", "phases", "narrow_phases", "blocks", "step", "threads",
+    "epochs", "orientation", "network",
 ]  # fmt: skip
 
 # Third parties that the core may use.

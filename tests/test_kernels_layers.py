@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from numba import config
 from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.activations import _apply, exp_of_size, half_exp_minus_one, logistic, logistic_of, tanh_from_exp, tanh_of
 from fastmlp.dense import BLOCK_COLUMN_BYTES, PANEL_BYTES
+from fastmlp.layout import Layout
 from fastmlp.microkernel import ASKING_TILES
 from fastmlp.tiles import BLOCK_BYTES, TILE
-from tests.panels import ORIENTATIONS, GuardedNetwork, guards_checked
+from tests.panels import ORIENTATIONS, GuardedLayout, GuardedNetwork, guards_checked
 from tests.phases import cut_into_halves, infer_blocks, naive_layers, propagate_blocks, update_blocks
 from tests.problems import (
     ACTIVATIONS,
@@ -331,6 +333,42 @@ def test_asking_for_parameters_ahead_does_not_show_in_the_bits(dtype, optimizer)
         assert all((array != old).any() for array, old in zip(parameters_of(network), before, strict=True))
         bits.add(b"".join(array.tobytes() for array in parameters_of(network)))
     assert len(bits) == 1
+
+
+class NoFewUnits(GuardedLayout):
+    """A layout in which no gradient is computed the other way round."""
+
+    few_units_fill = 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("in_halves", [False, True], ids=["whole", "in halves"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_which_way_round_a_gradient_is_computed_does_not_show_in_the_bits(solver, in_halves, dtype):
+    width, lanes = TILE.columns(dtype), TILE.lanes(dtype)
+    most = int(Layout.few_units_fill * lanes)
+    for n_units in range(1, lanes + 1):
+        problem = make_problem([2 * width + 5, n_units, width - 1, 1], "relu", dtype=dtype, n_samples=width + 3)
+        ways = []
+        for layout in (GuardedLayout, NoFewUnits):
+            # Halves are those of the layout's own class, whatever the sizes.
+            kind = type("Tried", (layout,), {"halves_below": 0} if in_halves else {})
+            with mock.patch("tests.panels.GuardedLayout", kind), mock.patch("tests.panels.HalvedLayout", kind):
+                network = problem.network(GuardedNetwork, narrow=False, in_halves=in_halves, solver=solver)
+            is_few = network.layers.few_units.tolist()
+            assert is_few == ([0, 0, 0] if layout is NoFewUnits else [int(n_units <= most), 0, 1])
+            if solver == "lbfgs":
+                result = np.empty_like(problem.flat_parameters())
+                network.loss_and_gradient(problem.rows, problem.targets, None, problem.flat_parameters(), result)
+            else:
+                n_samples = problem.n_samples
+                cut = cut_into_halves(network, n_samples) if in_halves else [0, n_samples]
+                propagate_blocks(network, problem, cut)
+                update_blocks(network, problem, network.tile_bounds(1), LEARNING_RATE)
+                result = np.concatenate([array.ravel() for array in parameters_of(network)])
+            network.assert_guards_untouched()
+            ways.append(result)
+        np.testing.assert_array_equal(*ways)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

@@ -24,8 +24,8 @@ def call_rows(workspace, tiles, out, start, stride, left, step, right, inner_siz
 
 
 @uncached
-def call_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
-    multiply_lanes(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
+def call_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors):
+    multiply_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors)
 
 
 @uncached
@@ -34,8 +34,8 @@ def call_rows_ahead(workspace, tiles, out, start, stride, left, step, right, inn
 
 
 @uncached
-def call_lanes_ahead(workspace, tiles, out, start, left, right, inner_size, first, second, third):
-    multiply_lanes_ahead(workspace, tiles, out, start, left, right, inner_size, first, second, third)
+def call_lanes_ahead(workspace, tiles, out, left, right, inner_size, first, second, third):
+    multiply_lanes_ahead(workspace, tiles, out, left, right, inner_size, first, second, third)
 
 
 @uncached
@@ -110,12 +110,15 @@ class Products:
         activations[generator.uniform(size=highest * width) < 0.5] = 0
         self.places = places
 
-    def arguments(self, kind, rows, vectors, inner_size, stride, floor, masked):
-        places = self.places
+    def arguments(self, kind, rows, vectors, inner_size, finish):
+        places, table = self.places, function_table(np.dtype(self.dtype), False)
+        if kind == "lanes":
+            return table, places["out"], places["left_lanes"], places["right"], inner_size, rows, vectors
+        shares_start, floor, masked = FINISHES[finish]
         return (
-            function_table(np.dtype(self.dtype), False), places["out"], places["start"], stride, places[f"left_{kind}"],
-            self.rows * self.width if kind == "rows" else 0, places["right"], inner_size, rows, vectors,
-            self.dtype(floor), places["activations"] if masked else -1,
+            table, places["out"], places["start"], 0 if shares_start else self.width, places["left_rows"],
+            self.rows * self.width, places["right"], inner_size, rows, vectors, self.dtype(floor),
+            places["activations"] if masked else -1,
         )  # fmt: skip
 
     def multiply(self, kind, *arguments):
@@ -126,20 +129,19 @@ class Products:
         return compiled, naive
 
 
-# What is done to the tile on its way out of the registers: stride of the start, floor, whether masked.
-FINISHES = {"identity": ("row", NO_FLOOR, False), "relu": (0, 0.0, False), "masked": (0, NO_FLOOR, True)}
+# What is done to the tile on its way out of the registers: whether its rows share their start, floor, whether masked.
+FINISHES = {"identity": (False, NO_FLOOR, False), "relu": (True, 0.0, False), "masked": (True, NO_FLOOR, True)}
+# Weight gradients start with zeros, and nothing is done to them.
+EACH_PRODUCT = [*(("rows", finish) for finish in FINISHES), ("lanes", None)]
 
 
-@pytest.mark.parametrize("finish", FINISHES)
-@pytest.mark.parametrize("kind", TWINS)
+@pytest.mark.parametrize(("kind", "finish"), EACH_PRODUCT)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_tile_is_that_of_the_naive_twin(dtype, kind, finish):
     products = Products(dtype)
-    stride, floor, masked = FINISHES[finish]
-    stride = products.width if stride == "row" else stride
     tolerance = 50 * np.finfo(dtype).eps
     for rows, vectors, inner_size in itertools.product(row_counts(MR), range(1, VECTORS + 1), inner_sizes(dtype)):
-        compiled, naive = products.multiply(kind, rows, vectors, inner_size, stride, floor, masked)
+        compiled, naive = products.multiply(kind, rows, vectors, inner_size, finish)
         # NaN all around: what lies outside the tile is neither read nor written.
         np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
         changed = (compiled != products.workspace) & ~(np.isnan(compiled) & np.isnan(products.workspace))
@@ -156,15 +158,17 @@ def test_the_tile_does_not_show_in_the_bits(dtype, kind):
     width, lanes = products.width, TILE.lanes(dtype)
     inner_size = width + 3
     whole = products.workspace.copy()
-    TWINS[kind][0](whole, *products.arguments(kind, MR, VECTORS, inner_size, width, NO_FLOOR, False))
+    TWINS[kind][0](whole, *products.arguments(kind, MR, VECTORS, inner_size, "identity"))
     parts = products.workspace.copy()
-    places = products.places
     for row, vector in itertools.product(range(MR), range(VECTORS)):
-        tiles, out, start, stride, left, *rest = products.arguments(kind, 1, 1, inner_size, width, NO_FLOOR, False)
         place, column = row * width + vector * lanes, vector * lanes
-        left += row * width if kind == "rows" else row
-        rest[1] = places["right"] + column
-        TWINS[kind][0](parts, tiles, out + place, start + place, stride, left, *rest)
+        if kind == "rows":
+            tiles, out, start, stride, left, step, right, *rest = products.arguments(kind, 1, 1, inner_size, "identity")
+            own = (start + place, stride, left + row * width, step, right + column)
+        else:
+            tiles, out, left, right, *rest = products.arguments(kind, 1, 1, inner_size, None)
+            own = (left + row, right + column)
+        TWINS[kind][0](parts, tiles, out + place, *own, *rest)
     np.testing.assert_array_equal(parts, whole)
 
 
@@ -172,34 +176,30 @@ def test_the_tile_does_not_show_in_the_bits(dtype, kind):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_asking_for_the_next_panel_does_not_show_in_the_bits(dtype, finish):
     products = Products(dtype, seed=4)
-    stride, floor, masked = FINISHES[finish]
-    stride = products.width if stride == "row" else stride
     tolerance = 50 * np.finfo(dtype).eps
     places = (0, products.places["right"], len(products.workspace))
     for inner_size, ahead in itertools.product(inner_sizes(dtype), places):
-        whole = products.arguments("rows", MR, VECTORS, inner_size, stride, floor, masked)
-        *arguments, _, _, low, mask = whole
+        *arguments, _, _, low, mask = products.arguments("rows", MR, VECTORS, inner_size, finish)
         compiled, naive = products.workspace.copy(), products.workspace.copy()
         call_rows_ahead(compiled, *arguments, low, mask, ahead)
         microkernel_naive.multiply_rows_ahead(naive, *arguments, low, mask, ahead)
         np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
-        plain, _ = products.multiply("rows", MR, VECTORS, inner_size, stride, floor, masked)
+        plain, _ = products.multiply("rows", MR, VECTORS, inner_size, finish)
         np.testing.assert_array_equal(compiled, plain)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_asking_for_parameters_does_not_show_in_the_bits(dtype):
     products = Products(dtype, seed=3)
+    places = [products.places[name] for name in ("left_rows", "activations", "start")]
     for inner_size in inner_sizes(dtype):
-        tiles, out, start, _, left, _, right, *_ = products.arguments("lanes", MR, VECTORS, inner_size, 0, 0, False)
-        places = (products.places["left_rows"], products.places["activations"], start)
-        arguments = (tiles, out, start, left, right, inner_size, *places)
+        *arguments, _, _ = products.arguments("lanes", MR, VECTORS, inner_size, None)
         compiled, naive = products.workspace.copy(), products.workspace.copy()
-        call_lanes_ahead(compiled, *arguments)
-        microkernel_naive.multiply_lanes_ahead(naive, *arguments)
+        call_lanes_ahead(compiled, *arguments, *places)
+        microkernel_naive.multiply_lanes_ahead(naive, *arguments, *places)
         tolerance = 50 * np.finfo(dtype).eps
         np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
-        plain, _ = products.multiply("lanes", MR, VECTORS, inner_size, 0, NO_FLOOR, False)
+        plain, _ = products.multiply("lanes", MR, VECTORS, inner_size, None)
         np.testing.assert_array_equal(compiled, plain)
 
 
@@ -211,9 +211,7 @@ def test_nan_and_infinity_pass_through(dtype, finish):
     products.workspace[place] = np.nan
     products.workspace[place + products.width] = np.inf
     products.workspace[products.places["activations"]] = np.nan
-    stride, floor, masked = FINISHES[finish]
-    stride = products.width if stride == "row" else stride
-    compiled, naive = products.multiply("rows", row_counts(MR)[0], VECTORS, 4, stride, floor, masked)
+    compiled, naive = products.multiply("rows", row_counts(MR)[0], VECTORS, 4, finish)
     np.testing.assert_allclose(compiled, naive, rtol=1e-4)
     assert np.isnan(compiled[products.places["out"]])
 

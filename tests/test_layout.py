@@ -97,6 +97,10 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
         if layer.first_half:
             if narrow:  # whole tiles
                 size = layer.row_tiles * -(-fan_out // width) * width**2
+            elif layer.few_units:  # a register of units in each tile, and the biases
+                size = ((layer.row_tiles - 1) * max(TILE.rows, layout.lanes) + 1) * width
+            else:
+                size = panels(fan_in + 1, fan_out)
             places += [(half, half + size) for half in (layer.first_half, layer.second_half)]
     n_features, n_outputs = layer_units[0], layer_units[-1]
     size = panels(n_features + 1, capacity) if narrow else panels(capacity, n_features)
@@ -128,7 +132,11 @@ def test_no_two_matrices_overlap_and_all_are_aligned(
     by_rows, in_halves = kind.endswith("rows"), in_halves and with_deltas
     layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow, by_rows, in_halves)
     places = sorted(extents(layout, layer_units, n_moments, with_deltas, narrow))
-    places.append((layout.scratch, layout.scratch + (2 + narrow) * n_blocks * layout.tile_rows * layout.panel_width))
+    scratch_rows = 3 * layout.panel_width if narrow else 2 * TILE.rows
+    if any(layer.few_units for layer in layout.places):
+        scratch_rows = 2 * max(TILE.rows, layout.lanes) + layout.panel_width
+    assert layout.scratch_size == scratch_rows * layout.panel_width
+    places.append((layout.scratch, layout.scratch + n_blocks * layout.scratch_size))
     for (_, end), (begin, _) in itertools.pairwise(places):
         assert end <= begin
     assert places[-1][1] <= layout.size
