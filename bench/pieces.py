@@ -23,8 +23,9 @@ from fastmlp.dense import dense_backward_data, dense_forward, tile_vectors
 from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.function_table import function_table
 from fastmlp.gather import as_rows, gather_rows
-from fastmlp.gradients import bias_gradient, sum_bias_halves, sum_weight_halves, weight_gradient
+from fastmlp.gradients import bias_gradient, is_high, sum_bias_halves, sum_weight_halves, weight_gradient
 from fastmlp.losses import output_and_loss, sum_losses
+from fastmlp.microkernel import MR
 from fastmlp.narrow import (
     narrow_backward_data,
     narrow_forward,
@@ -35,7 +36,7 @@ from fastmlp.narrow_gather import narrow_gather
 from fastmlp.narrow_gradients import narrow_gradient, write_rows
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
-from fastmlp.phases import _transpose, tile_place
+from fastmlp.phases import _transpose, tile_count, tile_place
 from fastmlp.tiles import TILE
 from fastmlp.transposed_gradients import transposed_gradient
 from fastmlp.vectors import lane_count, panel_width
@@ -56,13 +57,12 @@ PRODUCTS = (FORWARD, BACKWARD, GRADIENTS)
 def _weight_tiles(workspace: Any, tiles: Any, layer: Any, shared: Any, piece: Any) -> None:
     """Do one of the two pieces of phase 2 for all tiles of a layer."""
     width, lanes = panel_width(workspace), lane_count(workspace)
-    n_panels = (layer.fan_out + width - 1) // width
-    for tile in range(layer.row_tiles * n_panels):
-        panel, row_tile = tile_place(layer, tile, n_panels)
+    for tile in range(tile_count(layer, width)):
+        panel, unit = tile_place(layer, tile, width)
         vectors = tile_vectors(layer.fan_out, panel * width, lanes)
-        is_bias = row_tile == layer.row_tiles - 1
-        unit = layer.fan_in if is_bias else row_tile * layer.tile_rows
-        height = min(layer.tile_rows, layer.fan_in + is_bias - unit)
+        is_bias = unit == layer.fan_in
+        high = is_high(workspace, layer, panel)
+        height = 1 if is_bias else min(width if high else MR, layer.fan_in - unit)
         place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
         if piece == UPDATES:
             update_tile(workspace, shared, shared.scratch, place, place, height, vectors * lanes, shared.alpha)
@@ -73,8 +73,8 @@ def _weight_tiles(workspace: Any, tiles: Any, layer: Any, shared: Any, piece: An
                 sum_bias_halves(workspace, layer, shared, shared.scratch, panel, vectors)
             else:
                 bias_gradient(workspace, layer, shared, shared.scratch, panel, 0, shared.rows, vectors)
-        elif layer.few_units:
-            transposed_gradient(workspace, tiles, layer, shared, shared.scratch, unit)
+        elif high:
+            transposed_gradient(workspace, tiles, layer, shared, shared.scratch, unit, panel)
         elif layer.first_half:
             sum_weight_halves(workspace, tiles, layer, shared, shared.scratch, unit, panel, vectors)
         else:

@@ -79,12 +79,13 @@ def bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors):
 def half_gradient(workspace, tiles, layer, shared, begin, end):
     """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch.
 
-    workspace[layer.first_half...] or workspace[layer.second_half...] (fan_in + 1, fan_out), panels. Overwritten.
+    workspace[layer.first_half...] or workspace[layer.second_half...] (fan_in + 1, fan_out), panels. Overwritten, but
+    for a panel of few units (see ``transposed_gradients``).
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     out = layer.second_half if end > shared.middle else layer.first_half
-    for panel in range((layer.fan_out + width - 1) // width):
+    for panel in range((layer.fan_out + width - 1) // width - (layer.few_units > 0)):
         vectors = tile_vectors(layer.fan_out, panel * width, lanes)
         for unit in range(0, layer.fan_in, MR):
             weight_gradient(workspace, tiles, layer, shared, out + unit * width, unit, panel, begin, end, vectors)
@@ -100,6 +101,12 @@ def add_tiles(workspace, first, second, out, rows, columns):
     for row in range(rows):
         for place in range(row * width, row * width + columns, lane_count(workspace)):
             store(workspace, out + place, load(workspace, first + place) + load(workspace, second + place))
+
+
+@inner
+def is_high(workspace, layer, panel):
+    """Return whether a panel has few units, and tiles NR rows high: see ``transposed_gradients``."""
+    return layer.few_units > 0 and (panel + 1) * panel_width(workspace) >= layer.fan_out
 
 
 @inner
@@ -143,9 +150,11 @@ def sum_bias_halves(workspace, layer, shared, scratch, panel, vectors):
     width = panel_width(workspace)
     first, second = scratch, scratch + width
     if shared.blocks_are_halves:
-        place = (panel * (layer.fan_in + 1) + layer.fan_in) * width
-        if layer.few_units:  # behind the products of all tiles of weights
-            place = (layer.row_tiles - 1) * transposed_rows(workspace) * width
+        place = panel * (layer.fan_in + 1) * width
+        if is_high(workspace, layer, panel):  # behind the products of all tiles of weights
+            place += (layer.high_tiles - 1) * transposed_rows(workspace) * width
+        else:
+            place += layer.fan_in * width
         first, second = layer.first_half + place, layer.second_half + place
     else:
         begin, end = np.intp(0), shared.middle

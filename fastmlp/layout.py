@@ -45,10 +45,10 @@ class LayerPlaces:
     first_half: int = 0  # gradient over one half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``gradients``)
     second_half: int = 0
     first_tile: int = 0  # number of this layer's first weight tile among those of all layers
-    few_units: int = 0  # whether the gradient is computed the other way round (see ``transposed_gradients``)
-    tile_rows: int = 0  # rows of a weight tile, but for the last of a panel
     row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
     block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
+    few_units: int = 0  # those of the last panel if they are few, else 0 (see ``transposed_gradients``)
+    high_tiles: int = 0  # row tiles of such a panel, which are NR rows high
     ask_for_panels: int = 0  # whether those of W, or of W transposed, are asked for while the one before is multiplied
     activation: int = 0
 
@@ -103,10 +103,12 @@ class Layout:
         The same as records.
     size : int
         Numbers in the workspace.
+    tile_rows : int
+        Rows of a weight tile, but for the last of a panel and for a panel of few units.
     scratch_size : int
         Numbers of the place in which each block of phase 2 computes the gradients of its tiles.
     few_units_fill : float
-        A layer has few units if they fill no more than this part of a register: else their gradient gains nothing from
+        A panel has few units if they fill no more than this part of a register: else their gradient gains nothing from
         being computed the other way round, or less than transposing it takes.
     halves_below : float
         Gradients are sums of halves where so many times the weights are no more than their activations and deltas: else
@@ -133,6 +135,7 @@ class Layout:
         self.places = list(itertools.starmap(LayerPlaces, itertools.pairwise(layer_units)))
         self.capacity = capacity
         self.size = 0
+        self.tile_rows = self.panel_width if narrow else TILE.rows
         self._narrow = narrow
         itemsize = np.dtype(dtype).itemsize
         self._grain = math.lcm(self.panel_width, ALIGNMENT // itemsize)
@@ -140,13 +143,14 @@ class Layout:
         for layer in self.places:
             layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.first_tile = tile
-            layer.few_units = int(not narrow and layer.fan_out <= self.few_units_fill * self.lanes)
-            layer.tile_rows = self.panel_width if narrow or layer.few_units else TILE.rows
-            layer.row_tiles = len(self._tile_heights(layer))
-            layer.block_tiles = self._block_tiles(layer, itemsize)
+            layer.row_tiles = len(self._tile_heights(layer.fan_in, self.tile_rows))
+            layer.block_tiles = self._block_tiles(layer.row_tiles, itemsize)
+            layer.few_units = 0 if narrow else self.few_units(layer.fan_out, self.lanes)
+            if layer.few_units:
+                layer.high_tiles = len(self._tile_heights(layer.fan_in, self.panel_width))
             weight_bytes = layer.fan_in * layer.fan_out * itemsize
             layer.ask_for_panels = int(TILE.asks_for_panels and weight_bytes > RESIDENT_BYTES)
-            tile += layer.row_tiles * self.n_panels(layer.fan_out)
+            tile += layer.row_tiles * self._low_panels(layer) + layer.high_tiles
         self.n_tiles = tile
         self.n_parameters = self.size
         self.size += n_moments * self.n_parameters
@@ -179,13 +183,17 @@ class Layout:
                 layer.first_half, layer.second_half = self._half(layer), self._half(layer)
         self.targets = self._by_samples(n_outputs) if with_deltas else 0
 
-    def _block_tiles(self, layer: LayerPlaces, itemsize: int) -> int:
+    def _block_tiles(self, row_tiles: int, itemsize: int) -> int:
         """Return how many row tiles of a layer phase 2 goes through in all panels before it begins with the next."""
         if self._narrow:
-            return layer.row_tiles
+            return row_tiles
         # Units of the layer below, by whole panels, whose activations stay in cache meanwhile.
         panel_bytes = self.capacity * self.panel_width * itemsize
-        return min(layer.row_tiles, max(1, BLOCK_BYTES // panel_bytes) * self.panel_width // layer.tile_rows)
+        return min(row_tiles, max(1, BLOCK_BYTES // panel_bytes) * self.panel_width // TILE.rows)
+
+    def _low_panels(self, layer: LayerPlaces) -> int:
+        """Return the number of a layer's panels that are not of few units."""
+        return self.n_panels(layer.fan_out) - (layer.few_units > 0)
 
     def _scratch_rows(self) -> int:
         """Return the rows of NR numbers that the gradient of a tile takes, as the halves of a sum and otherwise."""
@@ -195,20 +203,26 @@ class Layout:
             return 2 * self._transposed_rows + self.panel_width
         return 2 * TILE.rows
 
+    @classmethod
+    def few_units(cls, fan_out: int, lanes: int) -> int:
+        """Return the units in the last panel of a layer if they are few, else 0."""
+        units = (fan_out - 1) % (TILE.vectors * lanes) + 1
+        return units if units <= cls.few_units_fill * lanes else 0
+
     @property
     def _transposed_rows(self) -> int:
         """Rows of a gradient that is to be transposed."""
         return max(TILE.rows, self.lanes)
 
-    def _tile_heights(self, layer: LayerPlaces) -> np.ndarray:
+    def _tile_heights(self, fan_in: int, tile_rows: int) -> np.ndarray:
         """Return the rows of the weight tiles of one panel, from top to bottom.
 
         The biases have no L2 term. They are a tile of their own; in a narrow network, where they are a row like others
         to all but the L2 term, they are the last row of the last tile.
         """
-        rows = layer.fan_in + 1 if self._narrow else layer.fan_in
-        heights = np.full(-(-rows // layer.tile_rows), layer.tile_rows, dtype=float)
-        heights[-1] = rows - (len(heights) - 1) * layer.tile_rows
+        rows = fan_in + 1 if self._narrow else fan_in
+        heights = np.full(-(-rows // tile_rows), tile_rows, dtype=float)
+        heights[-1] = rows - (len(heights) - 1) * tile_rows
         return heights if self._narrow else np.append(heights, 1)
 
     def tile_bounds(self, n_blocks: int) -> np.ndarray:
@@ -220,12 +234,7 @@ class Layout:
     def _cut_tiles(self, n_blocks: int) -> np.ndarray:
         if n_blocks == 1:
             return np.array([0, self.n_tiles])
-        costs = []
-        for layer in self.places:
-            layer_costs = self._tile_costs(layer, in_phase_1=layer.first_half > 0 and n_blocks == 2)
-            # In the order in which the tiles are numbered.
-            for block in range(0, layer.row_tiles, layer.block_tiles):
-                costs.append(layer_costs[:, block : block + layer.block_tiles].ravel())
+        costs = [self._tile_costs(layer, in_phase_1=layer.first_half > 0 and n_blocks == 2) for layer in self.places]
         total = np.concatenate([[0.0], np.cumsum(np.concatenate(costs))])
         shares = np.linspace(0, total[-1], n_blocks + 1)
         bounds = np.searchsorted(total, shares - 1e-9).astype(np.int64)
@@ -233,19 +242,23 @@ class Layout:
         return bounds
 
     def _tile_costs(self, layer: LayerPlaces, in_phase_1: bool) -> np.ndarray:
-        """Return the work of each weight tile of a layer, (panels, row tiles); its gradient may be there already."""
-        heights = self._tile_heights(layer)
-        columns = np.minimum(self.panel_width, layer.fan_out - np.arange(0, layer.fan_out, self.panel_width))
+        """Return the work of each weight tile of a layer, as they are numbered; its gradient may be there already."""
+        heights = self._tile_heights(layer.fan_in, self.tile_rows)
+        firsts = self.panel_width * np.arange(self._low_panels(layer))
+        columns = np.minimum(self.panel_width, layer.fan_out - firsts)[:, np.newaxis]
         if self._narrow:
-            return columns[:, np.newaxis] * heights
-        # A tile of few rows takes its vectors no better, and the biases about as long as one row.
-        updates = -(-columns[:, np.newaxis] // self.lanes) * (heights + 0.5)
-        products = updates
-        if layer.few_units:
-            products = (columns[:, np.newaxis] + 0.5) * -(-heights // self.lanes)
-            products[:, -1] = updates[:, -1]
+            return (columns * heights).ravel()
         samples = 0 if in_phase_1 else self.capacity
-        return products * samples + updates * _UPDATE_SAMPLES
+        # A tile of few rows takes its vectors no better, and the biases about as long as one row.
+        low = -(-columns // self.lanes) * (heights + 0.5) * (samples + _UPDATE_SAMPLES)
+        blocks = [low[:, block : block + layer.block_tiles] for block in range(0, layer.row_tiles, layer.block_tiles)]
+        costs = [block.ravel() for block in blocks]
+        if layer.few_units:
+            heights = self._tile_heights(layer.fan_in, self.panel_width)
+            products = (layer.few_units + 0.5) * -(-heights // self.lanes)
+            products[-1] = heights[-1] + 0.5
+            costs.append(products * samples + (heights + 0.5) * _UPDATE_SAMPLES)
+        return np.concatenate(costs)
 
     def n_panels(self, columns: int) -> int:
         """Return the number of panels of a matrix."""
@@ -274,9 +287,10 @@ class Layout:
     def _half(self, layer: LayerPlaces) -> int:
         if self._narrow:  # whole tiles
             return self._numbers(layer.row_tiles * self.n_panels(layer.fan_out) * self.panel_width**2)
+        rows = self._low_panels(layer) * (layer.fan_in + 1)
         if layer.few_units:  # tiles that are to be transposed, and the biases
-            return self._numbers(((layer.row_tiles - 1) * self._transposed_rows + 1) * self.panel_width)
-        return self._panels(layer.fan_in + 1, layer.fan_out)
+            rows += (layer.high_tiles - 1) * self._transposed_rows + 1
+        return self._numbers(rows * self.panel_width)
 
     def _panels(self, rows: int, columns: int) -> int:
         return self._numbers(self.n_panels(columns) * rows * self.panel_width)

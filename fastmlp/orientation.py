@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 
+from fastmlp.layout import Layout
 from fastmlp.tiles import TILE
 
 # Cycles of one vector's multiply-add, where units fill the lanes and where samples do.
@@ -47,12 +48,24 @@ def _up(count: int, divisor: int) -> int:
 def _cycles_along_units(fan_in: int, fan_out: int, is_first: bool, samples: int, lanes: int) -> float:
     width = lanes * TILE.vectors
     out_vectors = samples * _up(fan_out, lanes)
-    products = 2 * out_vectors * fan_in
-    tiles = _up(fan_out, width) * (_pieces(samples, TILE.rows) + _pieces(fan_in, TILE.rows))
+    few_units = Layout.few_units(fan_out, lanes)
+    others = fan_out - few_units
+    products = (out_vectors + samples * _up(others, lanes)) * fan_in
+    tiles = _up(fan_out, width) * _pieces(samples, TILE.rows) + _up(others, width) * _pieces(fan_in, TILE.rows)
+    if few_units:
+        # One row takes as long as two: a sum waits for the one before.
+        products += samples * _up(fan_in, lanes) * max(2, few_units)
+        tiles += _up(fan_in, width) * _pieces(few_units, TILE.rows)
     if not is_first:
         products += samples * _up(fan_in, lanes) * fan_out
         tiles += _up(fan_in, width) * _pieces(samples, TILE.rows)
-    return _MULTIPLY_ADD * products + _TILE * tiles + _OUTPUT * out_vectors + _UPDATE * fan_in * _up(fan_out, lanes)
+    return (
+        _MULTIPLY_ADD * products
+        + _TILE * tiles
+        + (_TRANSPOSED * fan_in * lanes if few_units else 0)
+        + _OUTPUT * out_vectors
+        + _UPDATE * fan_in * _up(fan_out, lanes)
+    )
 
 
 def _cycles_by_columns(fan_in: int, fan_out: int, samples: int, lanes: int) -> float:

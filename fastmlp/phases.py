@@ -22,6 +22,7 @@ from fastmlp.gradients import (
     add_tiles,
     bias_gradient,
     half_gradient,
+    is_high,
     sum_bias_halves,
     sum_weight_halves,
     weight_gradient,
@@ -82,10 +83,9 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
                 _asks_for_panels(layer, shared),
             )  # fmt: skip
         if shared.blocks_are_halves and layer.first_half:
+            half_gradient(workspace, tiles, layer, shared, begin, end)
             if layer.few_units:
                 transposed_half_gradient(workspace, tiles, layer, shared, begin, end)
-            else:
-                half_gradient(workspace, tiles, layer, shared, begin, end)
     restore_denormals(former)
 
 
@@ -162,17 +162,23 @@ def _ask_for_tile(workspace, layer, place, unit, panel, height, columns):
 
 
 @inner
+def _asks_meanwhile(layer, shared, unit, vectors):
+    """Return whether a tile's parameters are asked for while its gradient is computed: those of whole tiles can be."""
+    return shared.ask_ahead and not layer.first_half and layer.fan_in - unit >= MR and vectors == VECTORS
+
+
+@inner
 def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch):
     """Compute the gradient of a tile of W, from row `unit` on, which lies at `place`; return where the gradient does.
 
     workspace[scratch...]: shared.scratch_size numbers. Overwritten.
     """
     begin = np.intp(0)
-    if layer.few_units:
-        return transposed_gradient(workspace, tiles, layer, shared, scratch, unit)
+    if is_high(workspace, layer, panel):
+        return transposed_gradient(workspace, tiles, layer, shared, scratch, unit, panel)
     if layer.first_half:
         sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors)
-    elif shared.ask_ahead and layer.fan_in - unit >= MR and vectors == VECTORS:
+    elif _asks_meanwhile(layer, shared, unit, vectors):
         weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
     else:
         weight_gradient(workspace, tiles, layer, shared, scratch, unit, panel, begin, shared.rows, vectors)
@@ -190,8 +196,8 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     width = panel_width(workspace)
     columns = vectors * lane_count(workspace)
     place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
-    height = min(layer.tile_rows, layer.fan_in - unit)
-    if shared.shared and shared.update and not (STREAMS or shared.ask_ahead):
+    height = min(width if is_high(workspace, layer, panel) else MR, layer.fan_in - unit)
+    if shared.shared and shared.update and not (STREAMS or _asks_meanwhile(layer, shared, unit, vectors)):
         _ask_for_tile(workspace, layer, place, unit, panel, height, columns)
     gradient = _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch)
     if not shared.update:
@@ -209,22 +215,33 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
 
 
 @inner
-def tile_place(layer, tile, n_panels):
-    """Return the panel and the row tile of a layer's weight tile: the numbering keeps a block of A_l in cache.
+def tile_count(layer, width):
+    """Return the number of a layer's weight tiles; panels have `width` columns."""
+    return layer.row_tiles * ((layer.fan_out + width - 1) // width - (layer.few_units > 0)) + layer.high_tiles
 
-    All panels of the first block of row tiles come first, then those of the next::
 
-                  panel 0   panel 1   panel 2
-                +---------+---------+---------+
-        block 0 | 0, 1, 2 | 3, 4, 5 | 6, 7, 8 |     block_tiles = 3, row_tiles = 5: the last is the biases
-                +---------+---------+---------+
-        block 1 | 9, 10   | 11, 12  | 13, 14  |
+@inner
+def tile_place(layer, tile, width):
+    """Return the panel and the first row of a layer's weight tile, fan_in for the biases.
+
+    The numbering keeps a block of A_l in cache. All panels of the first block of row tiles come first, then those of
+    the next, and the tiles of a panel of few units are the last::
+
+                  panel 0   panel 1   panel 2   few units
+                +---------+---------+---------+   +----+
+        block 0 | 0, 1, 2 | 3, 4, 5 | 6, 7, 8 |   | 15 |    block_tiles = 3, row_tiles = 5, high_tiles = 2:
+                +---------+---------+---------+   | 16 |    the last of them are the biases
+        block 1 | 9, 10   | 11, 12  | 13, 14  |   +----+
                 +---------+---------+---------+
     """
+    n_panels = (layer.fan_out + width - 1) // width - (layer.few_units > 0)
+    n_tiles = layer.row_tiles * n_panels
+    if tile >= n_tiles:
+        return n_panels, min((tile - n_tiles) * width, layer.fan_in)
     first = tile // (layer.block_tiles * n_panels) * layer.block_tiles
     height = min(layer.block_tiles, layer.row_tiles - first)
     tile -= first * n_panels
-    return tile // height, first + tile % height
+    return tile // height, min((first + tile % height) * MR, layer.fan_in)
 
 
 @kernel
@@ -237,16 +254,15 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
     scratch = shared.scratch + block * shared.scratch_size
     for number in range(shared.n_layers):
         layer = layers[number]
-        n_panels = (layer.fan_out + width - 1) // width
-        n_tiles = layer.row_tiles * n_panels
+        n_tiles = tile_count(layer, width)
         for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
-            panel, row_tile = tile_place(layer, tile, n_panels)
+            panel, unit = tile_place(layer, tile, width)
             vectors = tile_vectors(layer.fan_out, panel * width, lanes)
-            if row_tile == layer.row_tiles - 1:
+            if unit == layer.fan_in:
                 _update_bias(workspace, layer, shared, panel, vectors, scratch)
             else:
                 workspace[shared.squares + layer.first_tile + tile] = _update_weights(
-                    workspace, tiles, layer, shared, row_tile * layer.tile_rows, panel, vectors, scratch
+                    workspace, tiles, layer, shared, unit, panel, vectors, scratch
                 )
     if STREAMS:
         end_of_streams()

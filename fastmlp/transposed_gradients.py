@@ -1,13 +1,14 @@
-r"""The weight gradient of a layer of few units, as the product of delta^T and A_l.
+r"""The weight gradient of a panel of few units, as the product of delta^T and A_l.
 
-A row of such a layer's W is a part of one register, so that a tile of the product A_l^T delta_{l+1} (see
-``microkernel``) loads a number of A for every register that it multiplies, and most lanes of those hold nothing. Here
-the units of the layer below fill the lanes instead, NR of them in a tile, and the tile of W is as high::
+A row of such a panel of W is a part of one register: a layer has no more units, or these are left of them behind
+whole panels. A tile of the product A_l^T delta_{l+1} (see ``microkernel``) would load a number of A for every register
+that it multiplies, and many lanes of those hold nothing. Here the units of the layer below fill the lanes instead, NR
+of them in a tile, and the tile of W is as high::
 
                   samples                     units of l                 units of l
                 +---------+                   +--------+                +----------+
        units of | delta^T |    x    samples   |  A_l   |    =  units of | gradient |   --->  transposed, it is
-       l + 1    +---------+                   |        |       l + 1    +----------+         NR rows of W's
+       l + 1    +---------+                   |        |       l + 1    +----------+         NR rows of W's panel
                                               +--------+
 
 Each number is the same sum in the same order. Where it is one of halves (see ``gradients``), these are kept as the
@@ -26,41 +27,42 @@ from fastmlp.vectors import lane_count, panel_width, transpose_rows
 
 
 @inner
-def _product(workspace, tiles, layer, shared, out, unit, begin, end):
+def _product(workspace, tiles, layer, shared, out, unit, panel, begin, end):
     """Tile = delta_{l+1}^T A_l for the units of layer l from `unit` on, over samples `begin` to `end`.
 
-    workspace[out...] (fan_out + 1, NR). Overwritten, the last row with what counts for nothing.
+    workspace[out...] (few_units + 1, NR). Overwritten, the last row with what counts for nothing.
     """
     width = panel_width(workspace)
     vectors = tile_vectors(layer.fan_in, unit, lane_count(workspace))
-    deltas = layer.deltas + begin * width
+    deltas = layer.deltas + (panel * shared.capacity + begin) * width
     inputs = layer.inputs + (unit // width * shared.capacity + begin) * width
     row = 0
-    while row < layer.fan_out:
+    while row < layer.few_units:
         # A row of padding more costs nothing where it saves a tile: seven rows are one of eight, not of four, two, one.
-        rows = tile_rows(layer.fan_out + 1 - row)
+        rows = tile_rows(layer.few_units + 1 - row)
         multiply_lanes(workspace, tiles, out + row * width, deltas + row, inputs, end - begin, rows, vectors)
         row += rows
 
 
 @inner
 def transposed_half_gradient(workspace, tiles, layer, shared, begin, end):
-    """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch.
+    """Compute the gradient of a layer's last panel over samples `begin` to `end`, one half of the minibatch.
 
-    workspace[layer.first_half...] or workspace[layer.second_half...]: a product for each tile, then the biases.
-    Overwritten.
+    workspace[layer.first_half...] or workspace[layer.second_half...]: behind the other panels a product for each tile,
+    then the biases. Overwritten.
     """
     width = panel_width(workspace)
-    panel = np.intp(0)
+    panel = (layer.fan_out - 1) // width
     out = layer.second_half if end > shared.middle else layer.first_half
+    out += panel * (layer.fan_in + 1) * width
     for unit in range(0, layer.fan_in, width):
-        _product(workspace, tiles, layer, shared, out, unit, begin, end)
+        _product(workspace, tiles, layer, shared, out, unit, panel, begin, end)
         out += transposed_rows(workspace) * width
     bias_gradient(workspace, layer, shared, out, panel, begin, end, np.intp(1))
 
 
 @inner
-def transposed_gradient(workspace, tiles, layer, shared, scratch, unit):
+def transposed_gradient(workspace, tiles, layer, shared, scratch, unit, panel):
     """Compute the gradient of the tile of W from row `unit` on, over the whole minibatch; return where it lies.
 
     workspace[scratch...]: two products and a tile of W. Overwritten.
@@ -70,14 +72,15 @@ def transposed_gradient(workspace, tiles, layer, shared, scratch, unit):
     first, second, out = scratch, scratch + size, scratch + 2 * size
     begin = np.intp(0)
     if not layer.first_half:
-        _product(workspace, tiles, layer, shared, scratch, unit, begin, shared.rows)
+        _product(workspace, tiles, layer, shared, scratch, unit, panel, begin, shared.rows)
     elif shared.blocks_are_halves:
-        first, second = layer.first_half + unit // width * size, layer.second_half + unit // width * size
+        place = panel * (layer.fan_in + 1) * width + unit // width * size
+        first, second = layer.first_half + place, layer.second_half + place
     else:
-        _product(workspace, tiles, layer, shared, first, unit, begin, shared.middle)
-        _product(workspace, tiles, layer, shared, second, unit, shared.middle, shared.rows)
+        _product(workspace, tiles, layer, shared, first, unit, panel, begin, shared.middle)
+        _product(workspace, tiles, layer, shared, second, unit, panel, shared.middle, shared.rows)
     if layer.first_half:
-        add_tiles(workspace, first, second, scratch, layer.fan_out, width)
-    clear_rows(workspace, scratch + layer.fan_out * width, transposed_rows(workspace) - layer.fan_out)
+        add_tiles(workspace, first, second, scratch, layer.few_units, width)
+    clear_rows(workspace, scratch + layer.few_units * width, transposed_rows(workspace) - layer.few_units)
     transpose_rows(workspace, scratch, out, min(width, layer.fan_in - unit))
     return out

@@ -45,9 +45,11 @@ def whole_tiles(fan_in, fan_out, dtype):
 
 def half_in_panels(fan_in, fan_out, dtype):
     """Return the numbers of one half of a layer's gradient: of few units, a register's of each row transposed."""
-    if fan_out <= Layout.few_units_fill * TILE.lanes(dtype):
-        return max(TILE.rows, TILE.lanes(dtype)) * padded(fan_in, dtype) + padded(1, dtype)
-    return parameters_in_panels(fan_in, fan_out, dtype)
+    few_units = Layout.few_units(fan_out, TILE.lanes(dtype))
+    if not few_units:
+        return parameters_in_panels(fan_in, fan_out, dtype)
+    high = max(TILE.rows, TILE.lanes(dtype)) * padded(fan_in, dtype) + padded(1, dtype)
+    return high + (parameters_in_panels(fan_in, fan_out - few_units, dtype) if fan_out > few_units else 0)
 
 
 def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False, in_halves=False):

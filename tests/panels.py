@@ -133,14 +133,15 @@ class GuardedNetwork(Network):
         rows, columns = int(layer.fan_in) + 1, int(layer.fan_out)
         width = self._layout.panel_width
         row, column = np.ogrid[:rows, :columns]
-        if layer.few_units:
-            # Tile after tile, each transposed, and behind them the biases.
-            tile = max(TILE.rows, TILE.lanes(self.dtype)) * width
-            weights = place + row // width * tile + column * width + row % width
-            biases = place + -(-int(layer.fan_in) // width) * tile + column
-            return np.where(row < layer.fan_in, weights, biases)
         if not self.narrow:
-            return self.offsets(place, rows, rows, columns)
+            low = self.offsets(place, rows, rows, columns)
+            # Of few units in the last panel tile after tile, each transposed, and behind them the biases.
+            panel = (columns - 1) // width
+            high, tile = place + panel * rows * width, max(TILE.rows, TILE.lanes(self.dtype)) * width
+            weights = high + row // width * tile + column % width * width + row % width
+            biases = high + (int(layer.high_tiles) - 1) * tile + column % width
+            is_high = (layer.few_units > 0) & (column // width == panel)
+            return np.where(is_high, np.where(row < layer.fan_in, weights, biases), low)
         # Tile after tile; those from the rows of X are transposed.
         tile = column // width * int(layer.row_tiles) + row // width
         within = (row % width, column % width)

@@ -10,9 +10,17 @@ from fastmlp.optimizers import ADAM
 from fastmlp.reference import DERIVATIVES
 
 
-def place_of_tile(layer, tile, n_panels):
-    """Return panel and row tile of a layer's weight tile; Python cannot call what is compiled for kernels only."""
-    return getattr(phases.tile_place, "py_func", phases.tile_place)(layer, tile, n_panels)
+def places_of_tiles(layer, width, narrow=False):
+    """Return panel and first row of each of a layer's weight tiles; panels have `width` columns.
+
+    In a narrow network the last row is that of the biases, else the biases are a tile, and their row is fan_in.
+    """
+    if narrow:
+        n_panels = -(-int(layer.fan_out) // width)
+        return [(panel, row * width) for panel in range(n_panels) for row in range(layer.row_tiles)]
+    # Python cannot call what is compiled for kernels only.
+    count, place = (getattr(function, "py_func", function) for function in (phases.tile_count, phases.tile_place))
+    return [place(layer, tile, width) for tile in range(count(layer, width))]
 
 
 def cut_into_halves(network, n_samples):

@@ -9,7 +9,7 @@ import pytest
 
 from fastmlp.tiles import TILE
 from tests.panels import ORIENTATIONS, GuardedNetwork, guards_checked
-from tests.phases import infer_blocks, place_of_tile, propagate_blocks, update_blocks
+from tests.phases import infer_blocks, places_of_tiles, propagate_blocks, update_blocks
 from tests.problems import DTYPES, advance, make_problem, parameters_of, relative_difference
 from tests.subprocesses import ROOT, environment_with, run_python
 
@@ -111,17 +111,16 @@ def test_phase_2_changes_the_tiles_of_its_block(shared, layer_units, dtype, solv
     record.shared = shared
     n_copies = 3 if solver == "adam" else 2
     for number, layer in enumerate(network.layers):
-        n_panels = -(-layer.fan_out // width)
-        for tile in range(n_panels * layer.row_tiles):
+        for tile, (panel, begin) in enumerate(places_of_tiles(layer, width, narrow)):
             before = network.workspace.copy()
             first = layer.first_tile + tile
             update_blocks(network, problem, [first, first + 1], 0.01)
-            panel, row_tile = place_of_tile(layer, tile, n_panels)
-            if row_tile == layer.row_tiles - 1 and not narrow:
-                rows = [layer.fan_in]  # the biases
+            if begin == layer.fan_in and not narrow:
+                rows = [begin]  # the biases
             else:
-                begin = row_tile * layer.tile_rows
-                rows = np.arange(begin, min(begin + layer.tile_rows, layer.fan_in + network.narrow))
+                is_high = layer.few_units and panel == (layer.fan_out - 1) // width
+                height = width if is_high else network._layout.tile_rows
+                rows = np.arange(begin, min(begin + height, layer.fan_in + network.narrow))
             columns = np.arange(panel * width, (panel + 1) * width)
             owned = [
                 network.parameter_matrix(number, copy, network.padded(layer.fan_out))[np.ix_(rows, columns)]
@@ -181,9 +180,8 @@ def test_what_an_earlier_minibatch_left_is_never_read(layer_units, dtype, loss, 
         network.workspace[place : place + size] = np.nan
     for layer in network.layers:
         # Tiles of nothing but biases have no squares: their places hold zeros for good.
-        n_panels = network.padded(layer.fan_out) // network.padded(1)
-        places = (place_of_tile(layer, tile, n_panels) for tile in range(layer.row_tiles * n_panels))
-        weight_tiles = [tile for tile, (_, row_tile) in enumerate(places) if narrow or row_tile < layer.row_tiles - 1]
+        places = places_of_tiles(layer, network.padded(1), narrow)
+        weight_tiles = [tile for tile, (_, row) in enumerate(places) if narrow or row < layer.fan_in]
         network.workspace[shared.squares + layer.first_tile + np.array(weight_tiles)] = np.nan
     reference = problem.reference()
     losses = advance(problem.epochs(network), 2, 0.01)

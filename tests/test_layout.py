@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastmlp.layout import Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
 from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, RESIDENT_BYTES, TILE
-from tests.phases import place_of_tile
+from tests.phases import places_of_tiles
 from tests.problems import DTYPES, make_problem, parameters_of
 
 sizes = st.integers(1, 2 * TILE.columns(np.float32) + 3)
@@ -97,8 +97,9 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
         if layer.first_half:
             if narrow:  # whole tiles
                 size = layer.row_tiles * -(-fan_out // width) * width**2
-            elif layer.few_units:  # a register of units in each tile, and the biases
-                size = ((layer.row_tiles - 1) * max(TILE.rows, layout.lanes) + 1) * width
+            elif layer.few_units:  # in the last panel a register of units in each tile, and the biases
+                high = ((layer.high_tiles - 1) * max(TILE.rows, layout.lanes) + 1) * width
+                size = panels(fan_in + 1, fan_out - layer.few_units) + high
             else:
                 size = panels(fan_in + 1, fan_out)
             places += [(half, half + size) for half in (layer.first_half, layer.second_half)]
@@ -146,7 +147,7 @@ def test_no_two_matrices_overlap_and_all_are_aligned(
     for before, after in itertools.pairwise(layout.places):
         assert after.rows == 0
         assert before.outputs == after.inputs
-        assert after.first_tile == before.first_tile + before.row_tiles * layout.n_panels(before.fan_out)
+        assert after.first_tile == before.first_tile + len(places_of_tiles(before, layout.panel_width, narrow))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -164,19 +165,22 @@ def test_blocks_of_weights_cover_all_tiles_once(n_blocks, dtype):
 @pytest.mark.parametrize("capacity", [1, 300, 10_000, 200_000])
 @pytest.mark.parametrize("fan_in", [1, 50, 700])
 def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
-    layout = Layout([fan_in, 100], capacity, np.float32, 0, False, 1)
+    width = TILE.columns(np.float32)
+    n_panels = 3
+    layout = Layout([fan_in, n_panels * width + 1], capacity, np.float32, 0, False, 1)
     (layer,) = layout.places
-    n_panels = layout.n_panels(layer.fan_out)
-    places = [place_of_tile(layer, tile, n_panels) for tile in range(layout.n_tiles)]
-    blocks = [[row_tile // layer.block_tiles, panel, row_tile] for panel, row_tile in places]
+    assert layer.few_units == 1
+    places = places_of_tiles(layer, width)
+    assert len(places) == layout.n_tiles
+    low, high = places[: -layer.high_tiles], places[-layer.high_tiles :]
+    blocks = [[-(-row // TILE.rows) // layer.block_tiles, panel, row] for panel, row in low]
     assert blocks == sorted(blocks)
-    assert sorted(places) == list(itertools.product(range(n_panels), range(layer.row_tiles)))
+    assert sorted(low) == [(panel, row) for panel in range(n_panels) for row in (*range(0, fan_in, TILE.rows), fan_in)]
+    assert high == [(n_panels, row) for row in (*range(0, fan_in, width), fan_in)]
     # A block's activations fit, unless those of one tile or panel are too many.
     units = layer.block_tiles * TILE.rows
-    assert units <= layout.panel_width or units * capacity * 4 <= BLOCK_BYTES or layer.block_tiles == layer.row_tiles
-    assert (layer.block_tiles == layer.row_tiles) == (
-        capacity * fan_in * 4 <= BLOCK_BYTES or fan_in <= layout.panel_width
-    )
+    assert units <= width or units * capacity * 4 <= BLOCK_BYTES or layer.block_tiles == layer.row_tiles
+    assert (layer.block_tiles == layer.row_tiles) == (capacity * fan_in * 4 <= BLOCK_BYTES or fan_in <= width)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
