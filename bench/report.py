@@ -19,6 +19,8 @@ BASELINE = ROOT / "bench" / "baseline.json"
 README = ROOT / "README.md"
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 FIGURES = ROOT / "docs" / "figures"
+# How its commit is named, beside those of the workloads.
+ACCURACY = "time to accuracy"
 BEGIN, END = "<!-- rivals: python -m bench.report --write -->", "<!-- /rivals -->"
 RIVALS = {
     "scikit-learn": "scikit-learn",
@@ -81,6 +83,7 @@ def summarise(results: dict[str, Any]) -> dict[str, Any]:
     measured = {(cell["workload"], cell["commit"]) for cell in results["cells"].values()}
     accuracy = {}
     for name, record in results["accuracy"].items():
+        measured.add((ACCURACY, record["commit"]))
         runs = [run for run in record["runs"] if "error" not in run]
         if runs:
             memory = [run["mebibytes"] for run in runs if run["mebibytes"] is not None]
@@ -102,7 +105,7 @@ def summarise(results: dict[str, Any]) -> dict[str, Any]:
         },
         "gigabytes_a_second": {n: significant(b) for n, b in results["bandwidth"].items()},
         "commits": {
-            commit: [name for name in order if (name, commit) in measured]
+            commit: [name for name in (*order, ACCURACY) if (name, commit) in measured]
             for commit in sorted({commit for _, commit in measured})
         },
         "versions": dict(sorted(versions.items())),
@@ -181,8 +184,8 @@ def machine_text(baseline: dict[str, Any]) -> str:
     )
     versions = ", ".join(f"{name} {version}" for name, version in baseline["versions"].items())
     commits = " and ".join(
-        f"`{commit[:7]}` ({', '.join(f'`{name}`' for name in workloads)})"
-        for commit, workloads in baseline["commits"].items()
+        f"`{commit[:7]}` ({', '.join(name if name == ACCURACY else f'`{name}`' for name in names)})"
+        for commit, names in baseline["commits"].items()
     )
     return (
         f"Measured on {machine['cores']} cores of one {machine['processor']} "

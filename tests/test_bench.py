@@ -192,6 +192,13 @@ def test_ratios_are_paired_within_a_round():
     assert row["microseconds"] == [significant(q) for q in quartiles([63.2, 126.4])]
 
 
+def test_each_figure_has_its_commit():
+    results = made_up_results()
+    results["accuracy"]["fastmlp"]["commit"] = "0123456789"
+    text = report.machine_text(report.summarise(results))
+    assert text.endswith("At commit `0000000` (`digits`) and `0123456` (time to accuracy).")
+
+
 def test_more_rounds_are_added_to_those_of_the_same_commit_and_contenders():
     def cell(**changes):
         return made_up_results()["cells"]["digits/float32/2"] | changes
