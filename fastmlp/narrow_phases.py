@@ -10,7 +10,8 @@ from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
 from fastmlp.narrow_gradients import narrow_gradient, narrow_half_gradient, write_rows
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
-from fastmlp.vectors import ask_to_read, ask_to_write, lane_count, line_count, panel_width, sum_lanes
+from fastmlp.phases import ask_for_lines
+from fastmlp.vectors import ask_to_read, lane_count, line_count, panel_width, sum_lanes
 
 
 @inner
@@ -43,15 +44,13 @@ def _place_of_tile(workspace, layer, tile):
 @inner
 def _ask_for_tiles(workspace, layers, n_layers, first_tile, last_tile):
     """Ask for the tiles of W that this core will write, for it alone: see ``phases``."""
-    width, line = panel_width(workspace), line_count(workspace)
+    width = panel_width(workspace)
     for number in range(n_layers):
         layer = layers[number]
         n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
         for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
             _, _, place, height, columns = _place_of_tile(workspace, layer, tile)
-            for row in range(place, place + height * width, width):
-                for column in range(row // line * line, row + columns, line):
-                    ask_to_write(workspace, column)
+            ask_for_lines(workspace, place, height, columns, lane_count(workspace))
 
 
 @kernel

@@ -37,7 +37,6 @@ from fastmlp.vectors import (
     ask_to_write,
     end_of_streams,
     lane_count,
-    line_count,
     load,
     panel_width,
     store,
@@ -138,12 +137,14 @@ def _stream_tile(workspace, source, target, rows, columns):
 
 
 @inner
-def _ask_for_lines(workspace, place, rows, columns):
-    """Ask for the lines of a part of a panel, (rows, columns) from `place` on, for this core alone."""
+def ask_for_lines(workspace, place, rows, columns, step):
+    """Ask for a part of a panel, (rows, columns) from `place` on, for this core alone.
+
+    From one column to the next that `step` divides lies no end of a cache line.
+    """
     width = panel_width(workspace)
-    line = line_count(workspace)
-    for row in range(place, place + rows * width, width):
-        for number in range(row // line * line, row + columns, line):
+    for column in range(place, place + columns, step):
+        for number in range(column, column + rows * width, width):
             ask_to_write(workspace, number)
 
 
@@ -154,11 +155,11 @@ def _ask_for_tile(workspace, layer, place, unit, panel, height, columns):
     Else each store would wait for the other cores to give up their copy of the line, one line after the other.
     """
     width = panel_width(workspace)
-    _ask_for_lines(workspace, place, height, columns)
+    ask_for_lines(workspace, place, height, columns, lane_count(workspace))
     if layer.transposed:
         first = panel * width
         transposed = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width
-        _ask_for_lines(workspace, transposed, min(width, layer.fan_out - first), height)
+        ask_for_lines(workspace, transposed, min(width, layer.fan_out - first), height, MR)
 
 
 @inner

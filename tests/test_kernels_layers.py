@@ -443,7 +443,7 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
 
         narrow = {narrow}
         read, written = set(), set()
-        phases.ask_to_write = narrow_phases.ask_to_write = lambda array, place: written.add(place // line)
+        phases.ask_to_write = lambda array, place: written.add(place // line)
         narrow_phases.ask_to_read = lambda array, place: read.add(place // line)
 
         for dtype in (np.float32, np.float64):
