@@ -224,7 +224,7 @@ def test_tables_hold_what_was_measured():
     block = report.readme_block(baseline)
     assert "| `digits` 64-100-10, batch 200, Adam | 2 | 94.8 µs | 50 % | 10 | – | – | – |" in block
     assert "| fastmlp | 3 s | 2 | 512 MiB |" in block
-    assert "At commit `0000000` (`digits`)." in block
+    assert "At commit `0` (time to accuracy) and `0000000` (`digits`)." in block
     assert "10 (10–10)" in report.full_report(baseline)
     # Ten times as long at half of the peak: a program at the peak would be twenty times as fast.
     assert "| – | – | 20 | 120 – 240 ns |" in report.full_report(baseline)
