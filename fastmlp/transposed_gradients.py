@@ -70,15 +70,15 @@ def transposed_gradient(workspace, tiles, layer, shared, scratch, unit, panel):
     width = panel_width(workspace)
     size = transposed_rows(workspace) * width
     first, second, out = scratch, scratch + size, scratch + 2 * size
-    begin = np.intp(0)
-    if not layer.first_half:
-        _product(workspace, tiles, layer, shared, scratch, unit, panel, begin, shared.rows)
-    elif shared.blocks_are_halves:
+    if layer.first_half and shared.blocks_are_halves:
         place = panel * (layer.fan_in + 1) * width + unit // width * size
         first, second = layer.first_half + place, layer.second_half + place
     else:
-        _product(workspace, tiles, layer, shared, first, unit, panel, begin, shared.middle)
-        _product(workspace, tiles, layer, shared, second, unit, panel, shared.middle, shared.rows)
+        begin = np.intp(0)
+        end = shared.middle if layer.first_half else shared.rows
+        for part in range(2 if layer.first_half else 1):
+            _product(workspace, tiles, layer, shared, scratch + part * size, unit, panel, begin, end)
+            begin, end = end, shared.rows
     if layer.first_half:
         add_tiles(workspace, first, second, scratch, layer.few_units, width)
     clear_rows(workspace, scratch + layer.few_units * width, transposed_rows(workspace) - layer.few_units)
