@@ -23,7 +23,7 @@ from fastmlp.dense import dense_backward_data, dense_forward, tile_vectors
 from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.function_table import function_table
 from fastmlp.gather import as_rows, gather_rows
-from fastmlp.gradients import bias_gradient, is_high, sum_bias_halves, sum_weight_halves, weight_gradient
+from fastmlp.gradients import bias_gradient, is_high, low_panels, sum_bias_halves, sum_weight_halves, weight_gradient
 from fastmlp.losses import output_and_loss, sum_losses
 from fastmlp.microkernel import MR
 from fastmlp.narrow import (
@@ -36,7 +36,7 @@ from fastmlp.narrow_gather import narrow_gather
 from fastmlp.narrow_gradients import narrow_gradient, write_rows
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
-from fastmlp.phases import _transpose, tile_count, tile_place
+from fastmlp.phases import _transpose, tile_place
 from fastmlp.tiles import TILE
 from fastmlp.transposed_gradients import transposed_gradient
 from fastmlp.vectors import lane_count, panel_width
@@ -57,8 +57,9 @@ PRODUCTS = (FORWARD, BACKWARD, GRADIENTS)
 def _weight_tiles(workspace: Any, tiles: Any, layer: Any, shared: Any, piece: Any) -> None:
     """Do one of the two pieces of phase 2 for all tiles of a layer."""
     width, lanes = panel_width(workspace), lane_count(workspace)
-    for tile in range(tile_count(layer, width)):
-        panel, unit = tile_place(layer, tile, width)
+    n_panels = low_panels(layer, width)
+    for tile in range(layer.row_tiles * n_panels + layer.high_tiles):
+        panel, unit = tile_place(layer, tile, n_panels, width)
         vectors = tile_vectors(layer.fan_out, panel * width, lanes)
         is_bias = unit == layer.fan_in
         high = is_high(workspace, layer, panel)

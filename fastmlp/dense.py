@@ -169,6 +169,4 @@ def weight_gradient_tile_ahead(workspace, tiles, layer, shared, out, unit, panel
     right = layer.deltas + panel * shared.capacity * width
     first_moments = weights + shared.n_parameters if shared.optimizer >= MOMENTUM else weights
     second_moments = first_moments + shared.n_parameters if shared.optimizer == ADAM else first_moments
-    multiply_lanes_ahead(
-        workspace, tiles, out, left, right, shared.rows, weights, first_moments, second_moments
-    )  # fmt: skip
+    multiply_lanes_ahead(workspace, tiles, out, left, right, shared.rows, weights, first_moments, second_moments)

@@ -76,6 +76,12 @@ def bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors):
 
 
 @inner
+def low_panels(layer, width):
+    """Return the number of a layer's panels that are not of few units; panels have `width` columns."""
+    return (layer.fan_out + width - 1) // width - (layer.few_units > 0)
+
+
+@inner
 def half_gradient(workspace, tiles, layer, shared, begin, end):
     """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch.
 
@@ -85,7 +91,7 @@ def half_gradient(workspace, tiles, layer, shared, begin, end):
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     out = layer.second_half if end > shared.middle else layer.first_half
-    for panel in range((layer.fan_out + width - 1) // width - (layer.few_units > 0)):
+    for panel in range(low_panels(layer, width)):
         vectors = tile_vectors(layer.fan_out, panel * width, lanes)
         for unit in range(0, layer.fan_in, MR):
             weight_gradient(workspace, tiles, layer, shared, out + unit * width, unit, panel, begin, end, vectors)

@@ -5,7 +5,8 @@ measurements, so that little time is lost and the estimated ratio is near the me
 units, minibatches of 1 to 400, float32 and float64, relu and tanh, on a Granite Rapids with its tiles ``avx512`` and
 ``avx2`` (single runs of ``python -m bench.orientation``); the gradient from the rows of X to 680 more, of 17 networks.
 There the choice loses 0.1 % to the better one on average with ``avx512`` and 0.7 % with ``avx2``, a quarter at most;
-that between rows and columns of X (``--of gradient`` and ``--of full-batch``) loses 0.4 %.
+that between rows and columns of X (``--of gradient`` and ``--of full-batch``) loses 0.4 %. The gradient of few units is
+priced by the same numbers; with it, on an Emerald Rapids, 123 of these shapes lose 0.3 % on average and 13 % at most.
 """
 
 from __future__ import annotations

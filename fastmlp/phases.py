@@ -23,6 +23,7 @@ from fastmlp.gradients import (
     bias_gradient,
     half_gradient,
     is_high,
+    low_panels,
     sum_bias_halves,
     sum_weight_halves,
     weight_gradient,
@@ -174,7 +175,7 @@ def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, plac
 
     workspace[scratch...]: shared.scratch_size numbers. Overwritten.
     """
-    begin = np.intp(0)
+    begin = np.intp(0)  # not a literal: see `_product` in dense
     if is_high(workspace, layer, panel):
         return transposed_gradient(workspace, tiles, layer, shared, scratch, unit, panel)
     if layer.first_half:
@@ -216,14 +217,10 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
 
 
 @inner
-def tile_count(layer, width):
-    """Return the number of a layer's weight tiles; panels have `width` columns."""
-    return layer.row_tiles * ((layer.fan_out + width - 1) // width - (layer.few_units > 0)) + layer.high_tiles
-
-
-@inner
-def tile_place(layer, tile, width):
+def tile_place(layer, tile, n_panels, width):
     """Return the panel and the first row of a layer's weight tile, fan_in for the biases.
+
+    n_panels: those that are not of few units (see `low_panels` in gradients), of `width` columns each.
 
     The numbering keeps a block of A_l in cache. All panels of the first block of row tiles come first, then those of
     the next, and the tiles of a panel of few units are the last::
@@ -235,7 +232,6 @@ def tile_place(layer, tile, width):
         block 1 | 9, 10   | 11, 12  | 13, 14  |   +----+
                 +---------+---------+---------+
     """
-    n_panels = (layer.fan_out + width - 1) // width - (layer.few_units > 0)
     n_tiles = layer.row_tiles * n_panels
     if tile >= n_tiles:
         return n_panels, min((tile - n_tiles) * width, layer.fan_in)
@@ -255,9 +251,10 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
     scratch = shared.scratch + block * shared.scratch_size
     for number in range(shared.n_layers):
         layer = layers[number]
-        n_tiles = tile_count(layer, width)
+        n_panels = low_panels(layer, width)
+        n_tiles = layer.row_tiles * n_panels + layer.high_tiles
         for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
-            panel, unit = tile_place(layer, tile, width)
+            panel, unit = tile_place(layer, tile, n_panels, width)
             vectors = tile_vectors(layer.fan_out, panel * width, lanes)
             if unit == layer.fan_in:
                 _update_bias(workspace, layer, shared, panel, vectors, scratch)

@@ -72,6 +72,12 @@ class Workspace:
             self._builder.icmp_signed(">=", offset, offset.type(0)), self.pointer(offset), self.null
         )
 
+    def row_arguments(self, *places_and_numbers: ir.Value) -> list[ir.Value]:
+        """Emit the arguments of a tile function whose rows are rows of A's panels, from those of `multiply_rows`."""
+        out, start, stride, left, step, right, inner, floor, mask = places_and_numbers
+        pointers = map(self.pointer, (out, left, right))
+        return [*pointers, inner, self.pointer(start), stride, step, floor, self.pointer_or_null(mask)]
+
     def slot(self, rows: ir.Value, vectors: ir.Value, rows_are_lanes: bool) -> ir.Value:
         """Emit the place in the table of a tile function of a run-time size."""
         first = _INDEX(tile_slot(0, 0, rows_are_lanes))
@@ -113,9 +119,8 @@ def multiply_rows(
         memory.call(
             memory.slot(rows, vectors, False),
             tile_function_type(memory.scalar, False),
-            [*map(memory.pointer, (out, left, right)), inner, memory.pointer(start), stride, step, floor,
-             memory.pointer_or_null(mask)],
-        )  # fmt: skip
+            memory.row_arguments(out, start, stride, left, step, right, inner, floor, mask),
+        )
         return context.get_dummy_value()
 
     return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype, types.intp), codegen
@@ -176,11 +181,8 @@ def multiply_rows_ahead(
         memory.call(
             _INDEX(_ROWS_AHEAD_SLOT),
             tile_function_type(memory.scalar, False, 1),
-            [
-                *map(memory.pointer, (out, left, right)), inner, memory.pointer(start), stride, step, floor,
-                memory.pointer_or_null(mask), memory.pointer(ahead),
-            ],
-        )  # fmt: skip
+            [*memory.row_arguments(out, start, stride, left, step, right, inner, floor, mask), memory.pointer(ahead)],
+        )
         return context.get_dummy_value()
 
     return types.void(workspace, tiles, *[types.intp] * 7, workspace.dtype, types.intp, types.intp), codegen

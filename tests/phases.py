@@ -15,12 +15,13 @@ def places_of_tiles(layer, width, narrow=False):
 
     In a narrow network the last row is that of the biases, else the biases are a tile, and their row is fan_in.
     """
+    n_panels = -(-int(layer.fan_out) // width)
     if narrow:
-        n_panels = -(-int(layer.fan_out) // width)
         return [(panel, row * width) for panel in range(n_panels) for row in range(layer.row_tiles)]
+    n_panels -= layer.few_units > 0
     # Python cannot call what is compiled for kernels only.
-    count, place = (getattr(function, "py_func", function) for function in (phases.tile_count, phases.tile_place))
-    return [place(layer, tile, width) for tile in range(count(layer, width))]
+    place = getattr(phases.tile_place, "py_func", phases.tile_place)
+    return [place(layer, tile, n_panels, width) for tile in range(layer.row_tiles * n_panels + layer.high_tiles)]
 
 
 def cut_into_halves(network, n_samples):
