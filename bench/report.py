@@ -212,9 +212,9 @@ def readme_block(baseline: dict[str, Any] | None) -> str:
     ]
     header = ["float32", "threads", "a step", "of peak", *[f"× {t}" for t in RIVALS.values()]]
     parts = [
-        "Time of one training step through `fit`, its share of the processor's multiply-add peak, "
-        "and how many times as long the others take for the same step on as many threads "
-        "(PyTorch eager; JAX with the whole fit in one jitted scan; NumPy is "
+        "Time of one training step through `fit`, its share of the processor's multiply-add peak (zeros of MNIST's "
+        "images count, most of which fastmlp leaves out), and how many times as long the others take for the same "
+        "step on as many threads (PyTorch eager; JAX with the whole fit in one jitted scan; NumPy is "
         "`fastmlp.reference`). Medians, all of a row measured in turn in one run by "
         "`python -m bench.rivals`; quartiles and float64 are in "
         "[`docs/benchmarks.md`](docs/benchmarks.md).",
@@ -241,8 +241,9 @@ def full_report(baseline: dict[str, Any]) -> str:
         "do not edit. Figures are medians with quartiles. Ratios are paired within a round: each "
         "contender's time divided by fastmlp's in the same round. Shares of peak are of the "
         "multiply-add peak measured in the same round on as many threads; only the three matrix "
-        "products count as work. *Best rival / peak*: how many times as long as the products alone would take at that "
-        "peak the best rival takes; on this machine no program can be more times as fast as that rival. "
+        "products count as work, and all of them, though fastmlp leaves most zeros of MNIST's images out. "
+        "*Best rival / peak*: how many times as long as the products alone would take at that peak the best rival "
+        "takes; on this machine no program that multiplies all numbers can be more times as fast as that rival. "
         "*Round trip*: of a cache line to another core and back, before each round. The host of a virtual machine "
         "moves its processors: 40 to 100 ns are cores that share a cache, 300 ns and more cores that do not.",
         machine_text(baseline),

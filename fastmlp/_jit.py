@@ -145,3 +145,12 @@ def call_kernel(typingctx: Any, address: Any, arguments: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(address, arguments), codegen
+
+
+def calls_of(dispatcher: Any) -> Any:
+    """Return what calls a kernel at an address that is known at run time only; interpreted, it asks for no address."""
+
+    def call(address: int, arguments: tuple) -> None:
+        dispatcher(*arguments)
+
+    return call if JIT_DISABLED else call_kernel

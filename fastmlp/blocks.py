@@ -14,8 +14,9 @@ import numba
 import numpy as np
 from numba import from_dtype, types
 
-from fastmlp._jit import call_kernel, inner, kernel_address, passage, twins
+from fastmlp._jit import JIT_DISABLED, call_kernel, inner, kernel_address, passage, twins
 from fastmlp.layout import LAYER
+from fastmlp.listed_products import listed_forward, listed_gradient, listed_half_gradient
 from fastmlp.narrow_phases import propagate_narrow, update_narrow
 from fastmlp.phases import infer, propagate, update
 from fastmlp.records import NETWORK
@@ -166,6 +167,22 @@ def training_phases(dtype: np.dtype, narrow: bool, on_threads: bool) -> tuple[Ph
             phase_2, (*memory, *[_INDEX] * 3), _update_on_threads, (*memory, _INDEX[::1], *[_INDEX] * 3), on_threads
         ),
     )  # fmt: skip
+
+
+@functools.cache
+def listed_kernels(dtype: np.dtype) -> dict[str, int]:
+    """Return the addresses of what phases call where zeros of X are left out, by their names in the record.
+
+    Interpreted, they ask for none.
+    """
+    if JIT_DISABLED:
+        return {}
+    number = from_dtype(dtype)
+    memory = (number[::1], _INDEX[::1], from_dtype(LAYER), from_dtype(NETWORK))
+    return {
+        kernel.__name__: kernel_address(kernel, types.void(*memory, *[_INDEX] * n_numbers))
+        for kernel, n_numbers in ((listed_forward, 4), (listed_gradient, 6), (listed_half_gradient, 3))
+    }
 
 
 @functools.cache

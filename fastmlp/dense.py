@@ -167,6 +167,13 @@ def weight_gradient_tile_ahead(workspace, tiles, layer, shared, out, unit, panel
     width = panel_width(workspace)
     left = layer.inputs + unit // width * shared.capacity * width + unit % width
     right = layer.deltas + panel * shared.capacity * width
+    first_moments, second_moments = moments_of(shared, weights)
+    multiply_lanes_ahead(workspace, tiles, out, left, right, shared.rows, weights, first_moments, second_moments)
+
+
+@inner
+def moments_of(shared, weights):
+    """Return where the moments of a tile of weights lie; where the optimiser has fewer, the same place again."""
     first_moments = weights + shared.n_parameters if shared.optimizer >= MOMENTUM else weights
     second_moments = first_moments + shared.n_parameters if shared.optimizer == ADAM else first_moments
-    multiply_lanes_ahead(workspace, tiles, out, left, right, shared.rows, weights, first_moments, second_moments)
+    return first_moments, second_moments

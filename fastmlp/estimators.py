@@ -206,10 +206,9 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
     def _plan_lbfgs(self, X, targets, sample_weight):
         """Return the arguments of ``train_lbfgs``."""
         dtype = np.dtype(np.float64)
-        return {
-            "network": self._make_network(dtype, batch_size=X.shape[0], solver="lbfgs"),
-            "data": self._convert(X, targets, sample_weight, dtype),
-        }
+        data = self._convert(X, targets, sample_weight, dtype)
+        network = self._make_network(dtype, batch_size=X.shape[0], solver="lbfgs", rows=data.rows)
+        return {"network": network, "data": data}
 
     def _plan_stochastic(self, X, targets, sample_weight, incremental, checkpoint):
         """Return the arguments of ``train_stochastic``; a checkpoint found settles which samples are for it."""
@@ -234,7 +233,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         gathers = batch_size < data.n_samples or is_shuffled(self, batch_size, data.n_samples)
         options = self._optimizer.network_options()
         return {
-            "network": self._make_network(dtype, batch_size=batch_size, gathers=gathers, **options),
+            "network": self._make_network(dtype, batch_size=batch_size, gathers=gathers, rows=data.rows, **options),
             "data": data,
             "batch_size": batch_size,
             "validation": validation,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp._jit import as_records, inner
+from fastmlp.density import listed_part
 from fastmlp.sources import SOURCE, SOURCE_KINDS, copy_row, index_at, scalar_converted
 from fastmlp.vectors import panel_width
 
@@ -30,7 +31,11 @@ class Rows:
     def __init__(self, X: Any, arrays: tuple[np.ndarray, ...], source: np.ndarray) -> None:
         self.n_rows, self.n_features = X.shape
         self.source = source
-        self._keep_alive = arrays
+        self._X, self._keep_alive = X, arrays
+
+    def listed_part(self, fan_out: int, lanes: int) -> float:
+        """Return which part of the first layer's terms is left where those of zeros are left out: see ``density``."""
+        return listed_part(self._X, fan_out, lanes)
 
 
 def _readable(X: np.ndarray, dtype: np.dtype | type) -> np.ndarray:

@@ -28,6 +28,7 @@ import numpy as np
 
 from fastmlp._jit import inner
 from fastmlp.dense import tile_rows, tile_vectors, weight_gradient_tile
+from fastmlp.listed_products import call_listed_gradient
 from fastmlp.microkernel import MR
 from fastmlp.vectors import lane_count, load, panel_width, splat_of, store
 
@@ -82,8 +83,8 @@ def low_panels(layer, width):
 
 
 @inner
-def half_gradient(workspace, tiles, layer, shared, begin, end):
-    """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch.
+def half_gradient(workspace, tiles, layer, shared, first_unit, begin, end):
+    """Compute a layer's gradient, from row `first_unit` on, over samples `begin` to `end`, one half of the minibatch.
 
     workspace[layer.first_half...] or workspace[layer.second_half...] (fan_in + 1, fan_out), panels. Overwritten, but
     for a panel of few units (see ``transposed_gradients``).
@@ -93,7 +94,7 @@ def half_gradient(workspace, tiles, layer, shared, begin, end):
     out = layer.second_half if end > shared.middle else layer.first_half
     for panel in range(low_panels(layer, width)):
         vectors = tile_vectors(layer.fan_out, panel * width, lanes)
-        for unit in range(0, layer.fan_in, MR):
+        for unit in range(first_unit, layer.fan_in, MR):
             weight_gradient(workspace, tiles, layer, shared, out + unit * width, unit, panel, begin, end, vectors)
         out += layer.fan_in * width
         bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors)
@@ -129,16 +130,26 @@ def transposed_rows(workspace):
 
 
 @inner
-def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors):
+def has_list(layer, unit):
+    """Return whether the tile from row `unit` on goes over a list: a whole one of a layer that leaves zeros out."""
+    return layer.marks > 0 and layer.fan_in - unit >= MR
+
+
+@inner
+def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors, is_first):
     """Tile = the gradient from row `unit` on, of the whole minibatch, as the sum of its halves.
 
-    workspace[scratch...] (2 MR, NR). Overwritten, the first rows with the sum.
+    workspace[scratch...] (2 MR, NR). Overwritten, the first rows with the sum. is_first: whether this block has come to
+    no tile of these rows before.
     """
     width = panel_width(workspace)
     first, second = scratch, scratch + MR * width
     if shared.blocks_are_halves:
         place = (panel * (layer.fan_in + 1) + unit) * width
         first, second = layer.first_half + place, layer.second_half + place
+    elif has_list(layer, unit):
+        arguments = (workspace, tiles, layer, shared, scratch, scratch, unit, panel, is_first, np.intp(-1))
+        call_listed_gradient(shared.listed_gradient, arguments)
     else:
         begin, end = np.intp(0), shared.middle
         for out in (first, second):

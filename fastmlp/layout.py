@@ -27,7 +27,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, RESIDENT_BYTES, TILE
+from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, LISTED_ROWS, RESIDENT_BYTES, TILE
 
 
 @dataclass(slots=True)
@@ -40,6 +40,13 @@ class LayerPlaces:
     transposed: int = 0  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
     inputs: int = 0  # A_l: panels of `capacity` rows
     rows: int = 0  # X, whole panels of rows, only in a narrow network that has use for it (see ``narrow_gradients``)
+    marks: int = 0  # which features are not zero, by features and samples, or 0 (see ``zeros``)
+    mark_rows: int = 0  # marks of a group of features
+    feature_lists: int = 0  # of each tile of samples
+    feature_list_size: int = 0
+    sample_lists: int = 0  # of tiles of features, so many at a time, in each block's scratch
+    n_sample_lists: int = 0
+    sample_list_size: int = 0
     outputs: int = 0  # A_{l+1}
     deltas: int = 0  # dL/dz_{l+1}
     first_half: int = 0  # gradient over one half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``gradients``)
@@ -94,6 +101,9 @@ class Layout:
         Whether a narrow network keeps the rows of X besides (see ``narrow_gradients``).
     in_halves : bool
         Whether gradients of small matrices are sums of halves (see ``gradients``).
+    listed_part : float
+        Part of the terms that is left in the first layer's products, where zeros of X are left out (see ``zeros``); 1
+        where they are not.
 
     Attributes
     ----------
@@ -129,6 +139,7 @@ class Layout:
         narrow: bool = False,
         with_rows: bool = False,
         in_halves: bool = False,
+        listed_part: float = 1.0,
     ) -> None:
         self.panel_width = TILE.columns(dtype)
         self.lanes = TILE.lanes(dtype)
@@ -137,6 +148,7 @@ class Layout:
         self.size = 0
         self.tile_rows = self.panel_width if narrow else TILE.rows
         self._narrow = narrow
+        self._listed_part = listed_part
         itemsize = np.dtype(dtype).itemsize
         self._grain = math.lcm(self.panel_width, ALIGNMENT // itemsize)
         tile = 0
@@ -161,6 +173,8 @@ class Layout:
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
         self.scratch_size = self._scratch_rows() * self.panel_width
+        if listed_part < 1 and self._lists_can_be_written(itemsize):
+            self.scratch_size += self._place_lists(self.places[0], with_deltas)
         self.scratch = self._numbers(n_blocks * self.scratch_size)
         self.layers = np.array(list(map(attrgetter(*_PLACES), self.places)), LAYER)
         self._tile_bounds: dict[int, np.ndarray] = {}
@@ -182,6 +196,30 @@ class Layout:
             if in_halves and self.halves_below * weights <= inputs_and_deltas:
                 layer.first_half, layer.second_half = self._half(layer), self._half(layer)
         self.targets = self._by_samples(n_outputs) if with_deltas else 0
+
+    def _lists_can_be_written(self, itemsize: int) -> bool:
+        """Return whether places within X and within a panel of the first W are small enough for lists."""
+        columns = self.n_panels(self.places[0].fan_in) * self.panel_width
+        return columns * max(self.capacity, self.panel_width) < 2 ** (8 * itemsize - 1)
+
+    def _place_lists(self, layer: LayerPlaces, with_deltas: bool) -> int:
+        """Reserve marks and lists of what is not zero in X; return what each block's scratch needs of them."""
+        mark_features = max(LISTED_ROWS, self.lanes)
+        n_marks = -(-layer.fan_in // mark_features)
+        # By whole registers: see what ``zeros`` reads and writes.
+        layer.mark_rows = -(-self.capacity // self.lanes) * self.lanes
+        layer.marks = self._numbers(n_marks * layer.mark_rows)
+        n_entries = n_marks * mark_features + self.lanes
+        layer.feature_list_size = 1 + 2 * n_entries
+        layer.feature_lists = self._numbers(self.capacity // LISTED_ROWS * layer.feature_list_size)
+        if not with_deltas:
+            return 0
+        layer.sample_lists = self.scratch_size
+        layer.sample_list_size = 2 + layer.mark_rows + self.lanes
+        # Halves of gradients are computed panel after panel, others in the order of the tiles.
+        tiles = layer.row_tiles if layer.first_half else layer.block_tiles
+        layer.n_sample_lists = tiles * TILE.rows // LISTED_ROWS
+        return -(-layer.n_sample_lists * layer.sample_list_size // self._grain) * self._grain
 
     def _block_tiles(self, row_tiles: int, itemsize: int) -> int:
         """Return how many row tiles of a layer phase 2 goes through in all panels before it begins with the next."""
@@ -248,7 +286,7 @@ class Layout:
         columns = np.minimum(self.panel_width, layer.fan_out - firsts)[:, np.newaxis]
         if self._narrow:
             return (columns * heights).ravel()
-        samples = 0 if in_phase_1 else self.capacity
+        samples = 0.0 if in_phase_1 else self.capacity * (self._listed_part if layer.marks else 1.0)
         # A tile of few rows takes its vectors no better, and the biases about as long as one row.
         low = -(-columns // self.lanes) * (heights + 0.5) * (samples + _UPDATE_SAMPLES)
         blocks = [low[:, block : block + layer.block_tiles] for block in range(0, layer.row_tiles, layer.block_tiles)]
@@ -257,7 +295,7 @@ class Layout:
             heights = self._tile_heights(layer.fan_in, self.panel_width)
             products = (layer.few_units + 0.5) * -(-heights // self.lanes)
             products[-1] = heights[-1] + 0.5
-            costs.append(products * samples + (heights + 0.5) * _UPDATE_SAMPLES)
+            costs.append(products * (0 if in_phase_1 else self.capacity) + (heights + 0.5) * _UPDATE_SAMPLES)
         return np.concatenate(costs)
 
     def n_panels(self, columns: int) -> int:

@@ -141,6 +141,22 @@ class TileFunction:
         """Return a tile of zeros."""
         return [ir.Constant(self.vector_type, [0.0] * self.vector.lanes)] * (self.rows * self.vectors)
 
+    def _starting_values(self, builder: Any, start: ir.Value, stride: ir.Value) -> list[ir.Value]:
+        """Emit the loads of a tile whose rows are `stride` apart."""
+        rows = [self._address(builder, start, builder.mul(stride, _INDEX(row))) for row in range(self.rows)]
+        return [self._load_vector(builder, row, v * self.vector.lanes) for row in rows for v in range(self.vectors)]
+
+    def _parameters_asked_for(self, ahead: list[ir.Value]) -> list[tuple[ir.Value, bool]]:
+        """Return weights and moments that a weight gradient asks for, and whether each will be written.
+
+        What will be streamed past the caches is only read (see ``phases``); moments are written.
+        """
+        return [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
+
+    def _tile_asked_for(self, builder: Any, c: ir.Value) -> list[tuple[ir.Value, bool]]:
+        """Return the tile below this one in C, where the processor gains by asking for it."""
+        return [(self._address(builder, c, self.rows * self.panel_width), True)] if self.asks_below else []
+
     def _address(self, builder: Any, base: ir.Value, offset: Any) -> ir.Value:
         if isinstance(offset, int):
             offset = _INDEX(offset)
@@ -162,10 +178,7 @@ class TileFunction:
             self._emit_tile(builder, self._zeros(), c, a, b, inner, _INDEX(0), None, None, more, end)
         else:
             start, start_stride, panel_step, floor, activations, *ahead = more
-            initial = []
-            for row in range(self.rows):
-                row_start = self._address(builder, start, builder.mul(start_stride, _INDEX(row)))
-                initial += [self._load_vector(builder, row_start, v * self.vector.lanes) for v in range(self.vectors)]
+            initial = self._starting_values(builder, start, start_stride)
             self._emit_tile(builder, initial, c, a, b, inner, panel_step, floor, activations, ahead, end)
         builder.position_at_end(end)
         builder.ret_void()
@@ -204,14 +217,13 @@ class TileFunction:
             steps = builder.select(is_last, remaining, _INDEX(width))
         state, rest = (panel_a, panel_b, panel_sums), steps
         if self.is_unrolled:
-            # What will be streamed past the caches is only read (see ``phases``); moments are written.
             asked_for, distance = [], None
             if self.rows_are_lanes:
-                asked_for = [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
+                asked_for = self._parameters_asked_for(ahead)
             elif ahead:
                 distance = builder.sub(builder.ptrtoint(ahead[0], _INDEX), builder.ptrtoint(b, _INDEX))
-            elif self.asks_below:
-                asked_for = [(self._address(builder, c, MR * width), True)]
+            else:
+                asked_for = self._tile_asked_for(builder, c)
             turns = builder.udiv(steps, _INDEX(_UNROLLED))
             state = self._sum_products(builder, *state, turns, _UNROLLED, asked_for, distance)
             rest = builder.urem(steps, _INDEX(_UNROLLED))
@@ -252,27 +264,21 @@ class TileFunction:
 
         Each turn asks for a line of each tile in `asked_for`, and for the one `distance` bytes behind its place in B.
         """
-        width, lanes = self.panel_width, self.vector.lanes
+        width = self.panel_width
         before = builder.block
         loop = builder.append_basic_block("inner")
         after = builder.append_basic_block("after")
         builder.cbranch(builder.icmp_signed(">", count, _INDEX(0)), loop, after)
 
         builder.position_at_end(loop)
-        fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
         a_k, b_k, left = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
         line = builder.phi(_INDEX)  # of the tiles asked for, in bytes
         phis = [builder.phi(self.vector_type) for _ in sums]
         results: list[ir.Value] = list(phis)
-        a_step, row_step = (width, 1) if self.rows_are_lanes else (1, width)
+        a_step = width if self.rows_are_lanes else 1
         for k in range(unrolled):
-            b_vectors = [self._load_vector(builder, b_k, k * width + v * lanes) for v in range(self.vectors)]
-            for row in range(self.rows):
-                number = builder.load(self._address(builder, a_k, k * a_step + row * row_step))
-                a_row = splat(builder, self.vector, number)
-                for v in range(self.vectors):
-                    place = row * self.vectors + v
-                    results[place] = builder.call(fused, [a_row, b_vectors[v], results[place]])
+            a_place = self._address(builder, a_k, k * a_step)
+            results = self._add_products(builder, a_place, self._address(builder, b_k, k * width), results)
         next_a = self._address(builder, a_k, unrolled * a_step)
         next_b = self._address(builder, b_k, unrolled * width)
         if distance is not None:
@@ -298,6 +304,18 @@ class TileFunction:
             end.add_incoming(last, loop)
             ends.append(end)
         return ends[0], ends[1], ends[2:]
+
+    def _add_products(self, builder: Any, a_k: ir.Value, b_k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        """Emit the multiply-adds of one k, whose numbers begin at `a_k` and at `b_k`; return the sums with them."""
+        fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
+        row_step = 1 if self.rows_are_lanes else self.panel_width
+        b_vectors = [self._load_vector(builder, b_k, v * self.vector.lanes) for v in range(self.vectors)]
+        results: list[ir.Value] = []
+        for row in range(self.rows):
+            a_row = splat(builder, self.vector, builder.load(self._address(builder, a_k, row * row_step)))
+            for b_vector in b_vectors:
+                results.append(builder.call(fused, [a_row, b_vector, sums[len(results)]]))
+        return results
 
     def _ask_for_line(self, builder: Any, tiles: list[tuple[ir.Value, bool]], line: ir.Value) -> ir.Value:
         """Ask for the cache line that lies `line` bytes behind each tile's beginning; return the next.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp._jit import as_records
-from fastmlp.blocks import inference_phases, training_phases
+from fastmlp.blocks import inference_phases, listed_kernels, training_phases
 from fastmlp.epochs import SECONDS_PER_CALL, Epochs
 from fastmlp.function_table import function_table
 from fastmlp.gather import Rows
@@ -67,11 +67,16 @@ class Network:
     gathers : bool, default=True
         Whether every step has samples of its own to gather; False where all steps have the same full batch. It may
         decide how the first gradient is computed, and so its last bits.
+    rows : Rows, optional
+        What the network is made for. Where much of it is zero, the first layer leaves these terms of its products out
+        (see ``zeros``), whatever rows it is given then.
 
     Attributes
     ----------
     t : int
         Adam's steps so far.
+    leaves_zeros_out : bool
+        Whether it leaves terms of zeros out.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Network:
         epsilon: float = 1e-8,
         n_threads: int | None = None,
         gathers: bool = True,
+        rows: Rows | None = None,
     ) -> None:
         self.layer_units = [int(units) for units in layer_units]
         self.dtype = np.dtype(dtype)
@@ -107,20 +113,27 @@ class Network:
         n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
         units, lanes = tuple(self.layer_units), TILE.lanes(self.dtype)
         self.narrow = optimizer != NONE and is_narrow(units, batch_size, lanes)
+        part = 1.0 if self.narrow or rows is None else rows.listed_part(units[1], lanes)
+        self._work_per_sample -= round((1 - part) * 4 * units[0] * units[1])
         if self.narrow:
             self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(units[1:])
         self._layout, layers, record = layout_and_records(
             Layout, units, activation, loss, self.dtype, optimizer, batch_size, n_copies, solver is not None,
             self.n_threads, self.narrow, self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
             optimizer != NONE and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
+            round(part, 1),
         )  # fmt: skip
         self._n_copies = n_copies
+        self.leaves_zeros_out = self._layout.places[0].marks > 0
         self._workspace = aligned_zeros(self._layout.size, self.dtype)
         if self.narrow:
             self._layout.write_ones(self._workspace)
         self._layers, self._record = layers.copy().view(LAYER), record.copy().view(NETWORK)
         self._records = (as_records(self._layers), as_records(self._record))
         self.fields = self._record[0]
+        if self.leaves_zeros_out:
+            for name, address in listed_kernels(self.dtype).items():
+                self.fields[name] = address
         for name, value in (
             ("nesterovs_momentum", nesterovs_momentum),
             ("alpha", alpha),
@@ -356,9 +369,13 @@ class Network:
         network.set_parameters(*self.parameters())
         return network
 
+    def function_table(self) -> np.ndarray:
+        """Return the addresses of the micro-kernels that this network needs."""
+        return function_table(self.dtype, self.narrow, self.leaves_zeros_out)
+
     def run(self, n_threads: int, driver: Any, phases: Callable[..., tuple], *arguments: object) -> Any:
         """Call a driver, whose phases are shared by several threads where that is allowed."""
-        records = (self._workspace, function_table(self.dtype, self.narrow), *self._records)
+        records = (self._workspace, self.function_table(), *self._records)
         with compiled_call(n_threads) as may_share:
             self.fields["shared"] = may_share
             return driver(*records, *arguments, *phases(self.dtype, self.narrow, may_share))

@@ -22,12 +22,14 @@ from fastmlp.gradients import (
     add_tiles,
     bias_gradient,
     half_gradient,
+    has_list,
     is_high,
     low_panels,
     sum_bias_halves,
     sum_weight_halves,
     weight_gradient,
 )
+from fastmlp.listed_products import call_listed_forward, call_listed_gradient, call_listed_half_gradient
 from fastmlp.losses import activate_outputs, output_and_loss
 from fastmlp.microkernel import MR, VECTORS
 from fastmlp.optimizers import update_tile
@@ -71,7 +73,15 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
         if shared.weighted:
             for row in range(begin, end):
                 workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
-    for number in range(n_layers):
+    n_done = 0
+    if layers[0].marks:
+        layer = layers[0]
+        asks = _asks_for_panels(layer, shared)
+        call_listed_forward(
+            shared.listed_forward, (workspace, tiles, layer, shared, begin, end, shared.gather, asks)
+        )  # fmt: skip
+        n_done = 1
+    for number in range(n_done, n_layers):
         layer = layers[number]
         dense_forward(workspace, tiles, layer, begin, end, capacity, _asks_for_panels(layer, shared))
     output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, begin, end)
@@ -83,7 +93,14 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
                 _asks_for_panels(layer, shared),
             )  # fmt: skip
         if shared.blocks_are_halves and layer.first_half:
-            half_gradient(workspace, tiles, layer, shared, begin, end)
+            first_unit = np.intp(0)
+            if layer.marks:
+                n_panels = low_panels(layer, panel_width(workspace))
+                call_listed_half_gradient(
+                    shared.listed_half_gradient, (workspace, tiles, layer, shared, n_panels, begin, end)
+                )  # fmt: skip
+                first_unit = layer.fan_in // MR * MR
+            half_gradient(workspace, tiles, layer, shared, first_unit, begin, end)
             if layer.few_units:
                 transposed_half_gradient(workspace, tiles, layer, shared, begin, end)
     restore_denormals(former)
@@ -166,20 +183,26 @@ def _ask_for_tile(workspace, layer, place, unit, panel, height, columns):
 @inner
 def _asks_meanwhile(layer, shared, unit, vectors):
     """Return whether a tile's parameters are asked for while its gradient is computed: those of whole tiles can be."""
-    return shared.ask_ahead and not layer.first_half and layer.fan_in - unit >= MR and vectors == VECTORS
+    asks = shared.ask_ahead or layer.marks > 0
+    return asks and not layer.first_half and layer.fan_in - unit >= MR and vectors == VECTORS
 
 
 @inner
-def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch):
+def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch, is_first):
     """Compute the gradient of a tile of W, from row `unit` on, which lies at `place`; return where the gradient does.
 
-    workspace[scratch...]: shared.scratch_size numbers. Overwritten.
+    workspace[scratch...]: shared.scratch_size numbers. Overwritten. is_first: whether no tile of these rows came before
+    in this block, so that there is no list of their samples yet.
     """
     begin = np.intp(0)  # not a literal: see `_product` in dense
     if is_high(workspace, layer, panel):
         return transposed_gradient(workspace, tiles, layer, shared, scratch, unit, panel)
     if layer.first_half:
-        sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors)
+        sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors, is_first)
+    elif has_list(layer, unit):
+        call_listed_gradient(
+            shared.listed_gradient, (workspace, tiles, layer, shared, scratch, scratch, unit, panel, is_first, place)
+        )  # fmt: skip
     elif _asks_meanwhile(layer, shared, unit, vectors):
         weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
     else:
@@ -188,7 +211,7 @@ def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, plac
 
 
 @inner
-def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch):
+def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first):
     """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that.
 
     All threads have read W in phase 1, so its lines lie in the caches of all. AMD's processors take these back one
@@ -201,7 +224,7 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     height = min(width if is_high(workspace, layer, panel) else MR, layer.fan_in - unit)
     if shared.shared and shared.update and not (STREAMS or _asks_meanwhile(layer, shared, unit, vectors)):
         _ask_for_tile(workspace, layer, place, unit, panel, height, columns)
-    gradient = _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch)
+    gradient = _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch, is_first)
     if not shared.update:
         place += shared.n_parameters
         add_tiles(workspace, gradient, place, place, height, columns)
@@ -253,14 +276,16 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
         layer = layers[number]
         n_panels = low_panels(layer, width)
         n_tiles = layer.row_tiles * n_panels + layer.high_tiles
-        for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
+        begin = max(first_tile - layer.first_tile, 0)
+        for tile in range(begin, min(last_tile - layer.first_tile, n_tiles)):
             panel, unit = tile_place(layer, tile, n_panels, width)
             vectors = tile_vectors(layer.fan_out, panel * width, lanes)
             if unit == layer.fan_in:
                 _update_bias(workspace, layer, shared, panel, vectors, scratch)
             else:
+                is_first = np.intp(panel == 0 or tile - layer.block_tiles < begin)
                 workspace[shared.squares + layer.first_tile + tile] = _update_weights(
-                    workspace, tiles, layer, shared, unit, panel, vectors, scratch
+                    workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first
                 )
     if STREAMS:
         end_of_streams()
@@ -277,7 +302,15 @@ def infer(workspace, tiles, layers, network, source, order, out, begin, end):
     shared = network[0]
     capacity = shared.capacity
     gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
-    for number in range(shared.n_layers):
+    n_done = 0
+    if layers[0].marks:
+        layer = layers[0]
+        call_listed_forward(
+            shared.listed_forward,
+            (workspace, tiles, layer, shared, begin, end, np.intp(1), layer.ask_for_panels),
+        )  # fmt: skip
+        n_done = 1
+    for number in range(n_done, shared.n_layers):
         layer = layers[number]
         dense_forward(workspace, tiles, layer, begin, end, capacity, layer.ask_for_panels)
     last = layers[shared.n_layers - 1]

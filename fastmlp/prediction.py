@@ -124,6 +124,7 @@ def _predict_many(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
     from fastmlp.gather import as_rows
     from fastmlp.network import Network
 
+    rows = as_rows(X, dtype)
     network = Network(
         [model.coefs_[0].shape[0], *(W.shape[1] for W in model.coefs_)],
         activation=model.activation,
@@ -132,8 +133,9 @@ def _predict_many(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
         solver=None,
         batch_size=min(X.shape[0], WORKSPACE_ROWS),
         n_threads=getattr(model, "n_threads", None),
+        rows=rows,
     )
     network.set_parameters(model.coefs_, model.intercepts_)
     outputs = np.empty((X.shape[0], model.coefs_[-1].shape[1]), dtype)
-    network.predict(as_rows(X, dtype), outputs)
+    network.predict(rows, outputs)
     return outputs

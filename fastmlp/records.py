@@ -35,6 +35,9 @@ NETWORK = np.dtype(
             "scratch",  # where each block of weights has a place for the gradients of its tiles
             "scratch_size",  # numbers of such a place
             "ask_ahead",  # whether parameters are asked for while their gradient is being computed
+            "listed_forward",  # addresses of kernels, where zeros of X are left out (see ``listed_products``)
+            "listed_gradient",
+            "listed_half_gradient",
             "nesterovs_momentum",
             # What follows changes from step to step.
             "rows",  # samples of this minibatch
@@ -79,13 +82,16 @@ def layout_and_records(
     narrow: bool,
     with_rows: bool,
     in_halves: bool,
+    listed_part: float,
 ) -> tuple[Layout, np.ndarray, np.ndarray]:
     """Return the layout of a network and the bytes of its records, which are the same for all of one shape.
 
     What a user may change from one network to the next, alpha and the like, is not among them. Bytes are copied six
     times as fast as records.
     """
-    layout = kind(layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves)
+    layout = kind(
+        layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves, listed_part
+    )
     layers = layout.layers.copy()
     layers["activation"] = ACTIVATIONS[activation]
     layers["activation"][-1] = ACTIVATIONS["identity"]

@@ -31,8 +31,8 @@ def tile_slot(rows: int, vectors: int, rows_are_lanes: bool) -> int:
 _ROWS_AHEAD_SLOT = tile_slot(_MOST_ROWS, VECTORS, True) + 1
 _LANES_AHEAD_SLOT = _ROWS_AHEAD_SLOT + 1
 
-# Weights and up to two moments.
-_N_AHEAD = 3
+N_AHEAD = 3
+"""Tiles of parameters that a weight gradient asks for: weights and up to two moments."""
 
 TILE_SLOTS = _LANES_AHEAD_SLOT + 1
 """Places that the tile functions take in the table of functions."""
@@ -49,7 +49,7 @@ def tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     return [
         *functions,
         (_ROWS_AHEAD_SLOT, TileFunction(vector, MR, VECTORS, False, 1)),
-        (_LANES_AHEAD_SLOT, TileFunction(vector, MR, VECTORS, True, _N_AHEAD)),
+        (_LANES_AHEAD_SLOT, TileFunction(vector, MR, VECTORS, True, N_AHEAD)),
     ]
 
 
@@ -57,19 +57,24 @@ class Workspace:
     """Emits what the intrinsics below have in common: addresses in the workspace, and the call of a tile function."""
 
     def __init__(self, context: Any, builder: Any, sig: Any, args: Any) -> None:
-        self._context, self._builder = context, builder
+        self._context, self.builder = context, builder
         (self._workspace_type, self._table_type), (self._workspace, self._table) = sig.args[:2], args[:2]
         self.scalar = llvm_scalar(self._workspace_type.dtype)
+        self.index = ir.IntType(self._workspace_type.dtype.bitwidth)  # an integer that stands in a number's place
         self.null = ir.Constant(self.scalar.as_pointer(), None)
 
     def pointer(self, offset: ir.Value) -> ir.Value:
         """Emit the address of a place."""
-        return element_pointer(self._context, self._builder, self._workspace_type, self._workspace, offset)
+        return element_pointer(self._context, self.builder, self._workspace_type, self._workspace, offset)
+
+    def index_pointer(self, offset: ir.Value) -> ir.Value:
+        """Emit the address of an integer."""
+        return self.builder.bitcast(self.pointer(offset), self.index.as_pointer())
 
     def pointer_or_null(self, offset: ir.Value) -> ir.Value:
         """Emit the address of a place, or null where it is negative."""
-        return self._builder.select(
-            self._builder.icmp_signed(">=", offset, offset.type(0)), self.pointer(offset), self.null
+        return self.builder.select(
+            self.builder.icmp_signed(">=", offset, offset.type(0)), self.pointer(offset), self.null
         )
 
     def row_arguments(self, *places_and_numbers: ir.Value) -> list[ir.Value]:
@@ -81,11 +86,11 @@ class Workspace:
     def slot(self, rows: ir.Value, vectors: ir.Value, rows_are_lanes: bool) -> ir.Value:
         """Emit the place in the table of a tile function of a run-time size."""
         first = _INDEX(tile_slot(0, 0, rows_are_lanes))
-        return self._builder.add(first, self._builder.add(self._builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
+        return self.builder.add(first, self.builder.add(self.builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
 
     def call(self, slot: ir.Value, function_type: ir.FunctionType, arguments: list[ir.Value]) -> None:
         """Call the function whose address stands at a place of the table."""
-        builder = self._builder
+        builder = self.builder
         address = builder.load(element_pointer(self._context, builder, self._table_type, self._table, slot))
         builder.call(builder.inttoptr(address, function_type.as_pointer()), arguments)
 
@@ -211,7 +216,7 @@ def multiply_lanes_ahead(
         memory = Workspace(context, builder, sig, args)
         memory.call(
             _INDEX(_LANES_AHEAD_SLOT),
-            tile_function_type(memory.scalar, True, _N_AHEAD),
+            tile_function_type(memory.scalar, True, N_AHEAD),
             [*map(memory.pointer, (out, left, right)), inner, *map(memory.pointer, ahead)],
         )
         return context.get_dummy_value()

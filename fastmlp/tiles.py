@@ -28,6 +28,9 @@ from numba import config
 ALIGNMENT = 64
 """Bytes on which every panel starts: a cache line, and the widest vector."""
 
+LISTED_ROWS = 4
+"""Rows of the tiles that go over lists (see ``listed_tiles``)."""
+
 
 @dataclass(frozen=True)
 class Tile:

@@ -18,13 +18,15 @@ def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:
     parallel : bool
         Whether to compile the parallel twins too.
     """
-    X = np.zeros((8, 2), dtype=dtype)
+    X = np.zeros((8, 2), dtype=dtype)  # of zeros, so that what leaves these out is compiled too
     rows = as_rows(X, dtype)
     # Many samples fill the lanes, and many units do: both orientations.
     for layer_units, batch_size in (([2, 2, 1], 8), ([2, 64, 64], 1)):
         y = np.zeros((8, layer_units[-1]), dtype=dtype)
         for n_blocks in (1, 2)[: 1 + parallel]:
-            network = Network(layer_units, loss="squared_error", dtype=dtype, batch_size=batch_size, n_threads=n_blocks)
+            network = Network(
+                layer_units, loss="squared_error", dtype=dtype, batch_size=batch_size, n_threads=n_blocks, rows=rows
+            )
             if network.n_threads < n_blocks:
                 continue  # Numba's pool is one thread: the parallel twins will never run
             network.epochs(rows, y, batch_size=batch_size, n_blocks=n_blocks).advance(np.array([0.001]))

@@ -6,8 +6,8 @@ import numpy as np
 
 from fastmlp.layout import Layout
 from fastmlp.orientation import gains_by_rows, is_narrow
-from fastmlp.threads import may_gain
-from fastmlp.tiles import TILE
+from fastmlp.threads import may_gain, resolve_n_threads
+from fastmlp.tiles import BLOCK_BYTES, TILE
 
 # Copies of the parameters that the workspace holds, and that the estimator holds besides them.
 WORKSPACE_COPIES = {"adam": 3, "momentum": 2, "sgd": 1, "lbfgs": 2}
@@ -52,7 +52,20 @@ def half_in_panels(fan_in, fan_out, dtype):
     return high + (parameters_in_panels(fan_in, fan_out - few_units, dtype) if fan_out > few_units else 0)
 
 
-def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False, in_halves=False):
+def list_numbers(n_features, rows, dtype, n_threads, in_halves):
+    """Return the numbers that marks and lists take where zeros of X are left out.
+
+    n_threads: 0 for a prediction. in_halves: whether the gradient of the first layer is computed in halves.
+    """
+    marks_and_lists = rows * n_features * (1 / TILE.lanes(dtype) + 1 / 2)
+    panel_bytes = rows * padded(1, dtype) * np.dtype(dtype).itemsize
+    features_at_a_time = n_features if in_halves else max(1, BLOCK_BYTES // panel_bytes) * padded(1, dtype)
+    return marks_and_lists + n_threads * rows * min(n_features, features_at_a_time) / 4
+
+
+def workspace_bytes(
+    layer_units, rows, dtype, copies, trains=True, narrow=False, in_halves=False, leaves_zeros_out=False, n_threads=None
+):
     pairs = list(itertools.pairwise(layer_units))
     parameters = sum(parameters_in_panels(*pair, dtype) for pair in pairs)
     transposed = sum(fan_out * padded(fan_in, dtype) for fan_in, fan_out in pairs[1:])
@@ -70,9 +83,13 @@ def workspace_bytes(layer_units, rows, dtype, copies, trains=True, narrow=False,
         numbers = copies * parameters + rows * (units + 3)
         if trains:
             numbers += transposed + rows * deltas
+    small = []
     if in_halves and may_gain(rows * work_per_sample(layer_units, narrow), np.dtype(dtype).itemsize, 2):
-        small = (pair for pair in pairs if Layout.halves_below * pair[0] * pair[1] <= rows * sum(pair))
+        small = [pair for pair in pairs if Layout.halves_below * pair[0] * pair[1] <= rows * sum(pair)]
         numbers += 2 * sum(half(*pair, dtype) for pair in small)
+    if leaves_zeros_out:
+        n_threads = resolve_n_threads(n_threads) if trains else 0
+        numbers += list_numbers(layer_units[0], rows, dtype, n_threads, pairs[0] in small)
     return numbers * np.dtype(dtype).itemsize
 
 
@@ -88,6 +105,8 @@ def fit_bytes(
     splitting=0,
     held_out=0,
     scoring=0,
+    leaves_zeros_out=False,
+    n_threads=None,
 ):
     """Return the largest number of bytes that a fit holds at a time.
 
@@ -101,6 +120,10 @@ def fit_bytes(
         Validation samples; 0 without early stopping.
     scoring : int
         Bytes per validation sample while they are scored, their outputs included.
+    leaves_zeros_out : bool
+        Whether much of X is zero.
+    n_threads : int or None
+        That of the estimator, which counts only then.
     """
     parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(layer_units))
     itemsize = np.dtype(dtype).itemsize
@@ -112,7 +135,10 @@ def fit_bytes(
     n_trained = n_samples - held_out
     rows = min(batch_size, n_trained)
     narrow = is_narrow(tuple(layer_units), rows, TILE.lanes(dtype))
-    training = workspace_bytes(layer_units, rows, dtype, WORKSPACE_COPIES[solver], narrow=narrow, in_halves=True)
+    training = workspace_bytes(
+        layer_units, rows, dtype, WORKSPACE_COPIES[solver], narrow=narrow, in_halves=True,
+        leaves_zeros_out=leaves_zeros_out, n_threads=n_threads,
+    )  # fmt: skip
     training += (8 + targets) * n_samples
     if held_out:
         training += parameters * itemsize

@@ -61,7 +61,7 @@ class HalvedLayout(GuardedLayout):
 class GuardedNetwork(Network):
     """A network whose workspace is full of sentinels wherever nothing may be written or read."""
 
-    def __init__(self, *arguments, narrow=None, in_halves=None, **options):
+    def __init__(self, *arguments, narrow=None, in_halves=None, leaves_zeros_out=False, **options):
         with contextlib.ExitStack() as patches:
             layout = HalvedLayout if in_halves else GuardedLayout
             patches.enter_context(mock.patch("fastmlp.network.Layout", layout))
@@ -70,6 +70,8 @@ class GuardedNetwork(Network):
             if narrow is not None:  # whatever the shapes say
                 patches.enter_context(mock.patch("fastmlp.network.is_narrow", return_value=bool(narrow)))
                 patches.enter_context(mock.patch("fastmlp.network.gains_by_rows", return_value=narrow == BY_ROWS))
+            if leaves_zeros_out:  # whatever X is
+                options["rows"] = mock.Mock(listed_part=lambda fan_out, lanes: 0.5)
             super().__init__(*arguments, **options)
         # For L-BFGS the copy of the parameter block is the gradient, which is cleared as a whole.
         self._is_cleared = options.get("solver") == "lbfgs"

@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 
 from fastmlp import narrow_phases, phases
-from fastmlp.function_table import function_table
 from fastmlp.optimizers import ADAM
 from fastmlp.reference import DERIVATIVES
 
@@ -31,7 +30,7 @@ def cut_into_halves(network, n_samples):
 
 
 def _records(network):
-    return network.workspace, function_table(network.dtype, network.narrow), network.layers, network.record
+    return network.workspace, network.function_table(), network.layers, network.record
 
 
 def propagate_blocks(network, problem, cuts, order=None):

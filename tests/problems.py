@@ -77,9 +77,17 @@ class Problem:
 
 
 def make_problem(
-    layer_units, activation="relu", loss="squared_error", dtype=np.float64, *, n_samples=37, weighted=False, seed=0
+    layer_units,
+    activation="relu",
+    loss="squared_error",
+    dtype=np.float64,
+    *,
+    n_samples=37,
+    weighted=False,
+    seed=0,
+    density=1,
 ):
-    """Draw a problem; equal arguments give equal numbers."""
+    """Draw a problem; equal arguments give equal numbers. density: which part of X is not zero."""
     generator = np.random.RandomState(seed)
     n_outputs = layer_units[-1]
     X = generator.standard_normal((n_samples, layer_units[0])).astype(dtype)
@@ -95,6 +103,7 @@ def make_problem(
     pairs = list(itertools.pairwise(layer_units))
     coefs = [(generator.standard_normal(pair) / np.sqrt(pair[0])).astype(dtype) for pair in pairs]
     intercepts = [(0.1 * generator.standard_normal(fan_out)).astype(dtype) for _, fan_out in pairs]
+    X[generator.uniform(size=X.shape) >= density] = 0
     return Problem(layer_units, activation, loss, dtype, X, targets, sample_weight, coefs, intercepts)
 
 

@@ -76,6 +76,7 @@ problems = st.builds(
     n_samples=st.sampled_from(BATCHES),
     weighted=st.booleans(),
     seed=st.integers(0, 1000),
+    density=st.sampled_from([1, 0.5, 0.05]),
 )
 orientations = st.sampled_from(list(ORIENTATIONS.values()))
 
@@ -89,9 +90,9 @@ many = settings(
 
 
 @many
-@given(problem=problems, n_blocks=st.integers(1, 4), narrow=orientations)
-def test_phase_1_activations_losses_and_deltas(problem, n_blocks, narrow):
-    network = problem.network(GuardedNetwork, solver="sgd", narrow=narrow)
+@given(problem=problems, n_blocks=st.integers(1, 4), narrow=orientations, leaves_zeros_out=st.booleans())
+def test_phase_1_activations_losses_and_deltas(problem, n_blocks, narrow, leaves_zeros_out):
+    network = problem.network(GuardedNetwork, solver="sgd", narrow=narrow, leaves_zeros_out=leaves_zeros_out)
     propagate_blocks(network, problem, cuts(network, problem.n_samples, n_blocks))
     activations, deltas = naive_layers(problem)
     n_layers = len(network.layers)
@@ -113,13 +114,14 @@ def test_phase_1_activations_losses_and_deltas(problem, n_blocks, narrow):
     n_blocks=st.integers(1, 4),
     narrow=orientations,
     halves=st.sampled_from(["no", "phase 1", "phase 2"]),
+    leaves_zeros_out=st.booleans(),
 )
-def test_phase_2_gradients_and_updates(problem, solver, n_blocks, narrow, halves):
-    options = {**SOLVERS[solver], "alpha": 0.1}
+def test_phase_2_gradients_and_updates(problem, solver, n_blocks, narrow, halves, leaves_zeros_out):
+    options = {**SOLVERS[solver], "alpha": 0.1, "leaves_zeros_out": leaves_zeros_out}
     network = problem.network(
         GuardedNetwork, narrow=narrow, in_halves=halves != "no", n_threads=min(n_blocks, POOL), **options
     )
-    reference = problem.reference(**options)
+    reference = problem.reference(**SOLVERS[solver], alpha=0.1)
     tile_cuts = network.tile_bounds(min(n_blocks, POOL))
     sample_cuts = cut_into_halves(network, problem.n_samples) if halves == "phase 1" else [0, problem.n_samples]
     for _ in range(2):
@@ -171,9 +173,9 @@ def test_gradients_in_halves_are_for_small_matrices_and_steps_worth_sharing():
 
 
 @many
-@given(problem=problems, n_blocks=st.integers(1, 4))
-def test_prediction(problem, n_blocks):
-    network = problem.network(GuardedNetwork, solver=None)
+@given(problem=problems, n_blocks=st.integers(1, 4), leaves_zeros_out=st.booleans())
+def test_prediction(problem, n_blocks, leaves_zeros_out):
+    network = problem.network(GuardedNetwork, solver=None, leaves_zeros_out=leaves_zeros_out)
     outputs = infer_blocks(network, problem, cuts(network, problem.n_samples, n_blocks))
     expected = problem.reference().predict(problem.X)
     limit = tolerance(problem.dtype)
@@ -200,13 +202,17 @@ def test_prediction_of_some_rows_in_any_order(problem, seed, narrow):
     ragged=st.booleans(),
     narrow=orientations,
     in_halves=st.booleans(),
+    leaves_zeros_out=st.booleans(),
 )
-def test_both_twins_over_epochs_with_a_ragged_tail(problem, solver, n_blocks, ragged, narrow, in_halves):
+def test_both_twins_over_epochs_with_a_ragged_tail(
+    problem, solver, n_blocks, ragged, narrow, in_halves, leaves_zeros_out
+):
     batch_size = max(1, problem.n_samples // 2 - 1) if ragged else problem.n_samples
     options = {**SOLVERS[solver], "alpha": 0.01}
     network = problem.network(
-        GuardedNetwork, narrow=narrow, in_halves=in_halves, n_threads=n_blocks, batch_size=batch_size, **options
-    )
+        GuardedNetwork, narrow=narrow, in_halves=in_halves, n_threads=n_blocks, batch_size=batch_size,
+        leaves_zeros_out=leaves_zeros_out, **options,
+    )  # fmt: skip
     epochs = problem.epochs(network, n_blocks=n_blocks, batch_size=batch_size)
     reference = problem.reference(**options)
     losses = advance(epochs, 2, learning_rate(problem))
@@ -229,11 +235,14 @@ def test_both_twins_over_epochs_with_a_ragged_tail(problem, solver, n_blocks, ra
 
 
 @many
-@given(problem=problems, n_blocks=st.sampled_from(BLOCKS))
-def test_loss_and_gradient_over_chunks(problem, n_blocks):
+@given(problem=problems, n_blocks=st.sampled_from(BLOCKS), leaves_zeros_out=st.booleans())
+def test_loss_and_gradient_over_chunks(problem, n_blocks, leaves_zeros_out):
     """The unfused form: the gradient of all the samples in one flat vector, a chunk of the workspace at a time."""
     capacity = max(1, problem.n_samples // 2 - 1)
-    network = problem.network(GuardedNetwork, solver="lbfgs", batch_size=capacity, alpha=0.01, n_threads=n_blocks)
+    network = problem.network(
+        GuardedNetwork, solver="lbfgs", batch_size=capacity, alpha=0.01, n_threads=n_blocks,
+        leaves_zeros_out=leaves_zeros_out,
+    )  # fmt: skip
     network.n_blocks = lambda *arguments: n_blocks
     gradient = np.full_like(problem.flat_parameters(), np.nan)
     loss = network.loss_and_gradient(

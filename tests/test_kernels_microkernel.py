@@ -9,10 +9,11 @@ from fastmlp import microkernel_naive
 from fastmlp._jit import JIT_DISABLED, uncached
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
 from fastmlp.function_table import function_table
+from fastmlp.listed_tiles import multiply_listed_lanes, multiply_listed_rows
 from fastmlp.microkernel import MR, VECTORS, row_counts
 from fastmlp.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
 from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
-from fastmlp.tiles import TILE
+from fastmlp.tiles import LISTED_ROWS, TILE
 from tests.problems import DTYPES
 
 NO_FLOOR = -np.inf
@@ -214,6 +215,85 @@ def test_nan_and_infinity_pass_through(dtype, finish):
     compiled, naive = products.multiply("rows", row_counts(MR)[0], VECTORS, 4, finish)
     np.testing.assert_allclose(compiled, naive, rtol=1e-4)
     assert np.isnan(compiled[products.places["out"]])
+
+
+@uncached
+def call_listed_rows(
+    workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, ahead
+):  # fmt: skip
+    multiply_listed_rows(
+        workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, ahead
+    )  # fmt: skip
+
+
+@uncached
+def call_listed_lanes(
+    workspace, tiles, out, left, right, left_places, right_places, count, vectors, first, second, third
+):  # fmt: skip
+    multiply_listed_lanes(
+        workspace, tiles, out, left, right, left_places, right_places, count, vectors, first, second, third
+    )  # fmt: skip
+
+
+LISTED_TWINS = {
+    "rows": (call_listed_rows, microkernel_naive.multiply_listed_rows, call_rows),
+    "lanes": (call_listed_lanes, microkernel_naive.multiply_listed_lanes, call_lanes),
+}
+
+
+class ListedProducts(Products):
+    """The operands of a product, most of whose numbers of A are zero, and the lists of those k where not all are."""
+
+    def __init__(self, dtype, kind, inner_size):
+        super().__init__(dtype, seed=6)
+        self.kind, self.inner_size = kind, inner_size
+        width = self.width
+        k, row = np.arange(inner_size), np.arange(LISTED_ROWS)[:, np.newaxis]
+        if kind == "rows":
+            in_a = k // width * self.rows * width + k % width
+            left = self.places["left_rows"] + row * width + in_a
+        else:
+            in_a = k * width
+            left = self.places["left_lanes"] + row + in_a
+        generator = np.random.RandomState(inner_size)
+        self.workspace[left[generator.uniform(size=left.shape) < 0.8]] = 0
+        is_listed = (self.workspace[left] != 0).any(axis=0)
+        self.count = int(is_listed.sum())
+        lists = np.concatenate([in_a[is_listed], k[is_listed] * width])
+        self.places["lists"] = len(self.workspace)
+        self.workspace = np.append(self.workspace, np.zeros(len(lists), dtype))
+        microkernel_naive.as_indices(self.workspace)[self.places["lists"] :] = lists
+
+    def listed_arguments(self, vectors, finish=None, ahead=-1):
+        places = self.places
+        operands = (
+            function_table(np.dtype(self.dtype), False, True), places["out"], places[f"left_{self.kind}"],
+            places["right"], places["lists"], places["lists"] + self.count, self.count, vectors,
+        )  # fmt: skip
+        if self.kind == "lanes":
+            return (*operands, places["left_rows"], places["activations"], places["start"])
+        shares_start, floor, _ = FINISHES[finish]
+        return (*operands, places["start"], 0 if shares_start else self.width, self.dtype(floor), ahead)
+
+
+@pytest.mark.parametrize(("kind", "finish"), [("rows", "identity"), ("rows", "relu"), ("lanes", None)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_product_over_a_list_is_the_same_to_the_last_bit(dtype, kind, finish):
+    tolerance = 50 * np.finfo(dtype).eps
+    compiled_twin, naive_twin, call_whole = LISTED_TWINS[kind]
+    for inner_size, vectors in itertools.product(inner_sizes(dtype), range(1, VECTORS + 1)):
+        products = ListedProducts(dtype, kind, inner_size)
+        assert products.count < max(inner_size, 1)
+        whole, naive = products.workspace.copy(), products.workspace.copy()
+        call_whole(whole, *products.arguments(kind, LISTED_ROWS, vectors, inner_size, finish))
+        naive_twin(naive, *products.listed_arguments(vectors, finish))
+        np.testing.assert_allclose(naive, whole, rtol=tolerance, atol=tolerance)
+        # Only tiles of all vectors ask for what comes next.
+        places = (-1, 0, products.places["right"]) if kind == "rows" and vectors == VECTORS else (-1,)
+        for ahead in places:
+            listed = products.workspace.copy()
+            compiled_twin(listed, *products.listed_arguments(vectors, finish, ahead))
+            np.testing.assert_array_equal(listed, whole)
 
 
 class PanelProducts:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmlp.layout import Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
-from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, RESIDENT_BYTES, TILE
+from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, LISTED_ROWS, RESIDENT_BYTES, TILE
 from tests.phases import places_of_tiles
 from tests.problems import DTYPES, make_problem, parameters_of
 
@@ -106,6 +106,11 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
     n_features, n_outputs = layer_units[0], layer_units[-1]
     size = panels(n_features + 1, capacity) if narrow else panels(capacity, n_features)
     places.append((layout.places[0].inputs, layout.places[0].inputs + size))
+    first = layout.places[0]
+    if first.marks:
+        n_marks = -(-n_features // max(LISTED_ROWS, layout.lanes))
+        places.append((first.marks, first.marks + n_marks * first.mark_rows))
+        places.append((first.feature_lists, first.feature_lists + capacity // LISTED_ROWS * first.feature_list_size))
     if layout.places[0].rows:
         places.append((layout.places[0].rows, layout.places[0].rows + panels(panels(1, capacity), n_features)))
     if with_deltas:
@@ -123,20 +128,28 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
     dtype=st.sampled_from(DTYPES),
     n_moments=st.integers(0, 2),
     n_blocks=st.integers(1, 8),
-    kind=st.sampled_from(["training", "narrow", "narrow by rows", "prediction"]),
+    kind=st.sampled_from(["training", "listed", "narrow", "narrow by rows", "prediction", "listed prediction"]),
     in_halves=st.booleans(),
 )
 def test_no_two_matrices_overlap_and_all_are_aligned(
     layer_units, capacity, dtype, n_moments, n_blocks, kind, in_halves
 ):
-    with_deltas, narrow = kind != "prediction", kind.startswith("narrow")
+    with_deltas, narrow = "prediction" not in kind, kind.startswith("narrow")
     by_rows, in_halves = kind.endswith("rows"), in_halves and with_deltas
-    layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow, by_rows, in_halves)
+    part = 0.5 if kind.startswith("listed") else 1.0
+    layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow, by_rows, in_halves, part)
+    first = layout.places[0]
+    assert (first.marks > 0) == (part < 1)
     places = sorted(extents(layout, layer_units, n_moments, with_deltas, narrow))
     scratch_rows = 3 * layout.panel_width if narrow else 2 * TILE.rows
     if any(layer.few_units for layer in layout.places):
         scratch_rows = 2 * max(TILE.rows, layout.lanes) + layout.panel_width
-    assert layout.scratch_size == scratch_rows * layout.panel_width
+    lists_size = first.n_sample_lists * first.sample_list_size
+    assert (lists_size > 0) == (kind == "listed")
+    grain = max(layout.panel_width, ALIGNMENT // np.dtype(dtype).itemsize)
+    assert 0 <= layout.scratch_size - scratch_rows * layout.panel_width - lists_size < grain
+    if lists_size:
+        assert first.sample_lists == scratch_rows * layout.panel_width
     places.append((layout.scratch, layout.scratch + n_blocks * layout.scratch_size))
     for (_, end), (begin, _) in itertools.pairwise(places):
         assert end <= begin
@@ -148,6 +161,22 @@ def test_no_two_matrices_overlap_and_all_are_aligned(
         assert after.rows == 0
         assert before.outputs == after.inputs
         assert after.first_tile == before.first_tile + len(places_of_tiles(before, layout.panel_width, narrow))
+
+
+def test_lists_of_places_that_are_too_large_for_them_are_not_written():
+    """A place is an integer as wide as a number."""
+
+    def has_lists(fan_in, capacity, dtype):
+        layout = Layout([fan_in, 1], capacity, dtype, 0, False, 1, listed_part=0.5)
+        return layout.places[0].marks > 0
+
+    width = TILE.columns(np.float32)
+    most = (2**31 - 1) // width
+    assert has_lists(width, most, np.float32)  # X is large
+    assert not has_lists(width, most + 1, np.float32)
+    assert has_lists(most // width * width, 1, np.float32)  # W is
+    assert not has_lists(most // width * width + 1, 1, np.float32)
+    assert has_lists(width, most + 1, np.float64)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -231,8 +231,9 @@ def test_samples_are_not_copied(make, early_stopping):
         {"held_out": 4000, "splitting": 32, "scoring": 10 * np.dtype(dtype).itemsize + 36} if early_stopping else {}
     )
     formula = fit_bytes(
-        [X.shape[1], 32, 10], n_samples=40_000, dtype=dtype, batch_size=20, targets=8, checks=8, **options
-    )
+        [X.shape[1], 32, 10], n_samples=40_000, dtype=dtype, batch_size=20, targets=8, checks=8,
+        leaves_zeros_out=make is compressed_rows, **options,
+    )  # fmt: skip
     assert formula < (X.data if sparse.issparse(X) else X).nbytes / 2
     assert_as_documented(fit_peak(model, X, labels(40_000, 10)), formula)
 
@@ -241,7 +242,7 @@ def test_samples_are_not_copied(make, early_stopping):
 def test_a_prediction_does_not_copy_its_samples(make):
     X = make()
     dtype = "float64" if X.dtype == np.float64 else "float32"
-    model = MLPClassifier((16,), max_iter=1, dtype=dtype).fit(X[:300], labels(300, 10))
+    model = MLPClassifier((32,), max_iter=1, dtype=dtype).fit(X[:300], labels(300, 10))
     model.predict_proba(X)
     tracemalloc.start()
     try:
@@ -251,11 +252,25 @@ def test_a_prediction_does_not_copy_its_samples(make):
     finally:
         tracemalloc.stop()
     outputs = 40_000 * 10 * np.dtype(dtype).itemsize
-    workspace = workspace_bytes([X.shape[1], 16, 10], 1024, dtype, 1, trains=False)
+    workspace = workspace_bytes(
+        [X.shape[1], 32, 10], 1024, dtype, 1, trains=False, leaves_zeros_out=make is compressed_rows
+    )
     # And row numbers for one call at a time: as many as it predicts in a tenth of a second.
     formula = workspace + outputs
     assert 0.9 * formula < measured < 1.1 * (formula + 8 * 40_000)
-    assert measured < (X.data if sparse.issparse(X) else X).nbytes
+    assert measured < (X.data.nbytes + X.indices.nbytes if sparse.issparse(X) else X.nbytes)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_minibatch_of_which_much_is_zero(dtype, n_threads):
+    X = draw(4000, 300, dtype)
+    X[np.random.RandomState(1).uniform(size=X.shape) < 0.95] = 0
+    model = MLPRegressor(hidden_layer_sizes=(64, 64), batch_size=4000, max_iter=2, n_threads=n_threads)
+    options = {"n_samples": 4000, "dtype": dtype, "batch_size": 4000}
+    formula = fit_bytes([300, 64, 64, 1], **options, leaves_zeros_out=True, n_threads=n_threads)
+    assert fit_bytes([300, 64, 64, 1], **options) < 0.9 * formula  # or this would test nothing
+    assert_as_documented(fit_peak(model, X, X[:, 0].copy()), formula)
 
 
 # --- memory does not grow with epochs

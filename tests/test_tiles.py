@@ -19,9 +19,9 @@ PROCESSORS = {
 COMPARISON = """
     import numpy as np
     from fastmlp.tiles import TILE
+    from tests.panels import GuardedNetwork
     from tests.problems import advance, make_problem, parameters_of, relative_difference
 
-    worst = 0.0
     for dtype, tolerance in ((np.float32, 1e-4), (np.float64, 1e-10)):
         width = TILE.columns(dtype)
         shapes = [
@@ -31,10 +31,17 @@ COMPARISON = """
         for number, layer_units in enumerate(shapes):
             activation = ("relu", "tanh", "logistic", "identity")[number % 4]
             for loss in ("squared_error", "poisson", "binary_log_loss", "log_loss"):
-                for solver in ("sgd", "adam"):
-                    problem = make_problem(layer_units, activation, loss, dtype, n_samples=2 * width + 3, weighted=True)
+                for solver, leaves_zeros_out in (("sgd", False), ("adam", False), ("adam", True)):
+                    problem = make_problem(
+                        layer_units, activation, loss, dtype, n_samples=2 * width + 3, weighted=True,
+                        density=0.2 if leaves_zeros_out else 1,
+                    )
                     batch_size = width + 1
-                    network = problem.network(solver=solver, batch_size=batch_size, alpha=0.01)
+                    network = problem.network(
+                        GuardedNetwork, narrow=False if leaves_zeros_out else None, leaves_zeros_out=leaves_zeros_out,
+                        solver=solver, batch_size=batch_size, alpha=0.01,
+                    )
+                    assert network.leaves_zeros_out == leaves_zeros_out
                     reference = problem.reference(solver=solver, alpha=0.01)
                     losses = advance(problem.epochs(network, batch_size=batch_size), 2, 0.001)
                     data = (problem.X, problem.targets, None, batch_size, 0.001, problem.sample_weight)
@@ -45,6 +52,7 @@ COMPARISON = """
                     outputs = np.empty((problem.n_samples, layer_units[-1]), dtype)
                     network.predict(problem.rows, outputs)
                     np.testing.assert_allclose(outputs, reference.predict(problem.X), rtol=tolerance, atol=tolerance)
+                    network.assert_guards_untouched()
     print(TILE.name)
 """
 
@@ -61,19 +69,24 @@ def test_streaming_the_weights_changes_no_bit():
     """The tile `zen` writes weights past the caches when threads share the work; `avx512` computes the same."""
     code = """
         import numpy as np
+        from tests.panels import GuardedNetwork
         from tests.problems import advance, make_problem, parameters_of
 
+        zeros = {"leaves_zeros_out": True, "narrow": False}
         for dtype in (np.float32, np.float64):
             for layer_units in ([30, 100, 10], [70, 65, 50, 60], [3, 1]):
-                for options in ({"solver": "adam"}, {"solver": "sgd"}, {"solver": "sgd", "momentum": 0}):
-                    problem = make_problem(layer_units, "relu", "squared_error", dtype, n_samples=99)
-                    network = problem.network(n_threads=2, alpha=0.1, **options)
+                for options in (
+                    {"solver": "adam"}, {"solver": "sgd"}, {"solver": "sgd", "momentum": 0},
+                    {"solver": "adam", **zeros},
+                ):
+                    problem = make_problem(layer_units, "relu", "squared_error", dtype, n_samples=99, density=0.5)
+                    network = problem.network(GuardedNetwork, n_threads=2, alpha=0.1, **options)
                     advance(problem.epochs(network, batch_size=50, n_blocks=2), 3, 0.001)
                     assert network.fields["shared"]
                     print(*(array.tobytes().hex() for array in parameters_of(network)))
     """
     bits = [run_python(code, FASTMLP_TILE=name, NUMBA_NUM_THREADS=2)[0] for name in ("avx512", "zen")]
-    assert bits[0].count("\n") == 18
+    assert bits[0].count("\n") == 24
     assert bits[0] == bits[1]
 
 

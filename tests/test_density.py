@@ -1,0 +1,107 @@
+"""When terms of zeros are left out, and that a fit does not show it."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.density import listed_part
+from fastmlp.gather import Rows
+from fastmlp.tiles import LISTED_ROWS as ROWS
+
+
+def drawn(shape, density, seed=0):
+    generator = np.random.RandomState(seed)
+    return generator.standard_normal(shape) * (generator.uniform(size=shape) < density)
+
+
+def test_the_part_that_is_left_is_that_of_the_tiles():
+    X = drawn((64, 30), 0.1)
+    is_nonzero = X != 0
+    in_forward = is_nonzero.reshape(-1, ROWS, 30).any(axis=1).mean()
+    padded = np.pad(is_nonzero, ((0, 0), (0, -30 % ROWS)))
+    in_gradient = padded.reshape(64, -1, ROWS).any(axis=2).mean()
+    assert listed_part(X, 1000, 16) == pytest.approx((in_forward + in_gradient) / 2)
+    assert listed_part(sparse.csr_array(X), 1000, 16) == listed_part(X, 1000, 16)
+
+
+def test_zeros_are_left_out_where_that_pays():
+    assert listed_part(drawn((500, 40), 1), 1000, 16) == 1
+    assert listed_part(drawn((500, 40), 0.5), 1000, 16) == 1  # four numbers are seldom all zero
+    assert listed_part(drawn((500, 40), 0.05), 1000, 16) < 0.25
+    assert listed_part(np.zeros((500, 40)), 1000, 16) == 0
+    assert listed_part(np.eye(400)[np.arange(5000) % 400], 1000, 16) < 0.02  # one of 400 columns
+    # With few units the lists cost more than they save.
+    assert listed_part(drawn((500, 40), 0.16), 1000, 16) < 1
+    assert listed_part(drawn((500, 40), 0.16), 5, 16) == 1
+
+
+def test_of_fewer_rows_than_a_tile_nothing_is_left_out():
+    assert listed_part(np.zeros((ROWS - 1, 40)), 1000, 16) == 1
+    assert listed_part(np.zeros((ROWS, 40)), 1000, 16) == 0
+
+
+def test_explicit_zeros_of_a_sparse_matrix_are_zeros():
+    X = sparse.csr_array(drawn((64, 30), 1))
+    X.data[:] = 0
+    assert listed_part(X, 1000, 16) == 0
+
+
+# --- estimators ----------------------------------------------------------------------------------
+
+
+def fitted(estimator, X, y, monkeypatch, leaves_zeros_out):
+    """Fit with the zeros of X left out, as they are by default, or not."""
+    seen = []
+    original = Rows.listed_part
+
+    def part(rows, fan_out, lanes):
+        seen.append(original(rows, fan_out, lanes))
+        return seen[-1] if leaves_zeros_out else 1.0
+
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setattr(Rows, "listed_part", part)
+        estimator.fit(X, y)
+        outputs = estimator.predict_proba(X) if hasattr(estimator, "predict_proba") else estimator.predict(X)
+    assert seen
+    assert max(seen) < 1
+    return estimator, outputs
+
+
+WAYS = {
+    "dense": lambda X: X,
+    "uint8": lambda X: (X != 0).astype(np.uint8),
+    "CSR": sparse.csr_array,
+    "Fortran": np.asfortranarray,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MLPClassifier((60, 20), max_iter=3, random_state=0),
+        MLPClassifier((60,), max_iter=3, random_state=0, early_stopping=True, activation="logistic"),
+        MLPClassifier((60,), max_iter=3, random_state=0, dtype="float32", solver="sgd"),
+        MLPRegressor(hidden_layer_sizes=(60,), max_iter=3, random_state=0, solver="lbfgs"),
+    ],
+    ids=["adam", "early stopping", "sgd in float32", "lbfgs"],
+)
+def test_a_fit_is_the_same_to_the_last_bit(estimator, way, monkeypatch):
+    X = WAYS[way](drawn((700, 90), 0.08))
+    y = np.arange(700) % 3
+    (model, outputs), (expected, expected_outputs) = (
+        fitted(estimator, X, y, monkeypatch, leaves_zeros_out) for leaves_zeros_out in (True, False)
+    )
+    np.testing.assert_array_equal(outputs, expected_outputs)
+    assert model.loss_ == expected.loss_
+
+
+def test_a_training_that_diverges_is_still_noticed():
+    X = drawn((400, 90), 0.05)
+    model = MLPRegressor(hidden_layer_sizes=(60,), solver="sgd", learning_rate_init=1e6, max_iter=50, random_state=0)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="non-finite"):
+        model.fit(X, X[:, 0])
