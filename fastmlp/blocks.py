@@ -181,7 +181,7 @@ def listed_kernels(dtype: np.dtype) -> dict[str, int]:
     memory = (number[::1], _INDEX[::1], from_dtype(LAYER), from_dtype(NETWORK))
     return {
         kernel.__name__: kernel_address(kernel, types.void(*memory, *[_INDEX] * n_numbers))
-        for kernel, n_numbers in ((listed_forward, 4), (listed_gradient, 6), (listed_half_gradient, 3))
+        for kernel, n_numbers in ((listed_forward, 4), (listed_gradient, 5), (listed_half_gradient, 3))
     }
 
 

@@ -148,8 +148,9 @@ def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vec
         place = (panel * (layer.fan_in + 1) + unit) * width
         first, second = layer.first_half + place, layer.second_half + place
     elif has_list(layer, unit):
-        arguments = (workspace, tiles, layer, shared, scratch, scratch, unit, panel, is_first, np.intp(-1))
-        call_listed_gradient(shared.listed_gradient, arguments)
+        call_listed_gradient(
+            shared.listed_gradient, (workspace, tiles, layer, shared, scratch, unit, panel, is_first, np.intp(-1))
+        )  # fmt: skip
     else:
         begin, end = np.intp(0), shared.middle
         for out in (first, second):

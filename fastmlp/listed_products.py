@@ -111,22 +111,22 @@ def _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, part, 
 
 
 @kernel
-def listed_gradient(workspace, tiles, layer, shared, out, scratch, unit, panel, is_first, weights):
+def listed_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_first, weights):
     """Gradient of a whole tile of the first W, from row `unit` on; the lists of its samples are written if `is_first`.
 
-    workspace[out...] (MR, NR), or (2 MR, NR) for those of the two halves of the minibatch. Overwritten. weights: as
-    above.
+    workspace[scratch...] (MR, NR), or (2 MR, NR) for those of the two halves of the minibatch, and the lists.
+    Overwritten. weights: what is asked for meanwhile with its moments.
     """
     begin = np.intp(0)
     if is_first:
         middle = shared.middle if layer.first_half else shared.rows
         _write_lists(workspace, layer, scratch, unit, begin, middle, shared.rows)
     if layer.first_half:
-        second = out + MR * panel_width(workspace)
-        _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, FIRST_HALF, np.intp(-1))
+        second = scratch + MR * panel_width(workspace)
+        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, FIRST_HALF, np.intp(-1))
         _multiply(workspace, tiles, layer, shared, second, scratch, unit, panel, SECOND_HALF, np.intp(-1))
     else:
-        _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, WHOLE, weights)
+        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, WHOLE, weights)
 
 
 @kernel

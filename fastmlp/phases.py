@@ -61,6 +61,29 @@ def _asks_for_panels(layer, shared):
     return np.intp(0)
 
 
+@inner
+def _listed_layers(workspace, tiles, layer, shared, begin, end, is_new, asks):
+    """Go forward through the first layer if it leaves zeros out; return of how many layers that takes care."""
+    if layer.marks == 0:
+        return 0
+    call_listed_forward(shared.listed_forward, (workspace, tiles, layer, shared, begin, end, is_new, asks))
+    return 1
+
+
+@inner
+def _half_gradient(workspace, tiles, layer, shared, begin, end):
+    """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch."""
+    first_unit = np.intp(0)
+    if layer.marks:
+        n_panels = low_panels(layer, panel_width(workspace))
+        arguments = (workspace, tiles, layer, shared, n_panels, begin, end)
+        call_listed_half_gradient(shared.listed_half_gradient, arguments)
+        first_unit = layer.fan_in // MR * MR
+    half_gradient(workspace, tiles, layer, shared, first_unit, begin, end)
+    if layer.few_units:
+        transposed_half_gradient(workspace, tiles, layer, shared, begin, end)
+
+
 @kernel
 def propagate(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
     """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers."""
@@ -73,14 +96,8 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
         if shared.weighted:
             for row in range(begin, end):
                 workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
-    n_done = 0
-    if layers[0].marks:
-        layer = layers[0]
-        asks = _asks_for_panels(layer, shared)
-        call_listed_forward(
-            shared.listed_forward, (workspace, tiles, layer, shared, begin, end, shared.gather, asks)
-        )  # fmt: skip
-        n_done = 1
+    asks = _asks_for_panels(layers[0], shared)
+    n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, asks)
     for number in range(n_done, n_layers):
         layer = layers[number]
         dense_forward(workspace, tiles, layer, begin, end, capacity, _asks_for_panels(layer, shared))
@@ -93,16 +110,7 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
                 _asks_for_panels(layer, shared),
             )  # fmt: skip
         if shared.blocks_are_halves and layer.first_half:
-            first_unit = np.intp(0)
-            if layer.marks:
-                n_panels = low_panels(layer, panel_width(workspace))
-                call_listed_half_gradient(
-                    shared.listed_half_gradient, (workspace, tiles, layer, shared, n_panels, begin, end)
-                )  # fmt: skip
-                first_unit = layer.fan_in // MR * MR
-            half_gradient(workspace, tiles, layer, shared, first_unit, begin, end)
-            if layer.few_units:
-                transposed_half_gradient(workspace, tiles, layer, shared, begin, end)
+            _half_gradient(workspace, tiles, layer, shared, begin, end)
     restore_denormals(former)
 
 
@@ -201,7 +209,7 @@ def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, plac
         sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors, is_first)
     elif has_list(layer, unit):
         call_listed_gradient(
-            shared.listed_gradient, (workspace, tiles, layer, shared, scratch, scratch, unit, panel, is_first, place)
+            shared.listed_gradient, (workspace, tiles, layer, shared, scratch, unit, panel, is_first, place)
         )  # fmt: skip
     elif _asks_meanwhile(layer, shared, unit, vectors):
         weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
@@ -302,14 +310,8 @@ def infer(workspace, tiles, layers, network, source, order, out, begin, end):
     shared = network[0]
     capacity = shared.capacity
     gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
-    n_done = 0
-    if layers[0].marks:
-        layer = layers[0]
-        call_listed_forward(
-            shared.listed_forward,
-            (workspace, tiles, layer, shared, begin, end, np.intp(1), layer.ask_for_panels),
-        )  # fmt: skip
-        n_done = 1
+    asks = layers[0].ask_for_panels
+    n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), asks)
     for number in range(n_done, shared.n_layers):
         layer = layers[number]
         dense_forward(workspace, tiles, layer, begin, end, capacity, layer.ask_for_panels)
