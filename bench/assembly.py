@@ -12,14 +12,18 @@ import re
 import tempfile
 from typing import Any
 
-KERNELS = ("tiles", "narrow_tiles", "propagate", "propagate_narrow", "update", "update_narrow", "infer")
+LISTED_KERNELS = ("listed_forward", "listed_gradient", "listed_half_gradient")
+KERNELS = (
+    "tiles", "narrow_tiles", "listed_tiles", "propagate", "propagate_narrow", "update", "update_narrow", "infer",
+    *LISTED_KERNELS,
+)  # fmt: skip
 
 
 def compile_kernel(name: str, dtype: str) -> Any:
     """Compile one kernel apart from the cache, and return it."""
     import numpy as np
 
-    from fastmlp import blocks, function_table, narrow_phases, phases
+    from fastmlp import blocks, function_table, listed_products, narrow_phases, phases
 
     own = np.dtype(dtype)
     if name == "tiles":
@@ -28,6 +32,12 @@ def compile_kernel(name: str, dtype: str) -> Any:
     if name == "narrow_tiles":
         function_table.function_table(own, True)
         return function_table.write_narrow_addresses
+    if name == "listed_tiles":
+        function_table.function_table(own, False, True)
+        return function_table.write_listed_addresses
+    if name in LISTED_KERNELS:
+        blocks.listed_kernels(own)
+        return getattr(listed_products, name)
     if name == "infer":
         blocks.inference_phases(own, False, False)
     else:
