@@ -26,14 +26,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp._jit import inner
+from fastmlp._jit import inner, passage
 from fastmlp.dense import tile_rows, tile_vectors, weight_gradient_tile
 from fastmlp.listed_products import call_listed_gradient
 from fastmlp.microkernel import MR
 from fastmlp.vectors import lane_count, load, panel_width, splat_of, store
 
 
-@inner
+@passage
 def weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors):
     """Tile = A_l^T delta_{l+1} from row `unit` on, over samples `begin` to `end`.
 
