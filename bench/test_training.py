@@ -107,7 +107,7 @@ def test_step(
     """
     run = StepRun(workload, dtype, n_threads, engine == "listed")
     if engine == "listed" and not run.network.leaves_zeros_out:
-        pytest.skip("too few of these numbers are zero")
+        pytest.skip(f"{workload.name}: too little of X is zero for anything to be left out")
     # BLAS spins for a while when it has worked on several threads, and would disturb what is timed.
     with threadpool_limits(n_threads if engine == "reference" else 1, "blas"):
         run.train_compiled(1)

@@ -2,7 +2,8 @@
 
 Each network trains on the same numbers, zero at random, with lists and without them, in turn in one process. Printed
 are the part of the terms that is left in the lists and the time with them over the time without, medians; a star
-stands where fastmlp would leave the zeros out (see ``density``).
+stands where fastmlp would leave the zeros out (see ``density``). Then, of the data that everything else in ``bench/``
+measures, the parts of either product.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import numpy as np
 
 from bench.machine import pin_to_cores
 from bench.orientation import seconds_per_epoch
-from fastmlp.density import listed_part
+from bench.workloads import STEP_WORKLOADS, WORKLOADS
+from fastmlp.density import listed_part, parts_left
 from fastmlp.epochs import Epochs
 from fastmlp.gather import as_rows
 from fastmlp.network import Network
@@ -25,10 +27,9 @@ BATCH_SIZE, MINIBATCHES = 200, 8
 SECONDS = 5e-3
 
 
-def part_of(X: np.ndarray, fan_out: int) -> float:
-    """Return the part of the terms that is left, whether or not that is worth it."""
-    with mock.patch("fastmlp.density._COST_OF_LISTS", 0), mock.patch("fastmlp.density._COST_OF_A_TERM", 1):
-        return listed_part(X, fan_out, TILE.lanes(X.dtype))
+def part_of(X: np.ndarray) -> float:
+    """Return the part of the terms that is left in both products, whether or not that is worth it."""
+    return sum(parts_left(X)) / 2
 
 
 def training(units: tuple[int, ...], X: np.ndarray, n_threads: int, part: float) -> Epochs:
@@ -44,7 +45,7 @@ def training(units: tuple[int, ...], X: np.ndarray, n_threads: int, part: float)
 
 def ratio(units: tuple[int, ...], X: np.ndarray, n_threads: int, rounds: int) -> float:
     """Return the time with lists over the time without."""
-    runs = [training(units, X, n_threads, part) for part in (part_of(X, units[1]), 1.0)]
+    runs = [training(units, X, n_threads, part) for part in (part_of(X), 1.0)]
     n_epochs = max(1, int(SECONDS / max([seconds_per_epoch(run, 5) for run in runs])))
     times = np.array([[seconds_per_epoch(run, n_epochs) for run in runs] for _ in range(rounds)])
     return float(np.median(times[:, 0] / times[:, 1]))
@@ -70,8 +71,12 @@ def main() -> None:
             X[random_state.uniform(size=X.shape) >= density] = 0
             chosen = "*" if listed_part(X, units[1], TILE.lanes(dtype)) < 1 else " "
             taken = ratio(units, X, arguments.threads, arguments.rounds)
-            cells.append(f"{part_of(X, units[1]):.2f} {taken:.2f}{chosen}")
+            cells.append(f"{part_of(X):.2f} {taken:.2f}{chosen}")
         print(f"{'-'.join(map(str, units)):>14}: {'   '.join(cells)}", flush=True)
+    for workload in map(WORKLOADS.__getitem__, STEP_WORKLOADS):
+        data = workload.data()
+        forward, gradient = parts_left(data.X)
+        print(f"{workload.name:>14}: {forward:.2f} of forward, {gradient:.2f} of the gradient left ({data.source})")
 
 
 if __name__ == "__main__":

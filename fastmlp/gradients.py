@@ -33,7 +33,7 @@ from fastmlp.microkernel import MR
 from fastmlp.vectors import lane_count, load, panel_width, splat_of, store
 
 
-@passage
+@passage  # else it is called twice for each tile of halves, with some thirty words on the stack
 def weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors):
     """Tile = A_l^T delta_{l+1} from row `unit` on, over samples `begin` to `end`.
 

@@ -153,10 +153,6 @@ class TileFunction:
         """
         return [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
 
-    def _tile_asked_for(self, builder: Any, c: ir.Value) -> list[tuple[ir.Value, bool]]:
-        """Return the tile below this one in C, where the processor gains by asking for it."""
-        return [(self._address(builder, c, self.rows * self.panel_width), True)] if self.asks_below else []
-
     def _address(self, builder: Any, base: ir.Value, offset: Any) -> ir.Value:
         if isinstance(offset, int):
             offset = _INDEX(offset)
@@ -222,8 +218,8 @@ class TileFunction:
                 asked_for = self._parameters_asked_for(ahead)
             elif ahead:
                 distance = builder.sub(builder.ptrtoint(ahead[0], _INDEX), builder.ptrtoint(b, _INDEX))
-            else:
-                asked_for = self._tile_asked_for(builder, c)
+            elif self.asks_below:
+                asked_for = [(self._address(builder, c, MR * width), True)]
             turns = builder.udiv(steps, _INDEX(_UNROLLED))
             state = self._sum_products(builder, *state, turns, _UNROLLED, asked_for, distance)
             rest = builder.urem(steps, _INDEX(_UNROLLED))

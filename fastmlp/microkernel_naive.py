@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastmlp.indices_naive import as_indices
 from fastmlp.tiles import LISTED_ROWS, TILE
-from fastmlp.vectors_naive import as_indices
 
 
 def _multiply(

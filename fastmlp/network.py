@@ -121,7 +121,7 @@ class Network:
             Layout, units, activation, loss, self.dtype, optimizer, batch_size, n_copies, solver is not None,
             self.n_threads, self.narrow, self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
             optimizer != NONE and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
-            round(part, 1),
+            round(part, 1),  # it divides the work among threads, roughly; and networks of one shape share a layout
         )  # fmt: skip
         self._n_copies = n_copies
         self.leaves_zeros_out = self._layout.places[0].marks > 0

@@ -24,20 +24,20 @@ networks leave zeros out is decided in ``density``.
 from __future__ import annotations
 
 from fastmlp._jit import inner
-from fastmlp.tiles import LISTED_ROWS
-from fastmlp.vectors import (
-    as_bits,
-    lane_count,
+from fastmlp.indices import (
     lane_indices,
     lanes_of_bits,
-    load,
     load_index,
     mark_count,
     nonzero_bits,
-    panel_width,
     store_chosen,
     store_index,
 )
+from fastmlp.tiles import LISTED_ROWS
+from fastmlp.vectors import as_bits, lane_count, load, panel_width
+
+# Parts of a minibatch whose samples are listed.
+WHOLE, FIRST_HALF, SECOND_HALF = 0, 1, 2
 
 
 @inner
@@ -91,9 +91,6 @@ def listed_features(workspace, layer, row):
     """Return where the features of a tile of samples, from `row` on, are listed, for A and for B, and how many."""
     left, right = _feature_lists(workspace, layer, row)
     return left, right, load_index(workspace, left - 1)
-
-
-WHOLE, FIRST_HALF, SECOND_HALF = 0, 1, 2
 
 
 @inner

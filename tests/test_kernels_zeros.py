@@ -8,8 +8,8 @@ from numba import config
 
 from fastmlp._jit import as_records, uncached
 from fastmlp.gather import as_rows, gather_rows
+from fastmlp.indices_naive import as_indices
 from fastmlp.tiles import LISTED_ROWS, TILE
-from fastmlp.vectors_naive import as_indices
 from fastmlp.zeros import (
     FIRST_HALF,
     SECOND_HALF,
