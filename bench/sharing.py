@@ -2,8 +2,8 @@
 
 A phase that is repeated finds what it reads in the caches of the cores that read it. In turn the phases have to fetch
 what another core wrote: that is what both take longer than the two alone. What these take longer than their part of the
-same phases on one thread is what sharing costs besides: starting the threads and waiting for the last, and work that
-can't be cut evenly. The step itself, in the compiled call, stands below.
+same phases on one thread is what sharing costs besides: handing the phase to the threads and waiting for the last, and
+work that can't be cut evenly. The step itself, in the compiled call, stands below.
 """
 
 import argparse
@@ -14,50 +14,106 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import types
 
 from bench.machine import pin_to_cores
 from bench.peak import round_trip
 from bench.pieces import Pieces, measure_in_turn
 from bench.workloads import WORKLOADS, Workload
-from fastmlp._jit import uncached
-from fastmlp.blocks import propagate_blocks, training_phases, update_blocks
+from fastmlp._jit import call_kernel, inner, uncached
+from fastmlp.blocks import array_types, follow_training, propagate_blocks, training_phases, update_blocks
+from fastmlp.regions import Driver
+from fastmlp.team import begin, dismiss, end, join, next_phase, post, wait_for_blocks
 from fastmlp.tiles import TILE
 
-# The median of so many measurements counts, each of so many forks.
-ROUNDS, FORKS = 25, 2000
+# The median of so many measurements counts, each of so many phases of nothing.
+ROUNDS, PHASES = 25, 20_000
+
+
+@uncached
+def post_nothing(board: Any, n_blocks: Any, repeats: Any) -> None:
+    """Post phases of blocks that nothing is done about, and wait for each."""
+    for _ in range(repeats):
+        number = post(board, 1, 0, n_blocks)
+        for block in range(n_blocks):
+            if begin(board, number, block):
+                end(board, number, block)
+        wait_for_blocks(board, number, n_blocks)
+
+
+@inner
+def _follow_nothing(board: Any, block: Any) -> None:
+    """Do a follower's part of nothing, until there is no more."""
+    number, kind, _, _ = next_phase(board, np.int64(0))
+    while kind:
+        if begin(board, number, block):
+            end(board, number, block)
+        number, kind, _, _ = next_phase(board, number)
 
 
 @numba.njit(parallel=True)
-def fork_and_join(counts: Any) -> None:
-    """Let each thread count one, in a cache line of its own."""
-    for thread in numba.prange(len(counts)):
-        counts[thread, 0] += 1
-
-
-@numba.njit
-def fork_often(counts: Any, repeats: Any) -> None:
-    """Fork and join so often."""
-    for _ in range(repeats):
-        fork_and_join(counts)
+def _post_nothing_on_team(board: Any, driver: Any, n_blocks: Any, repeats: Any) -> None:
+    """Run `post_nothing` on as many threads as there are blocks."""
+    for _ in numba.prange(n_blocks):
+        member = join(board)
+        if member == 0:
+            call_kernel(driver, (board, n_blocks, repeats))
+            dismiss(board)
+        else:
+            _follow_nothing(board, member)
 
 
 @uncached
 def repeat_phases(
-    workspace: Any, tiles: Any, layers: Any, network: Any, source: Any, targets: Any, labels: Any, sample_weight: Any,
-    order: Any, tile_bounds: Any, n_blocks: Any, with_phase_1: Any, with_phase_2: Any, repeats: Any, phase_1: Any,
-    phase_2: Any,
+    board: Any, workspace: Any, tiles: Any, layers: Any, network: Any, source: Any, targets: Any, labels: Any,
+    sample_weight: Any, order: Any, tile_bounds: Any, n_blocks: Any, with_phase_1: Any, with_phase_2: Any,
+    repeats: Any, phase_1: Any, phase_2: Any,
 ) -> None:  # fmt: skip
     """Do one of the two phases of a step, or both in turn, again and again on the same minibatch."""
-    shared = network[0]
-    shared.blocks_are_halves = n_blocks == 2
+    first = np.int64(0)
+    network[0].blocks_are_halves = n_blocks == 2
     for _ in range(repeats):
         if with_phase_1:
             propagate_blocks(
-                workspace, tiles, layers, network, source, targets, labels, sample_weight, order, shared.rows, 0,
+                board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first,
                 n_blocks, n_blocks, phase_1,
             )  # fmt: skip
         if with_phase_2:
-            update_blocks(workspace, tiles, layers, network, tile_bounds, 0, n_blocks, phase_2)
+            update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
+
+
+@numba.njit(parallel=True)
+def _repeat_phases_on_team(
+    board: Any, driver: Any, workspace: Any, tiles: Any, layers: Any, network: Any, source: Any, targets: Any,
+    labels: Any, sample_weight: Any, order: Any, tile_bounds: Any, n_blocks: Any, with_phase_1: Any,
+    with_phase_2: Any, repeats: Any, phase_1: Any, phase_2: Any,
+) -> None:  # fmt: skip
+    """Run `repeat_phases` on as many threads as there are blocks."""
+    for _ in numba.prange(n_blocks):
+        member = join(board)
+        if member == 0:
+            call_kernel(
+                driver,
+                (
+                    board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
+                    tile_bounds, n_blocks, with_phase_1, with_phase_2, repeats, phase_1, phase_2,
+                ),
+            )  # fmt: skip
+            dismiss(board)
+        else:
+            follow_training(
+                board, member, workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
+                tile_bounds, phase_1, phase_2,
+            )  # fmt: skip
+
+
+def _types_of_repeat_phases(dtype: np.dtype) -> tuple:
+    memory, samples = array_types(dtype)
+    return (*memory, *samples, types.int64[::1], *[types.int64] * 6)
+
+
+REPEAT_PHASES = Driver(repeat_phases, _repeat_phases_on_team, _types_of_repeat_phases)
+POST_NOTHING = Driver(post_nothing, _post_nothing_on_team, lambda dtype: (types.int64,) * 2)
 
 
 class Phases:
@@ -75,8 +131,14 @@ class Phases:
         """Do one phase, or both in turn, so often."""
         self.pieces.begin()
         self.network.run(
-            self.n_threads, repeat_phases, training_phases, *self._arguments, with_phase_1, with_phase_2, repeats
-        )
+            self.n_threads,
+            REPEAT_PHASES,
+            training_phases,
+            *self._arguments,
+            int(with_phase_1),
+            int(with_phase_2),
+            repeats,
+        )  # fmt: skip
 
     def works(self) -> dict[str, Callable[[int], None]]:
         """Return what is timed, by name."""
@@ -88,17 +150,15 @@ class Phases:
         }
 
 
-def fork_join_seconds(n_threads: int) -> float:
-    """Return how long it takes to start so many threads on nothing and to wait for all."""
-    counts = np.zeros((n_threads, 64))
-    fork_often(counts, 1)
+def handover_seconds(n_threads: int) -> float:
+    """Return how long it takes to hand a phase of nothing to so many threads and to wait for all."""
+    arguments = (n_threads, PHASES)
+    POST_NOTHING(n_threads, np.dtype(np.int64), arguments)
     seconds = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        fork_often(counts, FORKS)
-        seconds.append((time.perf_counter() - started) / FORKS)
-    if not (counts[:, 0] == 1 + ROUNDS * FORKS).all():
-        raise AssertionError(f"the threads counted {counts[:, 0]}")
+        POST_NOTHING(n_threads, np.dtype(np.int64), arguments)
+        seconds.append((time.perf_counter() - started) / PHASES)
     return float(np.median(seconds))
 
 
@@ -126,7 +186,7 @@ def main() -> None:
     print(f"  {'threads':26} {1:10} {n_threads:10}")
     for name in taken[1]:
         print(f"  {name:26} {1e6 * taken[1][name]:10.2f} {1e6 * taken[n_threads][name]:10.2f} us")
-    print(f"  {'two fork-joins, empty':26} {'':10} {2e6 * fork_join_seconds(n_threads):10.2f} us")
+    print(f"  {'two phases of nothing':26} {'':10} {2e6 * handover_seconds(n_threads):10.2f} us")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,9 @@ class KernelCache(_Cache):
         return cache_directory()
 
     def _path(self, signature: object) -> Path:
-        key = hashlib.sha256(repr(signature).encode()).hexdigest()[:16]
+        # A call from Python has the arguments' types only; they say what is returned.
+        types = getattr(signature, "args", signature)
+        key = hashlib.sha256(repr(types).encode()).hexdigest()[:16]
         return Path(self.cache_path) / f"{self._name}.{key}.kernel"
 
     def load_overload(self, sig: object, target_context: Any) -> Any:

@@ -4,7 +4,7 @@
 - ``passage`` functions are inner ones that LLVM has no choice about.
 - ``kernel`` functions are compiled once per data type, by signature, cached on disk, and called either from Python
   or, through their address, from other kernels, so that these share one copy of machine code.
-- ``twins`` compiles one source twice: as a ``passage``, and as a kernel with ``parallel=True``.
+- a ``parallel_kernel`` is a kernel that Python calls and several threads run.
 
 Fast-math is the set ``contract`` and ``nsz`` and nothing else. ``nnan`` and ``ninf`` would optimise
 a NaN away; ``reassoc``, ``arcp`` and ``afn`` would let two compilations of one formula round
@@ -13,7 +13,6 @@ differently.
 
 from __future__ import annotations
 
-import types as python_types
 from collections.abc import Callable
 from typing import Any
 
@@ -80,24 +79,9 @@ def kernel(function: Callable) -> Any:
     return _finished(uncached(function))
 
 
-def twins(function: Callable) -> tuple[Any, Any]:
-    """Compile one source twice: a serial piece of kernels, and a parallel kernel that is called by its address.
-
-    The parallel twin is a copy under a qualified name of its own, because Numba's key for a cached
-    function leaves out the target options. A function holds one `prange` loop: Numba would merge two that stand one
-    after the other, and with them the barrier that the second one needs.
-    """
-    copy = python_types.FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__ + "_parallel",
-        function.__defaults__,
-    )
-    copy.__qualname__ = function.__qualname__ + "_parallel"
-    copy.__module__ = function.__module__
-    copy.__doc__ = function.__doc__
-    parallel = _finished(numba.njit(parallel=True, no_cpython_wrapper=True, **_COMMON)(copy))
-    return passage(function), parallel
+def parallel_kernel(function: Callable) -> Any:
+    """Compile a kernel that Numba's threading layer runs on several threads."""
+    return _finished(numba.njit(parallel=True, **_COMMON)(function))
 
 
 def emitted(naive: Callable) -> Callable[[Callable], Any]:

@@ -1,33 +1,28 @@
-"""The blocks of a phase, one after the other or on several threads: where a step forks and joins.
+"""The blocks of a phase: what each of them is, and how a driver has all of them done.
 
-A phase's blocks are independent of each other (see ``phases``). Each loop over them is one source with two twins: a
-serial one, which is part of the drivers and touches no threading layer, and a parallel one, a kernel of its own that
-the drivers call where several threads may share the work.
+A phase's blocks are independent of each other (see ``phases``). On one thread the driver does one after the other; of a
+team it posts the phase, and each thread does its own (see ``team``).
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
-import numba
 import numpy as np
 from numba import from_dtype, types
 
-from fastmlp._jit import JIT_DISABLED, call_kernel, inner, kernel_address, passage, twins
+from fastmlp._jit import JIT_DISABLED, call_kernel, inner, kernel_address, passage
 from fastmlp.layout import LAYER
 from fastmlp.listed_products import listed_forward, listed_gradient, listed_half_gradient
 from fastmlp.narrow_phases import propagate_narrow, update_narrow
 from fastmlp.phases import infer, propagate, update
 from fastmlp.records import NETWORK
 from fastmlp.sources import SOURCE
+from fastmlp.team import begin, end, next_phase, post, wait_for_blocks
 
-
-class Phase(NamedTuple):
-    """Where the machine code of a phase is: of one block, and of the loop over blocks on several threads, or 0."""
-
-    block: Any
-    on_threads: Any
+# The kinds of phases on a team's board; 0 is none.
+_PROPAGATE, _UPDATE, _INFER = 1, 2, 3
 
 
 @inner
@@ -43,109 +38,116 @@ def first_half(rows, grain):
     return _cut(rows, 1, 2, grain)
 
 
-def _propagate(
-    workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first, n_blocks, n_cuts,
-    address,
+@passage
+def _propagate_block(
+    workspace, tiles, layers, network, source, targets, labels, sample_weight, order, cut, n_cuts, phase_1
 ):  # fmt: skip
-    """Phase 1 for the blocks `first` to ``first + n_blocks`` of `n_cuts` that the minibatch of `rows` is cut into."""
-    grain = network[0].grain
-    for block in numba.prange(n_blocks):
-        cut = np.intp(block) + first
-        call_kernel(
-            address,
-            (
-                workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
-                _cut(rows, cut, n_cuts, grain), _cut(rows, cut + 1, n_cuts, grain),
-            ),
-        )  # fmt: skip
+    """Phase 1 for one of the blocks that the minibatch is cut into."""
+    rows, grain = network[0].rows, network[0].grain
+    call_kernel(
+        phase_1,
+        (
+            workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
+            _cut(rows, cut, n_cuts, grain), _cut(rows, cut + 1, n_cuts, grain),
+        ),
+    )  # fmt: skip
 
 
-def _update(workspace, tiles, layers, network, tile_bounds, first, n_blocks, address):
-    """Phase 2 for the blocks `first` to ``first + n_blocks`` of weight tiles, which begin at `tile_bounds`."""
-    for block in numba.prange(n_blocks):
-        number = np.intp(block)
-        call_kernel(
-            address,
-            (
-                workspace, tiles, layers, network, tile_bounds[first + number], tile_bounds[first + number + 1],
-                number,
-            ),
-        )  # fmt: skip
+@passage
+def _update_block(workspace, tiles, layers, network, tile_bounds, cut, block, phase_2):
+    """Phase 2 for one block of weight tiles, which begins where `tile_bounds` says; `block` is that of its scratch."""
+    call_kernel(
+        phase_2, (workspace, tiles, layers, network, tile_bounds[cut], tile_bounds[cut + 1], block)
+    )  # fmt: skip
 
 
-def _infer(workspace, tiles, layers, network, source, order, out, rows, n_blocks, address):
-    """Forward alone for all blocks of a chunk of `rows`."""
-    grain = network[0].grain
-    for block in numba.prange(n_blocks):
-        number = np.intp(block)
-        call_kernel(
-            address,
-            (
-                workspace, tiles, layers, network, source, order, out,
-                _cut(rows, number, n_blocks, grain), _cut(rows, number + 1, n_blocks, grain),
-            ),
-        )  # fmt: skip
-
-
-_propagate_in_turn, _propagate_on_threads = twins(_propagate)
-_update_in_turn, _update_on_threads = twins(_update)
-_infer_in_turn, _infer_on_threads = twins(_infer)
+@passage
+def _infer_block(workspace, tiles, layers, network, source, order, out, cut, n_cuts, phase):
+    """Forward alone for one of the blocks that a chunk is cut into."""
+    rows, grain = network[0].rows, network[0].grain
+    call_kernel(
+        phase,
+        (
+            workspace, tiles, layers, network, source, order, out,
+            _cut(rows, cut, n_cuts, grain), _cut(rows, cut + 1, n_cuts, grain),
+        ),
+    )  # fmt: skip
 
 
 @passage
 def propagate_blocks(
-    workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first, n_blocks, n_cuts,
-    phase,
+    board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first, n_blocks, n_cuts,
+    phase_1,
 ):  # fmt: skip
-    """Phase 1 for some blocks of samples."""
-    if phase.on_threads:
-        call_kernel(
-            phase.on_threads,
-            (
-                workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first,
-                n_blocks, n_cuts, phase.block,
-            ),
-        )  # fmt: skip
-    else:
-        _propagate_in_turn(
-            workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first, n_blocks,
-            n_cuts, phase.block,
-        )  # fmt: skip
+    """Phase 1 for the blocks `first` to ``first + n_blocks`` of `n_cuts` that the minibatch is cut into."""
+    number = post(board, _PROPAGATE, first, n_cuts)
+    for block in range(n_blocks):
+        if begin(board, number, block):
+            _propagate_block(
+                workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first + block,
+                n_cuts, phase_1,
+            )  # fmt: skip
+            end(board, number, block)
+    wait_for_blocks(board, number, n_blocks)
 
 
 @passage
-def update_blocks(workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase):
-    """Phase 2 for some blocks of weights."""
-    if phase.on_threads:
-        call_kernel(
-            phase.on_threads, (workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase.block)
-        )  # fmt: skip
-    else:
-        _update_in_turn(workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase.block)
+def update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2):
+    """Phase 2 for the blocks `first` to ``first + n_blocks`` of weight tiles, which begin at `tile_bounds`."""
+    number = post(board, _UPDATE, first, n_blocks)
+    for block in range(n_blocks):
+        if begin(board, number, block):
+            _update_block(workspace, tiles, layers, network, tile_bounds, first + block, block, phase_2)
+            end(board, number, block)
+    wait_for_blocks(board, number, n_blocks)
 
 
 @passage
-def infer_blocks(workspace, tiles, layers, network, source, order, out, rows, n_blocks, phase):
-    """Forward alone for a chunk of samples."""
-    if phase.on_threads:
-        call_kernel(
-            phase.on_threads, (workspace, tiles, layers, network, source, order, out, rows, n_blocks, phase.block)
-        )  # fmt: skip
-    else:
-        _infer_in_turn(workspace, tiles, layers, network, source, order, out, rows, n_blocks, phase.block)
+def infer_blocks(board, workspace, tiles, layers, network, source, order, out, n_blocks, phase):
+    """Forward alone for all blocks of a chunk."""
+    number = post(board, _INFER, 0, n_blocks)
+    for block in range(n_blocks):
+        if begin(board, number, block):
+            _infer_block(workspace, tiles, layers, network, source, order, out, block, n_blocks, phase)
+            end(board, number, block)
+    wait_for_blocks(board, number, n_blocks)
 
 
-def _phase(kernel: Any, kernel_arguments: tuple, loop: Any, loop_arguments: tuple, on_threads: bool) -> Phase:
-    return Phase(
-        kernel_address(kernel, types.void(*kernel_arguments)),
-        kernel_address(loop, types.void(*loop_arguments)) if on_threads else 0,
-    )
+@inner
+def follow_training(
+    board, block, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, tile_bounds,
+    phase_1, phase_2,
+):  # fmt: skip
+    """Do a follower's block of each phase of training steps, until there are no more."""
+    number, kind, first, n_cuts = next_phase(board, np.int64(0))
+    while kind:
+        if begin(board, number, block):
+            if kind == _PROPAGATE:
+                _propagate_block(
+                    workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first + block,
+                    n_cuts, phase_1,
+                )  # fmt: skip
+            else:
+                _update_block(workspace, tiles, layers, network, tile_bounds, first + block, block, phase_2)
+            end(board, number, block)
+        number, kind, first, n_cuts = next_phase(board, number)
+
+
+@inner
+def follow_inference(board, block, workspace, tiles, layers, network, source, order, out, phase):
+    """Do a follower's block of each chunk, until there are no more."""
+    number, kind, _, n_cuts = next_phase(board, np.int64(0))
+    while kind:
+        if begin(board, number, block):
+            _infer_block(workspace, tiles, layers, network, source, order, out, block, n_cuts, phase)
+            end(board, number, block)
+        number, kind, _, n_cuts = next_phase(board, number)
 
 
 _INDEX = types.int64
 
 
-def _array_types(dtype: np.dtype) -> tuple[tuple, tuple]:
+def array_types(dtype: np.dtype) -> tuple[tuple, tuple]:
     """Return the types of what every kernel gets first, and of the samples that training goes over."""
     number = from_dtype(dtype)
     memory = (number[::1], _INDEX[::1], from_dtype(LAYER)[::1], from_dtype(NETWORK)[::1])
@@ -154,19 +156,14 @@ def _array_types(dtype: np.dtype) -> tuple[tuple, tuple]:
 
 
 @functools.cache
-def training_phases(dtype: np.dtype, narrow: bool, on_threads: bool) -> tuple[Phase, Phase]:
-    """Return phases 1 and 2, compiled or loaded from the cache at the first call."""
-    memory, samples = _array_types(dtype)
+def training_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
+    """Return the addresses of phases 1 and 2, compiled or loaded from the cache at the first call."""
+    memory, samples = array_types(dtype)
     phase_1, phase_2 = (propagate_narrow, update_narrow) if narrow else (propagate, update)
     return (
-        _phase(
-            phase_1, (*memory, *samples, *[_INDEX] * 2), _propagate_on_threads, (*memory, *samples, *[_INDEX] * 5),
-            on_threads,
-        ),
-        _phase(
-            phase_2, (*memory, *[_INDEX] * 3), _update_on_threads, (*memory, _INDEX[::1], *[_INDEX] * 3), on_threads
-        ),
-    )  # fmt: skip
+        kernel_address(phase_1, types.void(*memory, *samples, *[_INDEX] * 2)),
+        kernel_address(phase_2, types.void(*memory, *[_INDEX] * 3)),
+    )
 
 
 @functools.cache
@@ -186,10 +183,10 @@ def listed_kernels(dtype: np.dtype) -> dict[str, int]:
 
 
 @functools.cache
-def inference_phases(dtype: np.dtype, narrow: bool, on_threads: bool) -> tuple[Phase]:
-    """Return the phase of a prediction, compiled or loaded from the cache at the first call."""
+def inference_phases(dtype: np.dtype, narrow: bool) -> tuple[Any]:
+    """Return the address of the phase of a prediction, compiled or loaded from the cache at the first call."""
     if narrow:
         raise ValueError("Predictions run with units along the vectors.")
-    memory, samples = _array_types(dtype)
+    memory, samples = array_types(dtype)
     data = (*memory, samples[0], _INDEX[::1], from_dtype(dtype)[:, ::1])
-    return (_phase(infer, (*data, *[_INDEX] * 2), _infer_on_threads, (*data, *[_INDEX] * 3), on_threads),)
+    return (kernel_address(infer, types.void(*data, *[_INDEX] * 2)),)

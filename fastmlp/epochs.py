@@ -13,8 +13,9 @@ from fastmlp._jit import as_records
 from fastmlp.blocks import training_phases
 from fastmlp.gather import Rows
 from fastmlp.interrupts import to_the_end
+from fastmlp.regions import TRAIN
 from fastmlp.shuffling import STATE_WORDS
-from fastmlp.step import RUN, train
+from fastmlp.step import RUN
 from fastmlp.threads import Sharing, experience_of
 
 if TYPE_CHECKING:
@@ -222,7 +223,8 @@ class Epochs:
         return ended
 
     def _train(self, n_threads: int, *arguments: object) -> int:
-        return self._network.run(n_threads, train, training_phases, *arguments)
+        self._network.run(n_threads, TRAIN, training_phases, *arguments)
+        return int(self._run["epochs"])
 
     def _cut(self, seconds: float) -> None:
         """Cut the coming steps into pieces, if one takes so many seconds that Ctrl-C would wait for too long."""

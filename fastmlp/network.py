@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from fastmlp.losses import OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.orientation import gains_by_rows, is_narrow
 from fastmlp.records import NETWORK, layout_and_records
-from fastmlp.step import evaluate, infer_all
+from fastmlp.regions import EVALUATE, INFER_ALL, Driver
 from fastmlp.threads import (
     Sharing,
     compiled_call,
@@ -295,14 +294,13 @@ class Network:
         weight_sum = float(weights.sum(dtype=np.float64)) if len(weights) else float(rows.n_rows)
         n_blocks = self.n_blocks(self._layout.capacity)
         arguments = (rows.source, *self.prepared_targets(targets), weights)
-        total = 0.0
         shared["start"] = 0
+        shared["loss_sum"] = 0.0
         for start in range(0, rows.n_rows, self._layout.capacity):
             order = np.arange(start, min(start + self._layout.capacity, rows.n_rows))
             shared["rows"] = len(order)
-            total += self.run(
-                n_blocks, evaluate, training_phases, *arguments, order, self.tile_bounds(n_blocks)
-            )  # fmt: skip
+            self.run(n_blocks, EVALUATE, training_phases, *arguments, order, self.tile_bounds(n_blocks))
+        total = float(shared["loss_sum"])
         if self.out_activation == "identity":
             total *= self.layer_units[-1]
         coef_gradients, intercept_gradients = self._views(gradient)
@@ -350,7 +348,7 @@ class Network:
             stop = min(start + chunks * chunk, n_rows)
             part = np.arange(start, stop) if order is None else order[start:stop]
             began = time.perf_counter()
-            self.run(n_threads, infer_all, inference_phases, rows.source, part, out[start:stop], most)
+            self.run(n_threads, INFER_ALL, inference_phases, rows.source, part, out[start:stop], most)
             seconds = (time.perf_counter() - began) * chunk / (stop - start)
             sharing.record(n_threads, seconds)
             start = stop
@@ -373,9 +371,10 @@ class Network:
         """Return the addresses of the micro-kernels that this network needs."""
         return function_table(self.dtype, self.narrow, self.leaves_zeros_out)
 
-    def run(self, n_threads: int, driver: Any, phases: Callable[..., tuple], *arguments: object) -> Any:
+    def run(self, n_threads: int, driver: Driver, phases: Callable[..., tuple], *arguments: object) -> None:
         """Call a driver, whose phases are shared by several threads where that is allowed."""
         records = (self._workspace, self.function_table(), *self._records)
         with compiled_call(n_threads) as may_share:
             self.fields["shared"] = may_share
-            return driver(*records, *arguments, *phases(self.dtype, self.narrow, may_share))
+            arguments = (*records, *arguments, *phases(self.dtype, self.narrow))
+            driver(n_threads if may_share else 1, self.dtype, arguments)

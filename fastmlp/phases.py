@@ -7,7 +7,7 @@ back through all layers, and on two threads the gradients of small matrices over
 independent, so no thread waits for another between layers. Phase 2 (`update`) runs over blocks of weight
 tiles: the gradient over the whole minibatch (see ``gradients``), then the optimiser's update while the tile
 is hot, by the thread that owns the block. Every number is computed in an order that does not depend on the
-blocks, so neither the number of threads nor the twin shows in the bits.
+blocks, so the number of threads does not show in the bits.
 """
 
 from __future__ import annotations

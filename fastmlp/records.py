@@ -60,6 +60,7 @@ NETWORK = np.dtype(
             "epsilon",
             "rate",  # Adam's has its bias correction folded in
             "scale",  # one over the sum of the minibatch's weights
+            "loss_sum",  # of all samples evaluated so far, weighted
         )
     ],
     align=True,

@@ -1,7 +1,7 @@
 """The compiled drivers: many training steps, an evaluation, or a prediction in one call.
 
-They call the phases (see ``phases``) through their addresses, block after block, or hand all blocks of a phase to
-several threads (see ``blocks``). A training step is two fork-joins, however deep the network is.
+They call the phases (see ``phases``) through their addresses, block after block, or have a team share them (see
+``blocks`` and ``regions``). All threads wait for each other twice in a training step, however deep the network is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ RUN = np.dtype(
             "position",  # samples of the current epoch that are done
             "t",  # Adam's steps
             "steps",  # minibatches of the last call
+            "epochs",  # that ended in it
             "piece",  # pieces of the current step that are done, of both phases
             "shuffle",
             "generator_position",
@@ -99,6 +100,7 @@ def _begin_step(run, shared, rows, weight_sum, learning_rate):
 
 @kernel
 def train(
+    board,
     workspace,
     tiles,
     layers,
@@ -118,22 +120,23 @@ def train(
     phase_1,
     phase_2,
 ):
-    """Run up to `max_steps` minibatches, and at most one epoch per learning rate; return how many epochs ended.
+    """Run up to `max_steps` minibatches, and at most one epoch per learning rate.
 
     epoch_losses (n_epochs,): the losses of the epochs that ended. workspace, network, run_record, generator and order
     are changed. tile_bounds (n_pieces * n_blocks + 1,): where the blocks of weights begin. A step that would take too
-    long for one call comes in several pieces of each phase; then each call does one piece.
+    long for one call comes in several pieces of each phase; then each call does one piece. board: the team's, empty
+    on one thread.
     """
     shared = network[0]
     run = run_record[0]
     n_pieces = (len(tile_bounds) - 1) // n_blocks
     n_samples = len(order)
-    epochs = 0
     run.steps = 0
+    run.epochs = 0
     shared.blocks_are_halves = n_blocks * n_pieces == 2
     started = ticks()
     while (
-        epochs < len(learning_rates)
+        run.epochs < len(learning_rates)
         and run.steps < max_steps
         and (n_blocks == 1 or run.steps == 0 or ticks() - started < run.most_ticks)
     ):
@@ -143,19 +146,19 @@ def train(
         weight_sum = _weight_of(run, shared, sample_weight, order, rows)
         # A minibatch without weight changes nothing and counts for nothing.
         if weight_sum != 0:
-            _begin_step(run, shared, rows, weight_sum, learning_rates[epochs])
+            _begin_step(run, shared, rows, weight_sum, learning_rates[run.epochs])
             while run.piece < 2 * n_pieces:
                 first = run.piece % n_pieces * n_blocks
                 if run.piece < n_pieces:
                     propagate_blocks(
-                        workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first,
+                        board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first,
                         n_blocks, n_pieces * n_blocks, phase_1,
                     )  # fmt: skip
                 else:
-                    update_blocks(workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
+                    update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
                 run.piece += 1
                 if n_pieces > 1 and run.piece < 2 * n_pieces:
-                    return epochs
+                    return
             run.piece = 0
             run.resident = rows == n_samples and not run.shuffle
             loss = sum_losses(workspace, shared)
@@ -165,18 +168,18 @@ def train(
         run.position += rows
         if run.position == n_samples:
             loss = run.accumulated_loss / n_samples
-            epoch_losses[epochs] = loss
+            epoch_losses[run.epochs] = loss
             run.position = 0
             run.accumulated_loss = 0.0
-            epochs += 1
+            run.epochs += 1
             if _end_epoch(run, loss):
                 break
     run.ticks = ticks() - started
-    return epochs
 
 
 @kernel
 def evaluate(
+    board,
     workspace,
     tiles,
     layers,
@@ -190,30 +193,28 @@ def evaluate(
     phase_1,
     phase_2,
 ):
-    """Add the gradient of one chunk of samples to the gradient block; return the chunk's weighted sum of losses.
+    """Add the gradient of one chunk of samples to the gradient block, and its losses to those in the record.
 
     The gradient is unfused: sums over samples, without L2 term and not divided.
     """
     shared = network[0]
     shared.gather = 1
     shared.blocks_are_halves = 0
-    rows = shared.rows
     n_blocks = len(tile_bounds) - 1
     first = np.intp(0)
     propagate_blocks(
-        workspace, tiles, layers, network, source, targets, labels, sample_weight, order, rows, first, n_blocks,
+        board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first, n_blocks,
         n_blocks, phase_1,
     )  # fmt: skip
-    loss = sum_losses(workspace, shared)
-    update_blocks(workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
-    return loss
+    shared.loss_sum += sum_losses(workspace, shared)
+    update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
 
 
 @kernel
-def infer_all(workspace, tiles, layers, network, source, order, out, n_blocks, phase):
+def infer_all(board, workspace, tiles, layers, network, source, order, out, n_blocks, phase):
     """Write the outputs of all rows into `out` (n_rows, n_outputs), a chunk of `capacity` rows at a time."""
     shared = network[0]
     for start in range(0, len(order), shared.capacity):
-        rows = min(shared.capacity, len(order) - start)
+        shared.rows = min(shared.capacity, len(order) - start)
         shared.start = start
-        infer_blocks(workspace, tiles, layers, network, source, order, out, rows, n_blocks, phase)
+        infer_blocks(board, workspace, tiles, layers, network, source, order, out, n_blocks, phase)

@@ -1,4 +1,4 @@
-"""How many threads, and which twin.
+"""How many threads, and which twin: the driver alone, which is the serial one, or in a parallel region.
 
 A fit uses `n_threads` threads if that is given, else the smallest of all limits in force: Numba's pool
 (``NUMBA_NUM_THREADS``) and its current mask (``numba.set_num_threads``), ``OMP_NUM_THREADS``, the OpenMP limit that
@@ -36,7 +36,7 @@ from fastmlp._jit import JIT_DISABLED
 from fastmlp.interrupts import to_the_end
 
 # The cost model, measured on two cores of a Zen 4 and of a Sapphire Rapids machine. A step on one thread runs at about
-# 60 GFLOP/s in float32, half that in float64; on n threads it takes 1.25 / n of the time, and two fork-joins with their
+# 60 GFLOP/s in float32, half that in float64; on n threads it takes 1.25 / n of the time, and two barriers with their
 # cold cache lines on top. These cost from 4 microseconds, where cores share a cache, to 20, where they do not, and on
 # other processors small steps run at up to 150 GFLOP/s: where sharing may help, `Sharing` finds out whether it does.
 _SECONDS_PER_FLOP = 1 / 60e9

@@ -16,7 +16,7 @@ def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:
     dtype : dtype
         float32 or float64.
     parallel : bool
-        Whether to compile the parallel twins too.
+        Whether to compile the parallel regions too.
     """
     X = np.zeros((8, 2), dtype=dtype)  # of zeros, so that what leaves these out is compiled too
     rows = as_rows(X, dtype)
@@ -28,6 +28,6 @@ def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:
                 layer_units, loss="squared_error", dtype=dtype, batch_size=batch_size, n_threads=n_blocks, rows=rows
             )
             if network.n_threads < n_blocks:
-                continue  # Numba's pool is one thread: the parallel twins will never run
+                continue  # Numba's pool is one thread: no parallel region will ever be entered
             network.epochs(rows, y, batch_size=batch_size, n_blocks=n_blocks).advance(np.array([0.001]))
             network.predict(rows, np.empty_like(y), n_blocks=n_blocks)

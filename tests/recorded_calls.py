@@ -30,7 +30,7 @@ def _run_recorded(network, n_threads, driver, *arguments):
             return driver(*arguments)
         finally:
             twin = "parallel" if is_shared else "serial"
-            call = {"twin": twin, "driver": driver.py_func.__name__, "n_threads": n_threads}
+            call = {"twin": twin, "driver": driver.name, "n_threads": n_threads}
             calls.append(call | {"begin": begin, "end": time.perf_counter(), "thread": threading.get_ident()})
 
     return _run(network, n_threads, recorded, *arguments)

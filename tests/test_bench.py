@@ -120,8 +120,8 @@ def test_phases_in_turn_do_what_a_step_does(hidden, n_threads):
     assert not deltas.any()
 
 
-def test_a_fork_and_join_takes_time_and_counts_all_threads():
-    assert 0 < sharing.fork_join_seconds(2) < 1
+def test_handing_over_nothing_takes_time():
+    assert 0 < sharing.handover_seconds(2) < 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

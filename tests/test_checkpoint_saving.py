@@ -19,7 +19,7 @@ import fastmlp.checkpoints
 import fastmlp.epochs
 from fastmlp import MLPClassifier
 from fastmlp.network import Network
-from fastmlp.step import train
+from fastmlp.regions import TRAIN
 from fastmlp.threads import experience_of
 from tests.callbacks import Callback
 from tests.interrupted import IRIS, SPECIES, assert_same_fit, interrupted_fit, make, quietly_fit
@@ -197,7 +197,7 @@ def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle,
         def run_and_press(self, n_threads, driver, *arguments):
             result = run(self, n_threads, driver, *arguments)
             max_steps = arguments[-1]
-            if driver is train and max_steps > 0:  # without a step it compiles, before a trial
+            if driver is TRAIN and max_steps > 0:  # without a step it compiles, before a trial
                 pieces.append(n_threads)
                 if len(pieces) == (2 * steps + phase) * n_pieces + 1:
                     signal.raise_signal(signal.SIGINT)
