@@ -74,8 +74,8 @@ def aligned_zeros(size: int, dtype: np.dtype | type) -> np.ndarray:
     return raw[shift : shift + size * dtype.itemsize].view(dtype)
 
 
-# An update takes as long as the gradient over so many samples.
-_UPDATE_SAMPLES = 32
+# An update takes as long as the gradient over so many samples, and writing W transposed besides over so many more.
+_UPDATE_SAMPLES, _TRANSPOSITION_SAMPLES = 32, 16
 
 
 class Layout:
@@ -288,14 +288,15 @@ class Layout:
             return (columns * heights).ravel()
         samples = 0.0 if in_phase_1 else self.capacity * (self._listed_part if layer.marks else 1.0)
         # A tile of few rows takes its vectors no better, and the biases about as long as one row.
-        low = -(-columns // self.lanes) * (heights + 0.5) * (samples + _UPDATE_SAMPLES)
+        update = _UPDATE_SAMPLES + (_TRANSPOSITION_SAMPLES if layer.transposed else 0)
+        low = -(-columns // self.lanes) * (heights + 0.5) * (samples + update)
         blocks = [low[:, block : block + layer.block_tiles] for block in range(0, layer.row_tiles, layer.block_tiles)]
         costs = [block.ravel() for block in blocks]
         if layer.few_units:
             heights = self._tile_heights(layer.fan_in, self.panel_width)
             products = (layer.few_units + 0.5) * -(-heights // self.lanes)
             products[-1] = heights[-1] + 0.5
-            costs.append(products * (0 if in_phase_1 else self.capacity) + (heights + 0.5) * _UPDATE_SAMPLES)
+            costs.append(products * (0 if in_phase_1 else self.capacity) + (heights + 0.5) * update)
         return np.concatenate(costs)
 
     def n_panels(self, columns: int) -> int:
