@@ -197,19 +197,21 @@ class Epochs:
             self._rows.source, self._targets, self._labels, self._weights, self.order, self._record, self._generator,
             rates, losses, self._tile_bounds, self._n_blocks,
         )  # fmt: skip
-        max_steps = self._steps_per_call
         if is_trial or not self._sharing:
             # No step: what is not compiled yet is compiled now, outside the time taken.
-            self._train(n_threads, *arguments, 0)
+            run["most_steps"] = 0
+            self._train(n_threads, *arguments)
+        most_steps = 1 if self._n_pieces > 1 else self._steps_per_call
         if self._sharing and is_trial:
-            max_steps = min(max_steps, 1 + int(_SECONDS_PER_TRIAL / self._sharing.seconds))
+            most_steps = min(most_steps, 1 + int(_SECONDS_PER_TRIAL / self._sharing.seconds))
+        run["most_steps"] = most_steps
         longest = _LONGEST_TRIAL if is_trial else _LONGEST_SHARED_CALL
         run["most_ticks"] = int(longest * _Clock.ticks_per_second) or _NO_LIMIT
         started = time.perf_counter()
         if self._n_pieces > 1:
-            ended = self._step_in_pieces(n_threads, (*arguments, 1))
+            ended = self._step_in_pieces(n_threads, arguments)
         else:
-            ended = self._train(n_threads, *arguments, max_steps)
+            ended = self._train(n_threads, *arguments)
         elapsed = time.perf_counter() - started
         if elapsed > _SECONDS_PER_TRIAL and run["ticks"] > 0:
             _Clock.ticks_per_second = max(_Clock.ticks_per_second, run["ticks"] / elapsed)

@@ -25,7 +25,7 @@ from fastmlp.team import NOBODY, board_for, dismiss, join
 @parallel_kernel
 def _train_on_team(
     board, driver, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, run_record,
-    generator, learning_rates, epoch_losses, tile_bounds, n_blocks, max_steps, phase_1, phase_2,
+    generator, learning_rates, epoch_losses, tile_bounds, n_blocks, phase_1, phase_2,
 ):  # fmt: skip
     """Run `train`, whose address is `driver`, on as many threads as there are blocks."""
     for _ in numba.prange(n_blocks):
@@ -35,8 +35,7 @@ def _train_on_team(
                 driver,
                 (
                     board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
-                    run_record, generator, learning_rates, epoch_losses, tile_bounds, n_blocks, max_steps, phase_1,
-                    phase_2,
+                    run_record, generator, learning_rates, epoch_losses, tile_bounds, n_blocks, phase_1, phase_2,
                 ),
             )  # fmt: skip
             dismiss(board)
@@ -124,7 +123,7 @@ _INDEX, _FLOAT = types.int64, types.float64
 def _types_of_train(dtype: np.dtype) -> tuple:
     memory, samples = array_types(dtype)
     run = (from_dtype(RUN)[::1], types.uint32[::1], _FLOAT[::1], _FLOAT[::1])
-    return (*memory, *samples, *run, _INDEX[::1], *[_INDEX] * 4)
+    return (*memory, *samples, *run, _INDEX[::1], *[_INDEX] * 3)
 
 
 def _types_of_evaluate(dtype: np.dtype) -> tuple:

@@ -22,6 +22,7 @@ RUN = np.dtype(
             "batch_size",
             "position",  # samples of the current epoch that are done
             "t",  # Adam's steps
+            "most_steps",  # minibatches of the next call, at most
             "steps",  # minibatches of the last call
             "epochs",  # that ended in it
             "piece",  # pieces of the current step that are done, of both phases
@@ -116,11 +117,10 @@ def train(
     epoch_losses,
     tile_bounds,
     n_blocks,
-    max_steps,
     phase_1,
     phase_2,
 ):
-    """Run up to `max_steps` minibatches, and at most one epoch per learning rate.
+    """Run as many minibatches as the run's record allows, and at most one epoch per learning rate.
 
     epoch_losses (n_epochs,): the losses of the epochs that ended. workspace, network, run_record, generator and order
     are changed. tile_bounds (n_pieces * n_blocks + 1,): where the blocks of weights begin. A step that would take too
@@ -137,7 +137,7 @@ def train(
     started = ticks()
     while (
         run.epochs < len(learning_rates)
-        and run.steps < max_steps
+        and run.steps < run.most_steps
         and (n_blocks == 1 or run.steps == 0 or ticks() - started < run.most_ticks)
     ):
         if run.position == 0 and run.piece == 0 and run.shuffle:
