@@ -9,7 +9,7 @@ nothing depends on how many threads come, or when: if the threading layer has bu
     follower 1            | block 1 ........ |      |      | block 1 ..
 
 Posting a phase and waiting for its end cost the time that a cache line takes from one core to the other. Forking and
-joining threads through Numba and OpenMP costs ten times as much, and a step has two phases.
+joining threads through Numba and OpenMP costs nine times as much, and a step has two phases.
 
 The board is an array of int64, whose parts lie in cache lines of their own:
 

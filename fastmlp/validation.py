@@ -8,6 +8,7 @@ network that trains on it has scikit-learn's dtype.
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from traceback import clear_frames
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,16 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
+from fastmlp.interrupts import to_the_end
+
 
 def fit_context(method: Callable) -> Callable:
     """Declare a method that fits: scikit-learn checks the parameters before it, and knows that it runs.
 
     scikit-learn switches the checks off while its context lasts, and a Ctrl-C in the context's own lines would leave
-    them off for good. Here they are as before, whatever happens.
+    them off for good. So would one in those of a fit of scikit-learn's that ours calls: its context would be closed
+    when the exception's traceback goes, and then put back what it had found, checks that are off. Here they are as
+    before, whatever happens.
     """
     checked = _fit_context(prefer_skip_nested_validation=True)(method)
 
@@ -33,6 +38,9 @@ def fit_context(method: Callable) -> Callable:
         interrupt = None
         try:
             return checked(*arguments, **options)
+        except KeyboardInterrupt as error:
+            to_the_end(functools.partial(clear_frames, error.__traceback__))  # closes the contexts that hang on it
+            raise
         finally:
             # Python looks for signals where a call begins and where a loop goes round: here, within the inner `try`.
             while True:

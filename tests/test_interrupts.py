@@ -52,17 +52,24 @@ def results_of(code, **variables):
 # --- scikit-learn's own lines -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("estimator", ["MLPRegressor", "MLPClassifier"])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_an_interrupt_in_scikit_learns_context_leaves_its_settings_as_they_were(method):
+def test_an_interrupt_in_scikit_learns_context_leaves_its_settings_as_they_were(method, estimator):
+    """A classifier's fit calls a fit of scikit-learn's, whose context may be left half entered, and close later."""
     results = results_of(
         f"""
     import sys
     from sklearn import get_config
 
     X = generator.standard_normal((20, 3))
-    model = fastmlp.MLPRegressor(hidden_layer_sizes=(2,), max_iter=1, batch_size=20, random_state=0)
-    fit = model.{method}
-    fit(X, X[:, 0])
+    model = fastmlp.{estimator}(hidden_layer_sizes=(2,), max_iter=1, batch_size=20, random_state=0)
+    y = np.arange(20) % 3
+    if "{method}" == "partial_fit" and "{estimator}" == "MLPClassifier":
+        def fit(X, y):
+            model.partial_fit(X, y, classes=[0, 1, 2])
+    else:
+        fit = model.{method}
+    fit(X, y)
     before = get_config()
     FUNCTIONS = {{"wrapper", "config_context", "set_config", "callback_management_context", "__enter__", "__exit__"}}
 
@@ -88,7 +95,7 @@ def test_an_interrupt_in_scikit_learns_context_leaves_its_settings_as_they_were(
         interrupter = Interrupter(len(lines) + 1)
         try:
             sys.settrace(interrupter)
-            fit(X, X[:, 0])
+            fit(X, y)
         except KeyboardInterrupt:
             raised += 1
         finally:
