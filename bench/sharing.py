@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 
@@ -20,10 +19,10 @@ from bench.machine import pin_to_cores
 from bench.peak import round_trip
 from bench.pieces import Pieces, measure_in_turn
 from bench.workloads import WORKLOADS, Workload
-from fastmlp._jit import call_kernel, inner, uncached
+from fastmlp._jit import uncached
 from fastmlp.blocks import array_types, follow_training, propagate_blocks, training_phases, update_blocks
-from fastmlp.regions import Driver
-from fastmlp.team import begin, dismiss, end, join, next_phase, post, wait_for_blocks
+from fastmlp.region import Driver
+from fastmlp.team import begin, end, next_phase, post, wait_for_blocks
 from fastmlp.tiles import TILE
 
 # The median of so many measurements counts, each of so many phases of nothing.
@@ -41,26 +40,14 @@ def post_nothing(board: Any, n_blocks: Any, repeats: Any) -> None:
         wait_for_blocks(board, number, n_blocks)
 
 
-@inner
-def _follow_nothing(board: Any, block: Any) -> None:
+@uncached
+def follow_nothing(board: Any, block: Any) -> None:
     """Do a follower's part of nothing, until there is no more."""
     number, kind, _, _ = next_phase(board, np.int64(0))
     while kind:
         if begin(board, number, block):
             end(board, number, block)
         number, kind, _, _ = next_phase(board, number)
-
-
-@numba.njit(parallel=True)
-def _post_nothing_on_team(board: Any, driver: Any, n_blocks: Any, repeats: Any) -> None:
-    """Run `post_nothing` on as many threads as there are blocks."""
-    for _ in numba.prange(n_blocks):
-        member = join(board)
-        if member == 0:
-            call_kernel(driver, (board, n_blocks, repeats))
-            dismiss(board)
-        else:
-            _follow_nothing(board, member)
 
 
 @uncached
@@ -82,38 +69,13 @@ def repeat_phases(
             update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
 
 
-@numba.njit(parallel=True)
-def _repeat_phases_on_team(
-    board: Any, driver: Any, workspace: Any, tiles: Any, layers: Any, network: Any, source: Any, targets: Any,
-    labels: Any, sample_weight: Any, order: Any, tile_bounds: Any, n_blocks: Any, with_phase_1: Any,
-    with_phase_2: Any, repeats: Any, phase_1: Any, phase_2: Any,
-) -> None:  # fmt: skip
-    """Run `repeat_phases` on as many threads as there are blocks."""
-    for _ in numba.prange(n_blocks):
-        member = join(board)
-        if member == 0:
-            call_kernel(
-                driver,
-                (
-                    board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
-                    tile_bounds, n_blocks, with_phase_1, with_phase_2, repeats, phase_1, phase_2,
-                ),
-            )  # fmt: skip
-            dismiss(board)
-        else:
-            follow_training(
-                board, member, workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
-                tile_bounds, phase_1, phase_2,
-            )  # fmt: skip
-
-
 def _types_of_repeat_phases(dtype: np.dtype) -> tuple:
     memory, samples = array_types(dtype)
     return (*memory, *samples, types.int64[::1], *[types.int64] * 6)
 
 
-REPEAT_PHASES = Driver(repeat_phases, _repeat_phases_on_team, _types_of_repeat_phases)
-POST_NOTHING = Driver(post_nothing, _post_nothing_on_team, lambda dtype: (types.int64,) * 2)
+REPEAT_PHASES = Driver(repeat_phases, _types_of_repeat_phases, follow_training)
+POST_NOTHING = Driver(post_nothing, lambda dtype: (types.int64,) * 2, follow_nothing)
 
 
 class Phases:
@@ -130,15 +92,8 @@ class Phases:
     def repeat(self, with_phase_1: bool, with_phase_2: bool, repeats: int) -> None:
         """Do one phase, or both in turn, so often."""
         self.pieces.begin()
-        self.network.run(
-            self.n_threads,
-            REPEAT_PHASES,
-            training_phases,
-            *self._arguments,
-            int(with_phase_1),
-            int(with_phase_2),
-            repeats,
-        )  # fmt: skip
+        phases = int(with_phase_1), int(with_phase_2)
+        self.network.run(self.n_threads, REPEAT_PHASES, training_phases, *self._arguments, *phases, repeats)
 
     def works(self) -> dict[str, Callable[[int], None]]:
         """Return what is timed, by name."""

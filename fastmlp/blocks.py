@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, types
 
-from fastmlp._jit import JIT_DISABLED, call_kernel, inner, kernel_address, passage
+from fastmlp._jit import JIT_DISABLED, call_kernel, inner, kernel, kernel_address, passage
 from fastmlp.layout import LAYER
 from fastmlp.listed_products import listed_forward, listed_gradient, listed_half_gradient
 from fastmlp.narrow_phases import propagate_narrow, update_narrow
@@ -113,7 +113,7 @@ def infer_blocks(board, workspace, tiles, layers, network, source, order, out, n
     wait_for_blocks(board, number, n_blocks)
 
 
-@inner
+@kernel
 def follow_training(
     board, block, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, tile_bounds,
     phase_1, phase_2,
@@ -133,7 +133,7 @@ def follow_training(
         number, kind, first, n_cuts = next_phase(board, number)
 
 
-@inner
+@kernel
 def follow_inference(board, block, workspace, tiles, layers, network, source, order, out, phase):
     """Do a follower's block of each chunk, until there are no more."""
     number, kind, _, n_cuts = next_phase(board, np.int64(0))
@@ -177,8 +177,8 @@ def listed_kernels(dtype: np.dtype) -> dict[str, int]:
     number = from_dtype(dtype)
     memory = (number[::1], _INDEX[::1], from_dtype(LAYER), from_dtype(NETWORK))
     return {
-        kernel.__name__: kernel_address(kernel, types.void(*memory, *[_INDEX] * n_numbers))
-        for kernel, n_numbers in ((listed_forward, 4), (listed_gradient, 5), (listed_half_gradient, 3))
+        product.__name__: kernel_address(product, types.void(*memory, *[_INDEX] * n_numbers))
+        for product, n_numbers in ((listed_forward, 4), (listed_gradient, 5), (listed_half_gradient, 3))
     }
 
 

@@ -13,7 +13,7 @@ from fastmlp._jit import as_records
 from fastmlp.blocks import training_phases
 from fastmlp.gather import Rows
 from fastmlp.interrupts import to_the_end
-from fastmlp.regions import TRAIN
+from fastmlp.region import TRAIN
 from fastmlp.shuffling import STATE_WORDS
 from fastmlp.step import RUN
 from fastmlp.threads import Sharing, experience_of

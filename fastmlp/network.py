@@ -18,7 +18,7 @@ from fastmlp.losses import OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.orientation import gains_by_rows, is_narrow
 from fastmlp.records import NETWORK, layout_and_records
-from fastmlp.regions import EVALUATE, INFER_ALL, Driver
+from fastmlp.region import EVALUATE, INFER_ALL, Driver
 from fastmlp.threads import (
     Sharing,
     compiled_call,

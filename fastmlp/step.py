@@ -1,7 +1,7 @@
 """The compiled drivers: many training steps, an evaluation, or a prediction in one call.
 
 They call the phases (see ``phases``) through their addresses, block after block, or have a team share them (see
-``blocks`` and ``regions``). All threads wait for each other twice in a training step, however deep the network is.
+``blocks`` and ``region``). All threads wait for each other twice in a training step, however deep the network is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How the threads of one compiled call share its phases, without the threading layer in between.
 
-A call on several threads is one parallel region (see ``regions``). Whoever enters it first is the primary thread, and
+A call on several threads is one parallel region (see ``region``). Whoever enters it first is the primary thread, and
 runs the driver; the others follow it. The primary thread posts each phase on a board, which the others watch; each does
 the block of its number, and the primary thread does the first one, and every other that nobody has begun by then. So
 nothing depends on how many threads come, or when: if the threading layer has but one, it does all::

@@ -16,6 +16,7 @@ from bench import pieces, report, rivals, sharing
 from bench.contenders import FastMLP, NumPyReference, ScikitLearn
 from bench.machine import quartiles
 from bench.workloads import SEED, WORKLOADS
+from fastmlp import team
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -120,8 +121,12 @@ def test_phases_in_turn_do_what_a_step_does(hidden, n_threads):
     assert not deltas.any()
 
 
-def test_handing_over_nothing_takes_time():
-    assert 0 < sharing.handover_seconds(2) < 1
+def test_phases_of_nothing_are_posted_one_by_one_and_all_their_blocks_ended():
+    board = team.board_for(2)
+    sharing.post_nothing(board, 2, 5)
+    assert board[team._PHASE] == 5
+    assert [board[team._BLOCKS + block * team._PART] for block in range(2)] == [10, 10]
+    assert sharing.handover_seconds(2) > 0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

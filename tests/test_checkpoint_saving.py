@@ -19,7 +19,7 @@ import fastmlp.checkpoints
 import fastmlp.epochs
 from fastmlp import MLPClassifier
 from fastmlp.network import Network
-from fastmlp.regions import TRAIN
+from fastmlp.region import TRAIN
 from fastmlp.threads import experience_of
 from tests.callbacks import Callback
 from tests.interrupted import IRIS, SPECIES, assert_same_fit, interrupted_fit, make, quietly_fit

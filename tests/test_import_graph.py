@@ -18,7 +18,7 @@ CORE = [
     "tile_calls", "narrow_tiles", "listed_tiles", "dotkernel", "function_table", "floating_point", "clock",
     "layout", "tanh_table", "activations", "losses", "division", "optimizers", "records", "shuffling", "density",
     "gather", "zeros", "dense", "listed_products", "gradients", "transposed_gradients", "narrow", "narrow_gather",
-    "narrow_gradients", "narrow_losses", "phases", "narrow_phases", "atomics", "team", "blocks", "step", "regions",
+    "narrow_gradients", "narrow_losses", "phases", "narrow_phases", "atomics", "team", "blocks", "step", "region",
     "threads", "epochs", "orientation", "network",
 ]  # fmt: skip
 
