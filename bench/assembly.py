@@ -23,7 +23,7 @@ def compile_kernel(name: str, dtype: str) -> Any:
     """Compile one kernel apart from the cache, and return it."""
     import numpy as np
 
-    from fastmlp import blocks, function_table, listed_products, narrow_phases, phases
+    from fastmlp import blocks, function_table, inference, listed_products, narrow_phases, phases
 
     own = np.dtype(dtype)
     if name == "tiles":
@@ -39,9 +39,9 @@ def compile_kernel(name: str, dtype: str) -> Any:
         blocks.listed_kernels(own)
         return getattr(listed_products, name)
     if name == "infer":
-        blocks.inference_phases(own, False, False)
+        inference.inference_phase(own)
     else:
-        blocks.training_phases(own, name.endswith("_narrow"), False)
+        blocks.training_phases(own, name.endswith("_narrow"))
     return getattr(narrow_phases if name.endswith("_narrow") else phases, name)
 
 

@@ -16,13 +16,13 @@ from fastmlp._jit import JIT_DISABLED, call_kernel, inner, kernel, kernel_addres
 from fastmlp.layout import LAYER
 from fastmlp.listed_products import listed_forward, listed_gradient, listed_half_gradient
 from fastmlp.narrow_phases import propagate_narrow, update_narrow
-from fastmlp.phases import infer, propagate, update
+from fastmlp.phases import propagate, update
 from fastmlp.records import NETWORK
 from fastmlp.sources import SOURCE
 from fastmlp.team import begin, end, next_phase, post, wait_for_blocks
 
 # The kinds of phases on a team's board; 0 is none.
-_PROPAGATE, _UPDATE, _INFER = 1, 2, 3
+_PROPAGATE, _UPDATE = 1, 2
 
 
 @inner
@@ -62,19 +62,6 @@ def _update_block(workspace, tiles, layers, network, tile_bounds, cut, block, ph
 
 
 @passage
-def _infer_block(workspace, tiles, layers, network, source, order, out, cut, n_cuts, phase):
-    """Forward alone for one of the blocks that a chunk is cut into."""
-    rows, grain = network[0].rows, network[0].grain
-    call_kernel(
-        phase,
-        (
-            workspace, tiles, layers, network, source, order, out,
-            _cut(rows, cut, n_cuts, grain), _cut(rows, cut + 1, n_cuts, grain),
-        ),
-    )  # fmt: skip
-
-
-@passage
 def propagate_blocks(
     board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first, n_blocks, n_cuts,
     phase_1,
@@ -102,17 +89,6 @@ def update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, 
     wait_for_blocks(board, number, n_blocks)
 
 
-@passage
-def infer_blocks(board, workspace, tiles, layers, network, source, order, out, n_blocks, phase):
-    """Forward alone for all blocks of a chunk."""
-    number = post(board, _INFER, 0, n_blocks)
-    for block in range(n_blocks):
-        if begin(board, number, block):
-            _infer_block(workspace, tiles, layers, network, source, order, out, block, n_blocks, phase)
-            end(board, number, block)
-    wait_for_blocks(board, number, n_blocks)
-
-
 @kernel
 def follow_training(
     board, block, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, tile_bounds,
@@ -131,17 +107,6 @@ def follow_training(
                 _update_block(workspace, tiles, layers, network, tile_bounds, first + block, block, phase_2)
             end(board, number, block)
         number, kind, first, n_cuts = next_phase(board, number)
-
-
-@kernel
-def follow_inference(board, block, workspace, tiles, layers, network, source, order, out, phase):
-    """Do a follower's block of each chunk, until there are no more."""
-    number, kind, _, n_cuts = next_phase(board, np.int64(0))
-    while kind:
-        if begin(board, number, block):
-            _infer_block(workspace, tiles, layers, network, source, order, out, block, n_cuts, phase)
-            end(board, number, block)
-        number, kind, _, n_cuts = next_phase(board, number)
 
 
 _INDEX = types.int64
@@ -180,13 +145,3 @@ def listed_kernels(dtype: np.dtype) -> dict[str, int]:
         product.__name__: kernel_address(product, types.void(*memory, *[_INDEX] * n_numbers))
         for product, n_numbers in ((listed_forward, 4), (listed_gradient, 5), (listed_half_gradient, 3))
     }
-
-
-@functools.cache
-def inference_phases(dtype: np.dtype, narrow: bool) -> tuple[Any]:
-    """Return the address of the phase of a prediction, compiled or loaded from the cache at the first call."""
-    if narrow:
-        raise ValueError("Predictions run with units along the vectors.")
-    memory, samples = array_types(dtype)
-    data = (*memory, samples[0], _INDEX[::1], from_dtype(dtype)[:, ::1])
-    return (kernel_address(infer, types.void(*data, *[_INDEX] * 2)),)

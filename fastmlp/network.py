@@ -9,31 +9,34 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fastmlp._jit import as_records
-from fastmlp.blocks import inference_phases, listed_kernels, training_phases
+from fastmlp.blocks import listed_kernels, training_phases
 from fastmlp.epochs import SECONDS_PER_CALL, Epochs
 from fastmlp.function_table import function_table
 from fastmlp.gather import Rows
+from fastmlp.inference import PREDICTION_ROWS, inference_block_rows, run_inference
 from fastmlp.layout import LAYER, Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
 from fastmlp.losses import OUTPUT_ACTIVATIONS
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.orientation import gains_by_rows, is_narrow
 from fastmlp.records import NETWORK, layout_and_records
-from fastmlp.region import EVALUATE, INFER_ALL, Driver
+from fastmlp.region import EVALUATE, Driver
 from fastmlp.threads import (
-    Sharing,
     compiled_call,
     expected_seconds,
-    experience_of,
+    helped_call,
     may_gain,
     resolve_n_threads,
     worth_sharing,
 )
 from fastmlp.tiles import TILE
 
-# Samples of one chunk of a prediction or of an L-BFGS evaluation: a compiled call covers at least one. In a very large
-# network it is fewer, because so many would keep Ctrl-C waiting; on one thread they shouldn't take longer than this.
+# Samples of one chunk of an L-BFGS evaluation: a compiled call covers at least one. In a very large network it is
+# fewer, because so many would keep Ctrl-C waiting; on one thread they shouldn't take longer than this.
 _CHUNK = 1024
 _LONGEST_CHUNK = 0.25
+
+# Predictions that are expected to take so many seconds on one thread are worth waking others for.
+_WORTH_HELP = 0.4e-3
 
 # What a unit of a narrow network costs for each sample besides its products (activation, loss, ends of short loops),
 # in floating-point operations that take as long (measured on planar and on 8-8-8-8-10 units).
@@ -334,23 +337,20 @@ class Network:
             self._predictor().predict(rows, out, n_blocks, order)
             return
         n_rows = rows.n_rows if order is None else len(order)
-        chunk = min(n_rows, self._layout.capacity)
-        expected = self.expected_seconds(chunk) / 3  # forward only
-        is_worth_it = worth_sharing(chunk * self._work_per_sample / 3, self.dtype.itemsize, self.n_threads)
-        most = n_blocks or (self.n_threads if is_worth_it else 1)
-        sharing = Sharing(
-            1 if n_blocks else most, expected, experience_of(("prediction", *self.shape, chunk, most))
-        )  # fmt: skip
-        start, seconds = 0, expected
+        seconds = self.expected_seconds(1) / 3  # of a sample: forward only
+        n_threads = n_blocks or (self.n_threads if seconds * n_rows > _WORTH_HELP else 1)
+        capacity = int(self.fields["capacity"])
+        n_threads = min(n_threads, max(1, capacity // TILE.rows))
+        block_rows = inference_block_rows(n_rows, capacity, n_threads)
+        start = 0
         while start < n_rows:
-            n_threads, is_trial = (most, False) if n_blocks else sharing.choose()
-            chunks = 1 if is_trial else max(1, int(SECONDS_PER_CALL / max(seconds, 1e-6)))
-            stop = min(start + chunks * chunk, n_rows)
+            stop = min(start + max(block_rows, int(SECONDS_PER_CALL / seconds)), n_rows)
             part = np.arange(start, stop) if order is None else order[start:stop]
+            arguments = (self._workspace, self.function_table(), *self._records, rows.source, part, out[start:stop])
             began = time.perf_counter()
-            self.run(n_threads, INFER_ALL, inference_phases, rows.source, part, out[start:stop], most)
-            seconds = (time.perf_counter() - began) * chunk / (stop - start)
-            sharing.record(n_threads, seconds)
+            with helped_call(n_threads) as helpers:
+                run_inference(helpers, self.dtype, arguments, block_rows)
+            seconds = max(time.perf_counter() - began, 1e-9) / (stop - start)
             start = stop
 
     def _check_blocks(self, n_blocks: int | None) -> None:
@@ -362,7 +362,7 @@ class Network:
         """Return a network with the same parameters in the orientation that predictions use."""
         network = Network(
             self.layer_units, activation=self._activation, loss=self._loss, dtype=self.dtype, solver=None,
-            batch_size=_CHUNK, n_threads=self.n_threads,
+            batch_size=PREDICTION_ROWS, n_threads=self.n_threads,
         )  # fmt: skip
         network.set_parameters(*self.parameters())
         return network

@@ -301,15 +301,15 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
 
 
 @kernel
-def infer(workspace, tiles, layers, network, source, order, out, begin, end):
-    """Forward alone for samples `begin` to `end` of a chunk.
+def infer(workspace, tiles, layers, network, source, order, out, first, begin, end):
+    """Forward alone for samples ``order[first]`` and on, in rows `begin` to `end` of the workspace.
 
-    out (n_rows, n_outputs): the chunk's rows are overwritten.
+    out (len(order), n_outputs): the rows of these samples are overwritten.
     """
     former = flush_denormals()
     shared = network[0]
     capacity = shared.capacity
-    gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
+    gather_rows(workspace, layers[0].inputs, source[0], order, first - begin, begin, end, capacity)
     asks = layers[0].ask_for_panels
     n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), asks)
     for number in range(n_done, shared.n_layers):
@@ -321,5 +321,5 @@ def infer(workspace, tiles, layers, network, source, order, out, begin, end):
     for row in range(begin, end):
         for column in range(last.fan_out):
             place = last.outputs + (column // width * capacity + row) * width + column % width
-            out[shared.start + row, column] = workspace[place]
+            out[first - begin + row, column] = workspace[place]
     restore_denormals(former)

@@ -1,8 +1,8 @@
 """From samples to outputs with a fitted model.
 
-Few rows are multiplied with the user's own arrays in NumPy, so that nothing is packed or compiled
-for them; many rows go through the compiled network. Both read ``coefs_`` and ``intercepts_`` anew
-on every call: what a user has written into them counts.
+Small predictions are made in NumPy with the user's own arrays, so that nothing is packed or compiled for them; large
+ones go through the compiled network (see ``prediction_plan``). Both read ``coefs_`` and ``intercepts_`` anew on every
+call: what a user has written into them counts.
 """
 
 from contextlib import nullcontext
@@ -13,11 +13,8 @@ from scipy.special import expit
 
 from fastmlp.blas import one_blas_thread
 
-# Up to this many rows NumPy is at least as fast, for networks of all sizes: packing the weights and making a workspace
-# takes as long as it gains on so many rows. (Measured: the two meet between 500 and 1,000 rows.)
-FEW_ROWS = 512
-# Rows that the compiled network's workspace holds; predicting more only takes more memory.
-WORKSPACE_ROWS = 1024
+# So few rows are NumPy's whatever the network: packing its weights takes longer than multiplying them.
+_ALWAYS_NUMPY = 64
 
 
 def _identity(z: np.ndarray) -> None:
@@ -100,12 +97,20 @@ def predict_outputs(model: Any, X: Any) -> np.ndarray:
         Outputs after the output activation.
     """
     dtype = prediction_dtype(model, X)
-    if X.shape[0] <= FEW_ROWS or model.out_activation_ not in LOSS_OF_OUTPUT_ACTIVATION:
-        return _predict_few(model, X, dtype)
-    return _predict_many(model, X, dtype)
+    workspace_rows = 0
+    # Kernels compute in float32 and float64 only.
+    can_compile = dtype.itemsize in (4, 8) and model.out_activation_ in LOSS_OF_OUTPUT_ACTIVATION
+    if can_compile and X.shape[0] > _ALWAYS_NUMPY:
+        # Here and not above: a process that only ever makes small predictions needs no compiler.
+        from fastmlp.prediction_plan import rows_of_workspace
+
+        workspace_rows = rows_of_workspace(model, X, dtype)
+    if workspace_rows == 0:
+        return _predict_in_numpy(model, X, dtype)
+    return _predict_compiled(model, X, dtype, workspace_rows)
 
 
-def _predict_few(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
+def _predict_in_numpy(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
     activation = X.astype(dtype, copy=False)
     last = len(model.coefs_) - 1
     # Saturation is no accident: as in the compiled network, it is not warned of.
@@ -119,8 +124,7 @@ def _predict_few(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
     return activation
 
 
-def _predict_many(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
-    # Here and not above: a process that only ever predicts a few rows needs no compiler.
+def _predict_compiled(model: Any, X: Any, dtype: np.dtype, workspace_rows: int) -> np.ndarray:
     from fastmlp.gather import as_rows
     from fastmlp.network import Network
 
@@ -131,7 +135,7 @@ def _predict_many(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
         loss=LOSS_OF_OUTPUT_ACTIVATION[model.out_activation_],
         dtype=dtype,
         solver=None,
-        batch_size=min(X.shape[0], WORKSPACE_ROWS),
+        batch_size=workspace_rows,
         n_threads=getattr(model, "n_threads", None),
         rows=rows,
     )

@@ -17,9 +17,8 @@ import numpy as np
 from numba import from_dtype, types
 
 from fastmlp._jit import call_kernel, kernel_address, parallel_kernel
-from fastmlp.blocks import array_types, follow_inference, follow_training
-from fastmlp.sources import SOURCE
-from fastmlp.step import RUN, evaluate, infer_all, train
+from fastmlp.blocks import array_types, follow_training
+from fastmlp.step import RUN, evaluate, train
 from fastmlp.team import NOBODY, board_for, dismiss, join
 
 
@@ -103,11 +102,5 @@ def _types_of_evaluate(dtype: np.dtype) -> tuple:
     return (*memory, *samples, _INDEX[::1], *[_INDEX] * 2)
 
 
-def _types_of_infer_all(dtype: np.dtype) -> tuple:
-    memory, _ = array_types(dtype)
-    return (*memory, from_dtype(SOURCE)[::1], _INDEX[::1], from_dtype(dtype)[:, ::1], *[_INDEX] * 2)
-
-
 TRAIN = Driver(train, _types_of_train, follow_training)
 EVALUATE = Driver(evaluate, _types_of_evaluate, follow_training)
-INFER_ALL = Driver(infer_all, _types_of_infer_all, follow_inference)

@@ -1,4 +1,4 @@
-"""The compiled drivers: many training steps, an evaluation, or a prediction in one call.
+"""The compiled drivers: many training steps, or an evaluation, in one call.
 
 They call the phases (see ``phases``) through their addresses, block after block, or have a team share them (see
 ``blocks`` and ``region``). All threads wait for each other twice in a training step, however deep the network is.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner, kernel
-from fastmlp.blocks import first_half, infer_blocks, propagate_blocks, update_blocks
+from fastmlp.blocks import first_half, propagate_blocks, update_blocks
 from fastmlp.clock import ticks
 from fastmlp.losses import sum_losses
 from fastmlp.optimizers import ADAM
@@ -208,13 +208,3 @@ def evaluate(
     )  # fmt: skip
     shared.loss_sum += sum_losses(workspace, shared)
     update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
-
-
-@kernel
-def infer_all(board, workspace, tiles, layers, network, source, order, out, n_blocks, phase):
-    """Write the outputs of all rows into `out` (n_rows, n_outputs), a chunk of `capacity` rows at a time."""
-    shared = network[0]
-    for start in range(0, len(order), shared.capacity):
-        shared.rows = min(shared.capacity, len(order) - start)
-        shared.start = start
-        infer_blocks(board, workspace, tiles, layers, network, source, order, out, n_blocks, phase)

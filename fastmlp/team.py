@@ -65,6 +65,14 @@ def _wait(board, place, former):
 
 
 @inner
+def wait_until(board, place, value):
+    """Wait until a word, which only grows, is no less than `value`."""
+    present = load_acquire(board, place)
+    while present < value:
+        present = _wait(board, place, present)
+
+
+@inner
 def join(board):
     """Return how many threads have come before."""
     return fetch_and_add(board, _MEMBERS, 1)

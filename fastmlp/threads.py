@@ -24,7 +24,7 @@ import multiprocessing.process
 import os
 import threading
 import weakref
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from numba import config
 from threadpoolctl import ThreadpoolController
 
 from fastmlp._jit import JIT_DISABLED
+from fastmlp.helper_threads import Helper
 from fastmlp.interrupts import to_the_end
 
 # The cost model, measured on two cores of a Zen 4 and of a Sapphire Rapids machine. A step on one thread runs at about
@@ -95,6 +96,7 @@ class _Process:
         self.callers: weakref.WeakSet[_Caller] = weakref.WeakSet()
         # Held by the call that runs on several threads. Reentrant: a signal handler may predict.
         self.sharing = threading.RLock()
+        self.helpers: list[Helper] = []
 
 
 def _is_fork_of_stranger() -> bool:
@@ -210,27 +212,50 @@ def _may_share() -> bool:
 
 
 @contextlib.contextmanager
-def compiled_call(n_threads: int) -> Iterator[bool]:
-    """Surround a compiled call; give whether it may run on `n_threads` threads, the parallel twin.
+def _counted_call(n_threads: int, may_share: Callable[[], bool]) -> Iterator[bool]:
+    """Count a compiled call among those under way; give whether it may run on several threads.
 
-    Numba's mask of threads is set for the call and restored after it, whatever happens in between.
+    That it may if no other call is under way, and `may_share` allows it.
     """
     process, caller = _process, _Caller()
     try:
         # Whoever has added itself after this lock was taken and the others counted waits here for the lock.
         process.callers.add(caller)
         with process.sharing:
-            if n_threads > 1 and len(process.callers) == 1 and _may_share():
-                former = numba.get_num_threads()
-                try:
-                    numba.set_num_threads(n_threads)
-                    yield True
-                finally:
-                    to_the_end(lambda: numba.set_num_threads(former))
+            if n_threads > 1 and len(process.callers) == 1 and may_share():
+                yield True
                 return
         yield False
     finally:
         process.callers.discard(caller)
+
+
+@contextlib.contextmanager
+def compiled_call(n_threads: int) -> Iterator[bool]:
+    """Surround a compiled call; give whether it may enter a parallel region of `n_threads` threads.
+
+    Numba's mask of threads is set for the call and restored after it, whatever happens in between.
+    """
+    with _counted_call(n_threads, _may_share) as may_share:
+        if not may_share:
+            yield False
+            return
+        former = numba.get_num_threads()
+        try:
+            numba.set_num_threads(n_threads)
+            yield True
+        finally:
+            to_the_end(lambda: numba.set_num_threads(former))
+
+
+@contextlib.contextmanager
+def helped_call(n_threads: int) -> Iterator[list[Helper]]:
+    """Surround a compiled call; give the threads that may help with it, at most ``n_threads - 1``."""
+    with _counted_call(n_threads, lambda: not JIT_DISABLED and not _process.forked_with_pool) as may_share:
+        helpers = _process.helpers
+        while may_share and len(helpers) < n_threads - 1:
+            helpers.append(Helper())
+        yield helpers[: n_threads - 1] if may_share else []
 
 
 @dataclass

@@ -71,11 +71,10 @@ def update_blocks(network, problem, tile_cuts, learning_rate):
 
 def infer_blocks(network, problem, cuts):
     """Run the forward pass alone, block after block, and return the outputs."""
-    network.record[0].start = 0
     outputs = np.full((problem.n_samples, problem.layer_units[-1]), np.nan, problem.dtype)
     order = np.arange(problem.n_samples)
     for begin, end in itertools.pairwise(map(int, cuts)):
-        phases.infer(*_records(network), problem.rows.source, order, outputs, begin, end)
+        phases.infer(*_records(network), problem.rows.source, order, outputs, begin, begin, end)
     return outputs
 
 

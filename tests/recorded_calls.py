@@ -13,6 +13,8 @@ from pathlib import Path
 import numba
 
 import fastmlp
+import fastmlp.network
+from fastmlp.inference import run_inference
 from fastmlp.network import Network
 from fastmlp.threads import experience_of
 
@@ -21,19 +23,30 @@ _run = Network.run
 calls = []
 
 
+def _recorded(name, n_threads, call, *arguments):
+    begin = time.perf_counter()
+    try:
+        return call(*arguments)
+    finally:
+        record = {"twin": "parallel" if n_threads > 1 else "serial", "driver": name, "n_threads": n_threads}
+        calls.append(record | {"begin": begin, "end": time.perf_counter(), "thread": threading.get_ident()})
+
+
 def _run_recorded(network, n_threads, driver, *arguments):
     def recorded(*arguments):
-        is_shared = bool(network.fields["shared"])
-        n_threads = numba.get_num_threads() if is_shared else 1
-        begin = time.perf_counter()
-        try:
-            return driver(*arguments)
-        finally:
-            twin = "parallel" if is_shared else "serial"
-            call = {"twin": twin, "driver": driver.name, "n_threads": n_threads}
-            calls.append(call | {"begin": begin, "end": time.perf_counter(), "thread": threading.get_ident()})
+        n_threads = numba.get_num_threads() if network.fields["shared"] else 1
+        return _recorded(driver.name, n_threads, driver, *arguments)
 
     return _run(network, n_threads, recorded, *arguments)
+
+
+def _run_inference_recorded(helpers, *arguments):
+    return _recorded("infer_blocks", 1 + len(helpers), run_inference, helpers, *arguments)
+
+
+def _patch():
+    Network.run = _run_recorded
+    fastmlp.network.run_inference = _run_inference_recorded
 
 
 def record():
@@ -41,7 +54,7 @@ def record():
 
     What earlier fits found out is forgotten: where one thread is the faster, a fit of their shape would use no other.
     """
-    Network.run = _run_recorded
+    _patch()
     experience_of.cache_clear()
     calls.clear()
 
@@ -73,7 +86,7 @@ class Recorded(fastmlp.MLPClassifier):
     """A classifier whose fits leave a file with the calls that they made."""
 
     def fit(self, X, y, sample_weight=None):
-        Network.run = _run_recorded
+        _patch()
         first = len(calls)
         super().fit(X, y, sample_weight)
         own = [call for call in calls[first:] if call["thread"] == threading.get_ident()]

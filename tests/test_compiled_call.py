@@ -11,14 +11,17 @@ from tests.subprocesses import run_python
 pytestmark = pytest.mark.needs_jit
 
 
+CALLS = {"region": threads.compiled_call, "helpers": threads.helped_call}
+
+
 class _Interrupter:
-    """Raise KeyboardInterrupt where one line of `compiled_call` begins, the first of them or a later one."""
+    """Raise KeyboardInterrupt where one line of the context of a call begins, the first of them or a later one."""
 
     def __init__(self, line):
         self.remaining = line
 
     def __call__(self, frame, event, argument):
-        if frame.f_code.co_name != "compiled_call":
+        if frame.f_code.co_name not in ("compiled_call", "helped_call", "_counted_call"):
             return None
         if event == "line":
             self.remaining -= 1
@@ -27,13 +30,13 @@ class _Interrupter:
         return self
 
 
-def interrupted_at(line):
+def interrupted_at(call, line):
     """Make a call that is interrupted at a line; return whether it has so many lines."""
     interrupter = _Interrupter(line)
     former = sys.gettrace()
     sys.settrace(interrupter)
     try:
-        with threads.compiled_call(2):
+        with call(2):
             pass
     except KeyboardInterrupt:
         pass
@@ -42,24 +45,26 @@ def interrupted_at(line):
     return interrupter.remaining <= 0
 
 
-def check_every_line():
-    with threads.compiled_call(2) as may_share:
+def check_every_line(name):
+    call = CALLS[name]
+    with call(2) as may_share:
         assert may_share
     line = 1
-    while interrupted_at(line):
-        with threads.compiled_call(2) as may_share:
+    while interrupted_at(call, line):
+        with call(2) as may_share:
             assert may_share, f"not alone any more, after an interrupt at line {line}"
         line += 1
     return line - 1
 
 
-def test_a_process_is_alone_again_wherever_it_is_interrupted():
+@pytest.mark.parametrize("name", CALLS)
+def test_a_process_is_alone_again_wherever_it_is_interrupted(name):
     output, _ = run_python(
-        """
+        f"""
         from fastmlp import threads
         from tests.test_compiled_call import check_every_line
 
-        print(check_every_line() if threads.threading_layer() in ("omp", "tbb") else "no layer")
+        print(check_every_line({name!r}) if threads.threading_layer() in ("omp", "tbb") else "no layer")
         """,
         NUMBA_NUM_THREADS=2,
         timeout=60,

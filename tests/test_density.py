@@ -64,6 +64,9 @@ def fitted(estimator, X, y, monkeypatch, leaves_zeros_out):
     with monkeypatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setattr(Rows, "listed_part", part)
+        # Networks and predictions so small would go other ways, where there are no lists.
+        patch.setattr("fastmlp.network.is_narrow", lambda *shapes: False)
+        patch.setattr("fastmlp.prediction_plan.rows_of_workspace", lambda model, X, dtype: 256)
         estimator.fit(X, y)
         outputs = estimator.predict_proba(X) if hasattr(estimator, "predict_proba") else estimator.predict(X)
     assert seen
