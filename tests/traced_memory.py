@@ -11,13 +11,15 @@ _clear_attribute_cache = getattr(sys, "_clear_internal_caches", None) or sys._cl
 
 @contextmanager
 def tracing():
-    """Trace, without collections of garbage at times of their own."""
+    """Trace, without collections of garbage at times of their own; those asked for leave out what is there now."""
     gc.disable()
+    gc.freeze()
     tracemalloc.start()
     try:
         yield
     finally:
         tracemalloc.stop()
+        gc.unfreeze()
         gc.enable()
 
 
