@@ -110,7 +110,8 @@ def _read_with_frames(path):
     frames = import_extra(["polars", "pandas"], "table", "Reading CSV and Parquet files needs polars or pandas")
     read = _read_with_polars if frames.__name__ == "polars" else _read_with_pandas
     try:
-        return read(frames, path)
+        with path.open("rb") as file:  # by its name a library would look for all files that match [, ? and *
+            return read(frames, file, path.suffix.lower())
     except ImportError as error:  # pandas reads Parquet with pyarrow
         raise ImportError(f"{str(path)!r} can't be read: {_first_line(error)}.") from error
     except Exception as error:  # each library has its own kinds, and none in common
@@ -118,14 +119,14 @@ def _read_with_frames(path):
         raise ValueError(f"{str(path)!r} can't be read as {kind}: {_first_line(error)}.") from error
 
 
-def _read_with_polars(polars, path):
-    if path.suffix.lower() == ".csv":
+def _read_with_polars(polars, file, suffix):
+    if suffix == ".csv":
         try:
-            frame = polars.read_csv(path, infer_schema_length=None)
+            frame = polars.read_csv(file, infer_schema_length=None)
         except polars.exceptions.NoDataError:
             return {}
     else:
-        frame = polars.read_parquet(path)
+        frame = polars.read_parquet(file)
     columns = {}
     for series in frame.iter_columns():
         if series.dtype.is_decimal():
@@ -137,9 +138,9 @@ def _read_with_polars(polars, path):
     return columns
 
 
-def _read_with_pandas(pandas, path):
+def _read_with_pandas(pandas, file, suffix):
     try:
-        frame = pandas.read_csv(path) if path.suffix.lower() == ".csv" else pandas.read_parquet(path)
+        frame = pandas.read_csv(file) if suffix == ".csv" else pandas.read_parquet(file)
     except pandas.errors.EmptyDataError:
         return {}
     columns = {}

@@ -55,6 +55,22 @@ def test_both_libraries_make_the_same_columns(tmp_path, reader, suffix):
     np.testing.assert_array_equal(X, [[0.5, 1, 1], [-1e3, 2, 0], [2.25, 3, 1]])
 
 
+@pytest.mark.parametrize("name", ["sales[1]", "q?", "all*", "run[2024]/sales", "{a,b}"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_file_that_is_named_is_read_whatever_its_name(tmp_path, reader, name, suffix):
+    if suffix == ".parquet" and reader.__name__ == "pandas":
+        pytest.importorskip("pyarrow")
+    for index, stem in enumerate([name, "sales1", "q1", "all", "run2/sales", "a", "b"]):
+        path = tmp_path / f"{stem}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        frame = reader.DataFrame({"number": [float(index), index + 0.5]})
+        if suffix == ".parquet":
+            getattr(frame, "write_parquet", getattr(frame, "to_parquet", None))(path)
+        else:
+            path.write_text(f"number\n{index}\n{index + 0.5}\n")
+    assert read_table(tmp_path / f"{name}{suffix}").columns["number"].tolist() == [0, 0.5]
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [
