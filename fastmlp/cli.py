@@ -94,6 +94,18 @@ def _add_common(parser):
     parser.add_argument("--seed", type=_integer(0, 2**32 - 1), default=0, metavar="N", help="random seed (default: 0)")
 
 
+def _add_reading(parser):
+    file = "the table: CSV or other text, .parquet or .npz, compressed or not; - is standard input"
+    parser.add_argument("file", metavar="FILE", help=file)
+    reading = parser.add_argument_group("how the text is written, which is found out otherwise")
+    reading.add_argument("--separator", metavar="CHAR", help="what separates cells: a character, or tab")
+    reading.add_argument("--decimal", choices=[".", ","], help="the decimal sign")
+    reading.add_argument("--encoding", metavar="NAME", help="such as utf-8, utf-16, cp1252")
+    reading.add_argument(
+        "--header", action=argparse.BooleanOptionalAction, help="whether there is a line of names (default: there is)"
+    )
+
+
 def build_parser():
     """Build the parser of the command line."""
     parser = OneSentenceParser(prog="fastmlp", description="Multilayer perceptrons trained at the speed of the CPU.")
@@ -124,8 +136,12 @@ def build_parser():
         help="train on a table of your own",
         description="Train on a table with numeric columns: scaled, scored on held-out rows.",
     )
-    train.add_argument("file", metavar="FILE", help="the table: .csv, .parquet or .npz")
+    _add_reading(train)
     train.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict")
+    train.add_argument(
+        "--drop", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns to leave out; may be repeated"
+    )
+    train.add_argument("--keep-all", action="store_true", help="train on columns that number or name the rows as well")
     train.add_argument("--save", metavar="MODEL", help="save scaler and model to this file")
     train.add_argument("--task", choices=["classification", "regression"], help="default: found from the target")
     train.add_argument(
@@ -159,8 +175,10 @@ def build_parser():
         "predict", help="predict with a saved model", description="Predict every row of a table."
     )
     predict.add_argument("model", metavar="MODEL", help="what fastmlp train --save wrote")
-    predict.add_argument("file", metavar="FILE", help="the table: .csv, .parquet or .npz")
-    predict.add_argument("--output", metavar="FILE", help="write to this .csv or .npz (default: CSV on the terminal)")
+    _add_reading(predict)
+    predict.add_argument(
+        "--output", metavar="FILE", help="write to this .csv, .parquet or .npz (default: CSV on the terminal)"
+    )
     predict.add_argument("--probabilities", action="store_true", help="add the probability of every class")
     predict.set_defaults(run=run_predict)
 
@@ -198,20 +216,34 @@ def run_demo(arguments):
         display.line(f"The figure is in {arguments.plot}.")
 
 
+def _read_table(arguments, expected):
+    from fastmlp.tables import read_table
+
+    return read_table(
+        arguments.file,
+        separator=arguments.separator,
+        decimal=arguments.decimal,
+        encoding=arguments.encoding,
+        header=arguments.header,
+        expected=expected,
+    )
+
+
 def run_train(arguments):
     """Run ``fastmlp train``."""
     from fastmlp.files import check_writable
     from fastmlp.persistence import save_model
     from fastmlp.table_training import train_on_table
-    from fastmlp.tables import read_table
 
     with bad_input():
         if arguments.save is not None:
             check_writable(arguments.save)
-        table = read_table(arguments.file)
+        table = _read_table(arguments, [arguments.target])
         trained = train_on_table(
             table,
             arguments.target,
+            drop=arguments.drop,
+            keep_all=arguments.keep_all,
             task=arguments.task,
             test_fraction=arguments.test_fraction,
             seed=arguments.seed,
@@ -227,13 +259,15 @@ def run_train(arguments):
             n_threads=arguments.threads,
         )
     units = "-".join(str(units) for units in [len(trained.columns), *arguments.hidden, trained.estimator.n_outputs_])
-    print(f"{arguments.file}: {table.n_rows:,} rows, {len(trained.columns)} feature columns")
+    found = f" ({', '.join(table.found)})" if table.found else ""
+    print(f"{arguments.file}: {table.n_rows:,} rows, {len(trained.columns)} feature columns{found}")
     print(f"target {trained.target!r} holds {trained.reason}: {trained.task}")
-    for note in trained.notes:
+    for note in [*table.notes, *trained.notes]:
         print(f"note: {note}")
+    compiling = f" (and {trained.seconds_compiling:.1f} s of compiling, once)" if trained.seconds_compiling else ""
     print(
         f"trained {units} on {trained.n_train:,} rows: {trained.estimator.n_iter_} epochs, "
-        f"{trained.seconds:.2f} s, loss {trained.estimator.loss_:.6g}"
+        f"{trained.seconds:.2f} s{compiling}, loss {trained.estimator.loss_:.6g}"
     )
     against = "the most common class" if trained.task == "classification" else "the mean"
     print(
@@ -242,25 +276,35 @@ def run_train(arguments):
     )
     if arguments.save is not None:
         with bad_input():
-            save_model(arguments.save, trained.estimator, trained.scaler, trained.columns, trained.target)
+            save_model(
+                arguments.save,
+                trained.estimator,
+                trained.scaler,
+                trained.columns,
+                trained.target,
+                trained.target_scaler,
+            )
         print(f"saved to {arguments.save}")
 
 
 def run_predict(arguments):
     """Run ``fastmlp predict``."""
-    from fastmlp.files import check_writable
     from fastmlp.persistence import load_model
-    from fastmlp.table_training import predict_table, write_columns
-    from fastmlp.tables import read_table
+    from fastmlp.table_training import predict_table
+    from fastmlp.table_writing import check_output, write_columns
 
     with bad_input():
         if arguments.output is not None:
-            check_writable(arguments.output)
+            check_output(arguments.output)
         model = load_model(arguments.model)
-        table = read_table(arguments.file)
+        table = _read_table(arguments, model.columns or ())
         columns = predict_table(model, table, arguments.probabilities)
         if arguments.output is not None:
             write_columns(columns, arguments.output)
+    if table.found:
+        print(f"{arguments.file}: {', '.join(table.found)}", file=sys.stderr)
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
     if arguments.output is None:
         write_columns(columns, stream=sys.stdout)
 

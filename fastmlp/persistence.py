@@ -17,6 +17,8 @@ A model file is an ordinary ``.npz`` archive, uncompressed, whose members are nu
     uint32 vector of 624 numbers, if the parameter ``random_state`` is a generator.
 ``scaler_mean``, ``scaler_scale``, ``scaler_var``
     float64 vectors of a StandardScaler saved with the model.
+``target_scaler_mean``, ``target_scaler_scale``, ``target_scaler_var``
+    The same of its target, float64 vectors of one number.
 
 A file is read as if it came from a stranger: nothing in it is executed or unpickled, no member is
 compressed (so that none can be larger than the file), no path in it is used, and every member and
@@ -41,7 +43,7 @@ from fastmlp.model_header import (
 )
 
 FORMAT = "fastmlp model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2 has the scaler of the target
 
 # Fitted attributes that are numbers; None is allowed for those that scikit-learn sets to None.
 INTEGER_ATTRIBUTES = ("n_iter_", "t_", "_no_improvement_count")
@@ -58,19 +60,21 @@ class SavedModel(NamedTuple):
 
     ``scaler`` is a fitted ``StandardScaler`` or None; ``columns`` are the names of the columns of
     the table that the model was trained on, in the order of its features, and ``target`` is the
-    name of the column that it predicts, or None.
+    name of the column that it predicts, or None. ``target_scaler`` is the ``StandardScaler`` whose
+    inverse brings predictions to the target's own units, or None if they are in these already.
     """
 
     estimator: Any
     scaler: Any = None
     columns: list[str] | None = None
     target: str | None = None
+    target_scaler: Any = None
 
 
 # --- saving --------------------------------------------------------------------------------------
 
 
-def save_model(path, estimator, scaler=None, columns=None, target=None):
+def save_model(path, estimator, scaler=None, columns=None, target=None, target_scaler=None):
     """Save a fitted estimator; an earlier file of that name is replaced whole or not at all.
 
     Parameters
@@ -85,6 +89,8 @@ def save_model(path, estimator, scaler=None, columns=None, target=None):
         Names of the columns that are its features.
     target : str, optional
         Name of the column that it predicts.
+    target_scaler : sklearn.preprocessing.StandardScaler, optional
+        Fitted to the target; its inverse is what predictions of a regressor have to go through.
 
     Raises
     ------
@@ -94,10 +100,10 @@ def save_model(path, estimator, scaler=None, columns=None, target=None):
         If the file can't be written.
     """
     header, arrays = _take_apart(estimator)
-    if scaler is not None:
-        header["scaler"] = {"n_samples_seen": int(scaler.n_samples_seen_)}
-        for name in ("mean", "scale", "var"):
-            arrays[f"scaler_{name}"] = np.asarray(getattr(scaler, f"{name}_"), np.float64)
+    for kind, fitted in (("scaler", scaler), ("target_scaler", target_scaler)):
+        header[kind] = None if fitted is None else {"n_samples_seen": int(fitted.n_samples_seen_)}
+        for name in ("mean", "scale", "var") if fitted is not None else ():
+            arrays[f"{kind}_{name}"] = np.asarray(getattr(fitted, f"{name}_"), np.float64)
     header["columns"] = None if columns is None else [str(name) for name in columns]
     header["target"] = None if target is None else str(target)
     for name, array in arrays.items():
@@ -153,7 +159,6 @@ def _take_apart(estimator):
         "feature_names": None if names is None else [str(name) for name in names],
         "labels": None,
         "optimizer": None,
-        "scaler": None,
     }
     if isinstance(estimator, MLPClassifier):
         header["labels"] = _take_apart_labels(estimator, arrays)
@@ -260,14 +265,16 @@ def _put_together(fields, arrays):
         require(fields["labels"] is None, "a regressor has no labels")
     if fields["optimizer"] is not None:
         _put_optimizer(estimator, fields.fields("optimizer"), arrays, dtype)
-    scaler = None
-    if fields["scaler"] is not None:
-        scaler = _put_scaler(fields.fields("scaler"), arrays, layer_units[0])
+    scaler = _put_scaler(fields, "scaler", arrays, layer_units[0])
+    target_scaler = None
+    if fields.integer("format_version", 1) > 1:
+        target_scaler = _put_scaler(fields, "target_scaler", arrays, layer_units[-1])
+    require(target_scaler is None or estimator_class is MLPRegressor, "a classifier's target has no scale")
     columns = fields.texts("columns", optional=True)
     require(columns is None or len(columns) == layer_units[0], "its columns are not its features")
     target = fields.text("target", optional=True)
     require(not arrays, f"it has members of no use: {', '.join(sorted(arrays)[:3])}")
-    return SavedModel(estimator, scaler, columns, target)
+    return SavedModel(estimator, scaler, columns, target, target_scaler)
 
 
 def _take(arrays, name, shape, dtype):
@@ -361,13 +368,16 @@ def _put_optimizer(estimator, fields, arrays, dtype):
     estimator._optimizer = optimizer
 
 
-def _put_scaler(fields, arrays, n_features):
+def _put_scaler(fields, kind, arrays, n_columns):
+    """Make a scaler of so many columns of the field and the members of this name; None if there is none."""
     from sklearn.preprocessing import StandardScaler
 
+    if fields[kind] is None:
+        return None
     scaler = StandardScaler()
     for name in ("mean", "scale", "var"):
-        setattr(scaler, f"{name}_", _take(arrays, f"scaler_{name}", (n_features,), np.float64))
-    require(bool((scaler.scale_ > 0).all() and (scaler.var_ >= 0).all()), "its scaler is no scaler")
-    scaler.n_features_in_ = n_features
-    scaler.n_samples_seen_ = fields.integer("n_samples_seen", 1)
+        setattr(scaler, f"{name}_", _take(arrays, f"{kind}_{name}", (n_columns,), np.float64))
+    require(bool((scaler.scale_ > 0).all() and (scaler.var_ >= 0).all()), f"its {kind} is no scaler")
+    scaler.n_features_in_ = n_columns
+    scaler.n_samples_seen_ = fields.fields(kind).integer("n_samples_seen", 1)
     return scaler

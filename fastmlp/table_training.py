@@ -3,35 +3,38 @@
 This is what ``fastmlp train`` and ``fastmlp predict`` do, without a word on the terminal.
 """
 
-import csv
-import io
 import time
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba.core import event
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp.files import replaced_file
-from fastmlp.tables import read_features, read_target, require_columns
+from fastmlp.table_roles import find_identifiers, read_features, read_target, require_columns
 
 FEWEST_ROWS = 5
+# Minibatches that the fit before the fit sees: enough for all that is compiled or loaded at the first call.
+REHEARSED_BATCHES = 4
 
 
 @dataclass
 class TrainedTable:
     """A model trained on a table, and how well it does.
 
+    ``seconds`` are those of the fit; what was compiled for it took ``seconds_compiling`` more.
     ``score`` is accuracy or R² on the held-out rows; ``baseline`` is what the most common class, or
     the mean, reaches there.
     """
 
     estimator: Any
     scaler: Any
+    target_scaler: Any
     columns: list[str]
     target: str
     task: str
@@ -39,6 +42,7 @@ class TrainedTable:
     n_train: int
     n_test: int
     seconds: float
+    seconds_compiling: float
     score: float
     baseline: float
     notes: list[str]
@@ -49,12 +53,33 @@ class TrainedTable:
         return "accuracy" if self.task == "classification" else "R²"
 
 
-def train_on_table(table, target, *, task=None, test_fraction=0.2, seed=0, **parameters):
+class _CompilationTimer(event.Listener):
+    """Counts the seconds that Numba compiles; a kernel that compiles another counts once."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self._depth = 0
+        self._start = 0.0
+
+    def on_start(self, event):
+        """Start the clock, unless it runs."""
+        if self._depth == 0:
+            self._start = time.perf_counter()
+        self._depth += 1
+
+    def on_end(self, event):
+        """Stop the clock."""
+        self._depth -= 1
+        if self._depth == 0:
+            self.seconds += time.perf_counter() - self._start
+
+
+def train_on_table(table, target, *, drop=(), keep_all=False, task=None, test_fraction=0.2, seed=0, **parameters):
     """Train a classifier or a regressor on a table.
 
-    Features are all the other columns, scaled to mean 0 and variance 1 on the rows trained on. The
-    target of a regression is scaled too while it is trained on, and the scale is put into the last
-    layer afterwards, so that the model predicts in the target's own units.
+    Features are all the other columns but identifiers, scaled to mean 0 and variance 1 on the rows
+    trained on. So is the target of a regression; predictions are brought to its own units in
+    float64.
 
     Parameters
     ----------
@@ -62,6 +87,10 @@ def train_on_table(table, target, *, task=None, test_fraction=0.2, seed=0, **par
         The table.
     target : str
         The column to predict.
+    drop : sequence of str
+        Columns to leave out.
+    keep_all : bool, default=False
+        Whether columns that number or name the rows are features too.
     task : {"classification", "regression"}, optional
         By default it is found out from the target.
     test_fraction : float, default=0.2
@@ -82,42 +111,51 @@ def train_on_table(table, target, *, task=None, test_fraction=0.2, seed=0, **par
     """
     from fastmlp import MLPClassifier, MLPRegressor
 
-    require_columns(table, [target])
-    columns = [name for name in table.columns if name != target]
+    require_columns(table, [target, *drop])
+    if target in drop:
+        raise ValueError(f"Column {target!r} is the target, so it can't be dropped.")
+    columns = [name for name in table.columns if name != target and name not in drop]
+    notes = []
+    if not keep_all:
+        identifiers = find_identifiers(table, columns)
+        columns = [name for name in columns if name not in identifiers]
+        notes += [f"column {name!r} is left out: {why}; --keep-all keeps it" for name, why in identifiers.items()]
     if not columns:
-        raise ValueError(f"{table.path!r} has no column but the target, so there is nothing to learn from.")
+        raise ValueError(f"{table.path!r} has no column but the target to learn from{_except(notes)}.")
     found = read_target(table, target, task)
-    X = read_features(table, columns)
+    n_missing = table.n_rows - len(found.rows)
+    if n_missing:
+        are = "row is" if n_missing == 1 else "rows are"
+        notes.append(f"{n_missing:,} {are} left out, as the target is missing there")
     _require_enough(found, target)
+    X = read_features(table, columns, found.rows, droppable=True)
     train, test = _split(found, test_fraction, seed)
-
     scaler = StandardScaler()
     with np.errstate(over="ignore", invalid="ignore"):
-        X_train = scaler.fit_transform(X[train])
+        scaler.fit(X[train])
     for name, finite in zip(columns, np.isfinite(scaler.scale_) & np.isfinite(scaler.mean_), strict=True):
         if not finite:
             raise ValueError(f"Column {name!r} holds values too large to be scaled.")
-    X_test = scaler.transform(X[test])
-    y_train, y_test = found.y[train], found.y[test]
 
     estimator_class = MLPClassifier if found.task == "classification" else MLPRegressor
     estimator = estimator_class(random_state=seed, **parameters)
-    start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        if found.task == "classification":
-            estimator.fit(X_train, y_train)
-        else:
-            _fit_scaled(estimator, X_train, y_train)
-    seconds = time.perf_counter() - start
+    X = _scale(scaler, X, columns, found.rows, np.dtype(estimator.dtype or np.float64))
+    y, target_scaler = found.y, None
+    if found.task == "regression":
+        target_scaler = _fit_target_scaler(found, train, target)
+        y = target_scaler.transform(y.reshape(-1, 1))[:, 0]
+    seconds, seconds_compiling, caught = _fit(estimator, X[train], y[train])
+    predicted = _predict(estimator, X[test], columns, found.rows[test], target_scaler)
     if found.task == "classification":
-        labels, counts = np.unique(y_train, return_counts=True)
-        baseline = float(np.mean(y_test == labels[counts.argmax()]))
+        labels, counts = np.unique(y[train], return_counts=True)
+        score = accuracy_score(found.y[test], predicted)
+        baseline = float(np.mean(found.y[test] == labels[counts.argmax()]))
     else:
-        baseline = 0.0
+        score, baseline = r2_score(found.y[test], predicted), 0.0
     return TrainedTable(
         estimator=estimator,
         scaler=scaler,
+        target_scaler=target_scaler,
         columns=columns,
         target=target,
         task=found.task,
@@ -125,10 +163,15 @@ def train_on_table(table, target, *, task=None, test_fraction=0.2, seed=0, **par
         n_train=len(train),
         n_test=len(test),
         seconds=seconds,
-        score=float(estimator.score(X_test, y_test)),
+        seconds_compiling=seconds_compiling,
+        score=float(score),
         baseline=baseline,
-        notes=[_note(warning) for warning in caught],
+        notes=[*notes, *dict.fromkeys(map(_note, caught))],
     )
+
+
+def _except(notes):
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _note(warning):
@@ -137,9 +180,38 @@ def _note(warning):
     return " ".join(str(warning.message).split())
 
 
+def _fit(estimator, X, y):
+    """Fit; return the seconds it took without compiling, those of compiling, and the warnings."""
+    with event.install_listener("numba:compile", _CompilationTimer()) as compilation:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rows = _rehearsal_rows(estimator, y)
+            clone(estimator).set_params(max_iter=1).fit(X[rows], y[rows])
+        before = compilation.seconds
+        start = time.perf_counter()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator.fit(X, y)
+        seconds = time.perf_counter() - start - (compilation.seconds - before)
+    return seconds, compilation.seconds, caught
+
+
+def _rehearsal_rows(estimator, y):
+    """Choose rows for a fit that compiles and loads what the fit will need: minibatches as large, and every class."""
+    batch_size = 200 if estimator.batch_size == "auto" else estimator.batch_size
+    n_rows = min(len(y), REHEARSED_BATCHES * batch_size)
+    rows = np.arange(n_rows)
+    if is_classifier(estimator):
+        # A few of each class, as early stopping holds out some; classes of fewer rows it refuses in the fit itself.
+        few = [np.flatnonzero(y == label)[:3] for label in np.unique(y)]
+        rows = np.union1d(rows, np.concatenate(few))
+    return rows
+
+
 def _require_enough(found, target):
     if len(found.y) < FEWEST_ROWS:
-        raise ValueError(f"There are {len(found.y)} rows; training takes {FEWEST_ROWS} at least.")
+        rows = "is 1 row" if len(found.y) == 1 else f"are {len(found.y)} rows"
+        raise ValueError(f"There {rows} with a target; training takes {FEWEST_ROWS} at least.")
     if len(np.unique(found.y)) == 1:
         raise ValueError(f"Column {target!r} has only one distinct value, so there is nothing to learn.")
 
@@ -159,19 +231,17 @@ def _split(found, test_fraction, seed):
     return train, test
 
 
-def _fit_scaled(estimator, X, y):
-    """Fit to the target at mean 0 and variance 1, then undo the scaling in the last layer."""
+def _fit_target_scaler(found, train, target):
+    """Fit the scaler of a regression's target."""
+    target_scaler = StandardScaler()
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, scale = y.mean(), y.std()
-    if not np.isfinite(scale):
-        raise ValueError("The target holds values too large to be scaled.")
-    estimator.fit(X, (y - mean) / scale)
-    limit = np.finfo(estimator.coefs_[-1].dtype).max
-    if abs(mean) + 100 * scale > limit:
-        raise ValueError("The target holds values too large for this dtype; try --dtype float64.")
-    estimator.coefs_[-1] *= scale
-    estimator.intercepts_[-1] *= scale
-    estimator.intercepts_[-1] += mean
+        target_scaler.fit(found.y[train].reshape(-1, 1))
+    if not (np.isfinite(target_scaler.mean_).all() and np.isfinite(target_scaler.scale_).all()):
+        raise ValueError(f"Column {target!r}, the target, holds values too large to be scaled.")
+    return target_scaler
+
+
+# --- predictions ---------------------------------------------------------------------------------
 
 
 def predict_table(model, table, probabilities=False):
@@ -193,48 +263,56 @@ def predict_table(model, table, probabilities=False):
     """
     if model.columns is None:
         raise ValueError("The model doesn't know the names of its columns: fastmlp train didn't save it.")
-    X = read_features(table, model.columns)
-    if model.scaler is not None:
-        X = model.scaler.transform(X)
     estimator = model.estimator
-    if not probabilities:
-        return {"prediction": estimator.predict(X)}
-    if not hasattr(estimator, "predict_proba"):
+    if probabilities and not is_classifier(estimator):
         raise ValueError("The model predicts numbers, so it has no probabilities.")
-    outputs = estimator.predict_proba(X)
+    rows = np.arange(table.n_rows)
+    X = _scale(model.scaler, read_features(table, model.columns), model.columns, rows, estimator.coefs_[0].dtype)
+    if not probabilities:
+        return {"prediction": _predict(estimator, X, model.columns, rows, model.target_scaler)}
+    outputs = _predict_outputs(estimator, X, model.columns, rows)
     columns = {"prediction": estimator.classes_[outputs.argmax(axis=1)]}
     for index, label in enumerate(estimator.classes_):
         columns[f"probability of {label}"] = outputs[:, index]
     return columns
 
 
-def write_columns(columns, path=None, stream=None):
-    """Write columns as CSV to a stream, or to a file: ``.npz`` if its name ends so, else CSV.
-
-    Parameters
-    ----------
-    columns : dict of str to ndarray
-        Columns of one length.
-    path : path, optional
-        The file; an earlier one is replaced whole or not at all.
-    stream : text stream, optional
-        Where to write if there is no path.
-    """
-    if path is None:
-        _write_csv(columns, stream)
-        return
-    with replaced_file(path) as file:
-        if Path(path).suffix.lower() == ".npz":
-            np.savez(file, allow_pickle=False, **columns)
-        else:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            _write_csv(columns, text)
-            text.detach()
+def _scale(scaler, X, columns, rows, dtype):
+    """Scale features; what is too large for the arithmetic of a model is refused by column and row."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = X if scaler is None else scaler.transform(X)
+        large = ~(np.abs(scaled) <= np.finfo(dtype).max)
+    if large.any():
+        row, column = np.argwhere(large)[0]
+        raise ValueError(
+            f"Column {columns[column]!r} holds {X[row, column]:g} in row {rows[row] + 1}, "
+            f"which is too large for a model in {np.dtype(dtype)}."
+        )
+    return scaled
 
 
-def _write_csv(columns, stream):
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    # tolist() would turn float32 into longer float64 numbers; str() keeps the shortest.
-    writer.writerows(zip(*(map(str, column) for column in columns.values()), strict=True))
-    stream.flush()
+def _predict(estimator, X, columns, rows, target_scaler):
+    """Predict labels, or numbers in their own units."""
+    outputs = _predict_outputs(estimator, X, columns, rows)
+    if is_classifier(estimator):
+        return estimator.classes_[outputs.argmax(axis=1)]
+    if target_scaler is None:
+        return outputs
+    # In float64, whatever the model computes in: a time in seconds has more digits than a float32.
+    with np.errstate(over="ignore"):
+        return target_scaler.inverse_transform(outputs.astype(np.float64).reshape(len(X), -1)).reshape(outputs.shape)
+
+
+def _predict_outputs(estimator, X, columns, rows):
+    """Return probabilities or numbers; what overflows on the way is refused by row and its most unusual column."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        outputs = estimator.predict_proba(X) if is_classifier(estimator) else estimator.predict(X)
+    finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        name = columns[int(np.abs(X[row]).argmax())]
+        raise ValueError(
+            f"Row {rows[row] + 1} can't be predicted in {estimator.coefs_[0].dtype}: "
+            f"its value in column {name!r} is too far from those trained on."
+        )
+    return outputs

@@ -1,5 +1,6 @@
 """The ``fastmlp`` command as its users run it: every test is a process of its own."""
 
+import gzip
 import os
 import re
 import signal
@@ -343,19 +344,23 @@ def test_columns_may_come_in_any_order_and_number(folder):
 BAD_TABLES = {
     "empty.csv": ("", "is empty"),
     "names only.csv": ("a,b,y\n", "is empty"),
-    "text.csv": ("a,b,y\n1,2,3.5\n1,two,3.5\n", "Column 'b' isn't numeric: row 2 holds 'two'"),
-    "gap.csv": ("a,b,y\n1,,1.5\n1,2,3.5\n", "Column 'b' has gaps .NaN.: a value is missing in row 1"),
-    "nan.csv": ("a,b,y\n1,2,1.5\n1,NaN,3.5\n", "Column 'b' has gaps"),
-    "infinity.csv": ("a,b,y\n1,2,1.5\n1,-inf,3.5\n", "Column 'b' holds infinity in row 2"),
-    "gap in target.csv": ("a,b,y\n1,2,1.5\n1,2,\n", "Column 'y' has gaps"),
+    "text.csv": (
+        "a,b,c,y\n" + "1,2,,3.5\n" * 5 + "1,two,3,4.5\n",
+        "These 2 columns .*'b' is not numeric .row 6 holds 'two'.*--drop b c",
+    ),
+    "gap.csv": ("a,b,y\n1,,1.5\n" + "1,2,3.5\n" * 5, "Column 'b' .* has gaps .row 1 holds nothing"),
+    "nan.csv": ("a,b,y\n" + "1,2,1.5\n" * 5 + "1,NaN,3.5\n", "Column 'b' .* has gaps .row 6 holds 'NaN'"),
+    "infinity.csv": ("a,b,y\n" + "1,2,1.5\n" * 5 + "1,-inf,3.5\n", "Column 'b' .* holds infinity .row 6 holds -inf"),
+    "gap in target.csv": ("a,b,y\n1,2,1.5\n1,2,\n", "There is 1 row with a target"),
     "no target.csv": ("a,b\n1,2\n", "has no column 'y'; it has 'a', 'b'"),
     "only target.csv": ("y\n1\n", "no column but the target"),
     "two rows.csv": ("a,y\n1,2.5\n2,3.5\n", "There are 2 rows"),
     "constant.csv": ("a,y\n" + "1,2.5\n" * 9, "only one distinct value"),
-    "ragged.csv": ("a,b,y\n1,2,3\n1,2,3,4\n", "can't be read as csv"),
+    "ragged.csv": ("a,b,y\n1,2,3\n1,2,3,4\n", "Row 2 of .* has 4 cells, not 3"),
     "table.parquet": ("a,b,y\n", "can't be read as parquet"),
-    "table.npz": ("a,b,y\n", "can't be read as a .npz file"),
-    "table.xlsx": ("a,b,y\n", "is not a table"),
+    "table.npz": ("a,b,y\n", "can't be read as npz"),
+    "page.csv": ("<!doctype html>\n<title>Sales</title>\n", "holds a web page"),
+    "no header.csv": ("1.5,2,3\n2.5,3,4\n", "looks like data.*--no-header"),
 }
 
 
@@ -411,24 +416,108 @@ def test_existing_output_is_kept_when_the_table_is_bad(folder, trained_model):
     (folder / "model").write_bytes(trained_model)
     (folder / "bad.csv").write_text("a,b,c\n1,2,three\n")
     (folder / "out.csv").write_text("precious")
-    refuse(folder, "predict", "model", "bad.csv", "--output", "out.csv", match="Column 'c' isn't numeric")
+    refuse(
+        folder,
+        "predict",
+        "model",
+        "bad.csv",
+        "--output",
+        "out.csv",
+        match="Column 'c' can't be used: it is not numeric .row 1 holds 'three'.[.]",
+    )
     assert (folder / "out.csv").read_text() == "precious"
 
 
-def test_csv_without_polars_and_pandas_names_the_extra(folder):
-    finished = run_without(["polars", "pandas"], folder, "train", "classes.csv", "--target", "kind")
-    assert finished.returncode == 2
-    assert finished.stderr.count("\n") == 1
-    assert "pip install 'fastmlp[table]'" in finished.stderr
-
-
-def test_csv_is_read_with_pandas_where_polars_is_missing(folder):
-    pytest.importorskip("pandas")
-    finished = run_without(["polars"], folder, "train", "classes.csv", "--target", "kind", "--epochs", 2)
+def test_csv_needs_neither_polars_nor_pandas(folder):
+    finished = run_without(["polars", "pandas", "pyarrow"], folder, "train", "classes.csv", "--target", "kind")
     assert finished.returncode == 0, finished.stderr
-    with_polars = succeed(folder, "train", "classes.csv", "--target", "kind", "--epochs", 2)
-    score = re.compile(r"accuracy on .*")
-    assert score.search(finished.stdout)[0] == score.search(with_polars)[0]
+    assert score_of(finished.stdout) == score_of(succeed(folder, "train", "classes.csv", "--target", "kind"))
+
+
+def score_of(output):
+    return re.search(r"^(accuracy|R²) on .*", output, re.MULTILINE)[0]
+
+
+def test_parquet_without_polars_names_the_extra_before_any_work(folder, trained_model):
+    (folder / "model").write_bytes(trained_model)
+    for arguments in (
+        ["train", "t.parquet", "--target", "y"],
+        ["predict", "model", "nowhere", "--output", "o.parquet"],
+    ):
+        (folder / "t.parquet").write_bytes(b"PAR1")
+        finished = run_without(["polars"], folder, *arguments)
+        assert finished.returncode == 2
+        assert finished.stderr.count("\n") == 1
+        assert "pip install 'fastmlp[table]'" in finished.stderr
+
+
+def test_what_was_found_is_stated_and_can_be_overruled(folder):
+    lines = (folder / "numbers.csv").read_text().splitlines()
+    german = "\n".join(line.replace(",", ";").replace(".", ",") for line in lines)
+    (folder / "german[1].csv").write_text("Preise 2024\n" + german.replace("price", "größe"), encoding="utf-16")
+    plain = succeed(folder, "train", "numbers.csv", "--target", "price", "--save", "plain")
+    output = succeed(folder, "train", "german[1].csv", "--target", "größe", "--save", "model")
+    assert output.startswith(
+        "german[1].csv: 200 rows, 3 feature columns (separator ';', decimal ',', encoding utf-16)\n"
+    )
+    assert "\nnote: the first line is above the header, and no part of the table\n" in output
+    assert score_of(output) == score_of(plain)
+    told = ["--separator", ";", "--decimal", ",", "--encoding", "utf-16", "--header"]
+    expected = succeed(folder, "predict", "plain", "numbers.csv")
+    assert succeed(folder, "predict", "model", "german[1].csv") == expected
+    assert succeed(folder, "predict", "model", "german[1].csv", *told) == expected
+    refuse(folder, "predict", "model", "german[1].csv", "--separator", ",", match="looks like data, not like names")
+    (folder / "bare.csv").write_text("\n".join(lines[1:]))
+    succeed(folder, "train", "bare.csv", "--no-header", "--target", "column 4", "--save", "bare")
+    assert succeed(folder, "predict", "bare", "bare.csv", "--no-header") == expected
+
+
+def test_columns_are_dropped_and_kept(folder):
+    lines = (folder / "numbers.csv").read_text().splitlines()
+    rows = [f",city,{lines[0]}", *(f"{index},Wien,{line}" for index, line in enumerate(lines[1:]))]
+    (folder / "t.csv").write_text("\n".join(rows))
+    refuse(folder, "train", "t.csv", "--target", "price", match="Column 'city' can't be used.*--drop city")
+    short = ["train", "t.csv", "--target", "price", "--epochs", 2, "--drop", "city"]
+    output = succeed(folder, *short)
+    assert "200 rows, 3 feature columns" in output
+    assert "note: column 'column 1' is left out: it numbers or names the rows; --keep-all keeps it" in output
+    assert "200 rows, 4 feature columns" in succeed(folder, *short, "--keep-all")
+    assert "200 rows, 1 feature columns" in succeed(folder, *short, "b", "--drop", "c")
+
+
+def test_predictions_are_written_as_the_name_says(folder, trained_model):
+    polars = pytest.importorskip("polars")
+    (folder / "model").write_bytes(trained_model)
+    on_terminal = succeed(folder, "predict", "model", "classes.csv")
+    for name in ["o.csv", "o.csv.gz", "o.tsv", "o.parquet", "o.npz"]:
+        succeed(folder, "predict", "model", "classes.csv", "--output", name)
+    assert (folder / "o.csv").read_text() == on_terminal == (folder / "o.tsv").read_text()
+    assert gzip.decompress((folder / "o.csv.gz").read_bytes()).decode() == on_terminal
+    predictions = on_terminal.split()[1:]
+    assert polars.read_parquet(folder / "o.parquet")["prediction"].to_list() == predictions
+    with np.load(folder / "o.npz") as archive:
+        assert archive["prediction"].tolist() == predictions
+
+
+def test_a_table_comes_from_standard_input(folder, trained_model):
+    (folder / "model").write_bytes(trained_model)
+    finished = subprocess.run(
+        [sys.executable, "-m", "fastmlp", "predict", "model", "-"],
+        cwd=folder,
+        env=environment(),
+        input=gzip.compress((folder / "classes.csv").read_bytes()),
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.decode() == succeed(folder, "predict", "model", "classes.csv")
+
+
+def test_a_value_too_large_for_the_model_is_named(folder, trained_model):
+    (folder / "model").write_bytes(trained_model)
+    (folder / "large.csv").write_text("a,b,c\n1,2,3\n1,2,1e39\n")
+    refuse(folder, "predict", "model", "large.csv", match="Column 'c' holds 1e.39 in row 2, .* too large .* float32")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pipe that the reader closes")

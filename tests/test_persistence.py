@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.archive import read_archive, write_archive
-from fastmlp.persistence import SavedModel, load_model, save_model
+from fastmlp.persistence import FORMAT_VERSION, SavedModel, load_model, save_model
 from tests.strangers import accepted, archive_bytes, spoil
 
 IRIS, SPECIES = load_iris(return_X_y=True)
@@ -94,7 +94,7 @@ def test_round_trip_keeps_everything(tmp_path, name):
     path = tmp_path / "model.npz"
     save_model(path, estimator)
     loaded = load_model(path)
-    assert loaded[1:] == (None, None, None)
+    assert loaded[1:] == (None, None, None, None)
     vars(estimator).pop("_random_state", None)
     assert_same_attributes(loaded.estimator, estimator)
     np.testing.assert_array_equal(loaded.estimator.predict(X), estimator.predict(X))
@@ -350,7 +350,7 @@ def test_classes_must_be_distinct_and_one_an_output(tmp_path, parts):
 def test_later_versions_and_deep_headers_are_refused(tmp_path, parts):
     header, arrays = parts
     path = tmp_path / "model.npz"
-    refuse(path, archive_bytes({**header, "format_version": 2}, arrays), "later version")
+    refuse(path, archive_bytes({**header, "format_version": FORMAT_VERSION + 1}, arrays), "later version")
     for text in (b"[" * 100_000, b'{"format": ', b"\xff\xfe", b'{"format":' + b"9" * 5000 + b"}"):
         file = io.BytesIO()
         write_archive(file, {"header": np.frombuffer(text, np.uint8)})
