@@ -96,6 +96,10 @@ def find_layout(name, lines, separator=None, header=None, expected=()):
             records[0][0][0] = records[0][0][0].lstrip("#").strip()
             break
         n_passed = records.pop(0)[1]
+    # One cell fewer than the rows is R's header, unless what follows holds names.
+    if len(records) > 2 and len(records[0][0]) == n_cells - 1 and not _looks_like_row(records[1][0]):
+        if _looks_like_row(records[2][0]):
+            n_passed = records.pop(0)[1]
     if not records:
         raise ValueError(f"{name} is empty: it has no rows.")
     cells, end = records[0]
@@ -141,7 +145,7 @@ def _find_separator(lines):
         if n_cells == 1:
             continue
         # One cell fewer in the header is R's way, so that it counts as regular.
-        regular = counts[n_cells] + (len(records[0]) == n_cells - 1)
+        regular = counts[n_cells] + (len(records[0]) == n_cells - 1 > 1)
         cells = [cell for cells in records for cell in cells]
         numeric = sum(bool(_NUMBER_LIKE.fullmatch(cell.strip())) for cell in cells) / len(cells)
         score = (round(min(regular / len(records), 1.0), 1), round(numeric, 1), -SEPARATORS.index(separator))

@@ -5,6 +5,7 @@ which the ``table`` extra brings. Whatever is wrong with a file is a :class:`Val
 from 1, without the line of names.
 """
 
+import csv
 import io
 import re
 import zipfile
@@ -113,8 +114,11 @@ def read_table(path, *, separator=None, decimal=None, encoding=None, header=None
 def _read_text(content, separator, decimal, encoding, header, expected):
     text, found_encoding = decode(content.name, content.data, encoding)
     lines = text.split("\n")
-    layout = find_layout(content.name, lines, separator, header, expected)
-    cells = read_cells(content.name, lines, layout)
+    try:
+        layout = find_layout(content.name, lines, separator, header, expected)
+        cells = read_cells(content.name, lines, layout)
+    except csv.Error as error:
+        raise ValueError(f"{content.name} can't be read: {error}; perhaps a quotation mark is not closed.") from error
     del text, lines
     names, unnamed = _name_columns(layout, cells)
     columns, decimal = find_columns(cells[: len(names)], decimal, layout.separator)

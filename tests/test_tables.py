@@ -82,6 +82,7 @@ def columns_of(path, **options):
 WAYS_TO_WRITE = {
     "title": "Sales of 2024\n\na,b,c\n1,2,x\n3,4,y\n",
     "title in a cell": "Sales of 2024,,\na,b,c\n1,2,x\n3,4,y\n",
+    "title of two cells": "Sales,of 2024\na,b,c\n1,2,x\n3,4,y\n",
     "title and comments": "Sales\n# exported\na,b,c\n1,2,x\n3,4,y\n",
     "comment below": "a,b,c\n1,2,x\n# here it breaks\n3,4,y\n",
     "header after #": "# a,b,c\n1,2,x\n3,4,y\n",
@@ -216,6 +217,11 @@ def test_a_long_table_is_read_like_a_short_one(tmp_path, quote):
         read_table(path)
 
 
+def test_a_separator_within_texts_separates_nothing(tmp_path):
+    path = write(tmp_path / "t.csv", "name;note\nx;a, b\ny;c, d\n")
+    assert columns_of(path) == {"name": ["x", "y"], "note": ["a, b", "c, d"]}
+
+
 def test_quoted_cells_hold_separators_quotes_and_lines(tmp_path):
     path = write(tmp_path / "t.csv", 'a,b\n"x, y",1\n"he said ""no""",2\n"two\nlines",3\n5" pipe,4\n')
     assert columns_of(path) == {"a": ["x, y", 'he said "no"', "two\nlines", '5" pipe'], "b": [1, 2, 3, 4]}
@@ -279,6 +285,8 @@ NO_TABLES = {
     "names too many.csv": (b"a,b,c,d\n1,2\n3,4\n5,6\n", "4 names of columns, but 2 cells"),
     "text.parquet": (CSV, "can't be read as parquet"),
     "text.npz": (CSV, "can't be read as npz"),
+    "long cell.csv": (b'a,b\n"' + b"x" * 200_000 + b'",1\n', "perhaps a quotation mark is not closed"),
+    "unclosed.csv": (b'a,b\n"x,1\n2,3\n', "Row 1 of .* has 1 cell, not 2"),
     "cut.parquet": (b"PAR1....", "can't be read as parquet"),
     "cut.npz": (b"PK\x03\x04", "can't be unpacked"),
 }
