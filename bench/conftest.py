@@ -77,8 +77,32 @@ def note(benchmark: Any, peaks: list[float]) -> Callable[..., None]:
     return write
 
 
+RATIOS = pytest.StashKey[dict[str, list[tuple[float, str]]]]()
+SHOWN_RATIOS = 8
+
+
+@pytest.fixture
+def worst_ratios(request: pytest.FixtureRequest) -> Callable[[str, float, str], None]:
+    """Return a function that takes the name of a comparison, a ratio, and what it is of; the worst are printed."""
+    ratios = request.config.stash.setdefault(RATIOS, {})
+
+    def note(name: str, ratio: float, what: str) -> None:
+        ratios.setdefault(name, []).append((ratio, what))
+
+    return note
+
+
+def _print_worst_ratios(terminalreporter: Any, config: pytest.Config) -> None:
+    for name, ratios in config.stash.get(RATIOS, {}).items():
+        median = np.median([ratio for ratio, _ in ratios])
+        terminalreporter.section(f"{name}: the worst of {len(ratios)}; the median is {median:.2f}")
+        for ratio, what in sorted(ratios, reverse=True)[:SHOWN_RATIOS]:
+            terminalreporter.write_line(f"{ratio:6.2f}  {what}")
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print time, GFLOP/s, share of peak and ratio to plain NumPy, a line for each benchmark."""
+    """Print time, GFLOP/s, share of peak and ratio to plain NumPy, a line for each benchmark; and the worst ratios."""
+    _print_worst_ratios(terminalreporter, config)
     session = getattr(config, "_benchmarksession", None)
     benchmarks = [b for b in getattr(session, "benchmarks", []) if "dtype" in b.extra_info]
     if not benchmarks:

@@ -1,0 +1,127 @@
+"""Predictions beside scikit-learn's, over rows, columns, units and density; and beside another busy process.
+
+``pytest bench -k sweep`` prints the worst ratios. Both estimators hold the same parameters, and take turns.
+"""
+
+import itertools
+import multiprocessing
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.neural_network
+from scipy import sparse
+
+import fastmlp
+from bench.machine import available_cores
+
+ROWS = (1, 10, 100, 513, 1_000, 2_000, 10_000)
+COLUMNS = (6, 100, 784, 5_000, 2**18)
+UNITS = ((16,), (30, 30), (100,), (300, 100), (1_000, 1_000))
+DENSITIES = (1.0, 0.1, 0.001)
+# Larger ones take longer than their ratio is worth.
+MOST_NUMBERS, MOST_OPERATIONS = 2e7, 2e10
+SECONDS, FEWEST_TURNS, MOST_TURNS = 0.2, 9, 400
+
+Call = Callable[[], object]
+
+
+def ratio_in_turn(own: Call, other: Call) -> tuple[float, float]:
+    """Return the median seconds of two calls that take turns."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    own(), other()
+    end = time.perf_counter() + 2 * SECONDS
+    while len(seconds[0]) < FEWEST_TURNS or (time.perf_counter() < end and len(seconds[0]) < MOST_TURNS):
+        for call, taken in zip((own, other), seconds, strict=True):
+            began = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - began)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])
+
+
+def fitted_pair(columns: int, units: tuple[int, ...], dtype: str, activation: str, **options: Any) -> tuple[Any, Any]:
+    """Return a classifier of fastmlp's and one of scikit-learn's with the same parameters."""
+    generator = np.random.default_rng(0)
+    X = np.zeros((20, 2), dtype)
+    pair = []
+    for package, more in ((fastmlp, options), (sklearn.neural_network, {})):
+        model = package.MLPClassifier(units, max_iter=1, activation=activation, **more)
+        pair.append(model.partial_fit(X, np.arange(20) % 10, classes=np.arange(10)))
+    layers = list(itertools.pairwise((columns, *units, 10)))
+    coefs = [(generator.standard_normal(shape) / np.sqrt(shape[0])).astype(dtype) for shape in layers]
+    intercepts = [np.zeros(fan_out, dtype) for _, fan_out in layers]
+    for model in pair:
+        model.coefs_, model.intercepts_, model.n_features_in_ = coefs, intercepts, columns
+    return pair[0], pair[1]
+
+
+def draw_samples(n_rows: int, columns: int, density: float, dtype: str) -> Any:
+    """Return samples, sparse if not all of them are there."""
+    generator = np.random.default_rng(1)
+    if density == 1:
+        return generator.standard_normal((n_rows, columns)).astype(dtype)
+    return sparse.random_array((n_rows, columns), density=density, format="csr", dtype=dtype, rng=generator)
+
+
+def shapes(units: tuple[int, ...]) -> Iterator[tuple[int, int, float]]:
+    """Give rows, columns and densities that can be had in a moment."""
+    for n_rows, columns, density in itertools.product(ROWS, COLUMNS, DENSITIES):
+        weights = sum(a * b for a, b in itertools.pairwise((max(1, round(columns * density)), *units, 10)))
+        fits = n_rows * columns * density <= MOST_NUMBERS and columns * units[0] <= MOST_NUMBERS
+        if fits and 2 * n_rows * weights <= MOST_OPERATIONS and columns * density >= 1:
+            yield n_rows, columns, density
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic"])
+@pytest.mark.parametrize("units", UNITS, ids=lambda units: "-".join(map(str, units)))
+def test_predict_sweep(
+    units: tuple[int, ...], dtype: str, activation: str, worst_ratios: Callable[[str, float, str], None]
+) -> None:
+    """Every number of rows, dense and sparse, with all checks; the worst ratios stand below all tests."""
+    for n_rows, columns, density in shapes(units):
+        own, other = fitted_pair(columns, units, dtype, activation)
+        X = draw_samples(n_rows, columns, density, dtype)
+        np.testing.assert_allclose(own.predict_proba(X), other.predict_proba(X), rtol=2e-3, atol=1e-5)
+        seconds, others = ratio_in_turn(lambda: own.predict_proba(X), lambda: other.predict_proba(X))  # noqa: B023
+        shape = f"{n_rows} rows, {'-'.join(map(str, (columns, *units, 10)))} units, density {density:g}"
+        worst_ratios(
+            "predict_proba, of scikit-learn's time",
+            seconds / others,
+            f"{shape}, {activation}, {dtype}: {1e6 * seconds:,.0f} us, {1e6 * others:,.0f} us",
+        )
+
+
+def spin(seconds: float) -> None:
+    """Keep a processor busy."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core has no room for a second thread")
+@pytest.mark.parametrize("units", [(30, 30), (300, 100)], ids=str)
+@pytest.mark.parametrize("n_rows", [2_000, 20_000, 200_000])
+def test_predict_beside_a_busy_process_sweep(
+    n_rows: int, units: tuple[int, ...], worst_ratios: Callable[[str, float, str], None]
+) -> None:
+    """One other process is busy: what a second thread costs, or still brings."""
+    columns = 100
+    alone, helped = (fitted_pair(columns, units, "float32", "logistic", n_threads=n_threads)[0] for n_threads in (1, 2))
+    X = draw_samples(n_rows, columns, 1.0, "float32")
+    busy = multiprocessing.get_context("spawn").Process(target=spin, args=(600.0,))
+    busy.start()
+    try:
+        with warnings.catch_warnings():
+            seconds, others = ratio_in_turn(lambda: helped.predict_proba(X), lambda: alone.predict_proba(X))
+    finally:
+        busy.kill()
+        busy.join()
+    worst_ratios(
+        "two threads beside a busy process, of one thread's time",
+        seconds / others,
+        f"{n_rows} rows, {units} units: {1e6 * seconds:,.0f} us, {1e6 * others:,.0f} us",
+    )
