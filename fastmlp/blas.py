@@ -13,9 +13,18 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from fastmlp.interrupts import to_the_end
+from fastmlp.processes import OfThisProcess
 
-_choosing = threading.Lock()
-_limiting: list[object] = []  # whoever has set the limit and will restore it
+
+class _Process:
+    """Who limits BLAS in this process. A thread that does so when its process is forked does not exist in the child."""
+
+    def __init__(self, former: "_Process | None") -> None:
+        self.choosing = threading.Lock()
+        self.limiting: list[object] = []  # whoever has set the limit and will restore it
+
+
+_process = OfThisProcess(_Process)
 
 
 @cache
@@ -32,23 +41,23 @@ def one_blas_thread() -> Iterator[None]:
     the limit behind, so only one at a time does; whoever comes while it lasts has the benefit and leaves it alone.
     """
     found: list[tuple[Any, int]] = []
-    caller = object()
+    process, caller = _process(), object()
 
     def restore() -> None:
         for library, n_threads in found:
             library.set_num_threads(n_threads)
 
     try:
-        with _choosing:
-            if not _limiting:
-                _limiting.append(caller)
-        if caller in _limiting:
+        with process.choosing:
+            if not process.limiting:
+                process.limiting.append(caller)
+        if caller in process.limiting:
             libraries = _controller().select(user_api="blas").lib_controllers
             found = [(library, library.num_threads) for library in libraries]
             for library in libraries:
                 library.set_num_threads(1)
         yield
     finally:
-        if caller in _limiting:
+        if caller in process.limiting:
             to_the_end(restore)
-            _limiting.remove(caller)
+            process.limiting.remove(caller)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from fastmlp.processors import on_all_processors
+
 
 class Helper:
     """A thread that does one thing after another; it starts when it is first offered something.
@@ -35,7 +37,8 @@ class Helper:
         self._is_offered.release()
         if not self._has_started:
             self._has_started = True
-            threading.Thread(target=self._run, name="fastmlp-helper", daemon=True).start()
+            with on_all_processors():  # a thread begins with the processors of the one that starts it
+                threading.Thread(target=self._run, name="fastmlp-helper", daemon=True).start()
         return True
 
     def withdraw(self) -> None:

@@ -2,13 +2,15 @@
 
 A fit uses `n_threads` threads if that is given, else the smallest of all limits in force: Numba's pool
 (``NUMBA_NUM_THREADS``) and its current mask (``numba.set_num_threads``), ``OMP_NUM_THREADS``, the OpenMP limit that
-``threadpoolctl`` sets, the processors this process may run on (CPU affinity), and a container's CPU quota.
+``threadpoolctl`` sets, the processors this process may run on (CPU affinity), and the CPU quota of its control groups
+(see `processors`).
 
 Even then a call runs on the serial twin when
 
 - the work of a step is too small to share out (`worth_sharing`);
 - the threading layer is ``workqueue``, which aborts the process when two threads enter it, or there is none;
-- this process was forked from one whose thread pool had started (GNU OpenMP kills such a child);
+- this process was forked, by Python or by C code, from one whose thread pool had started (GNU OpenMP kills such a
+  child);
 - another thread of this process is in a compiled call too: together they would exceed the limit. (Who comes while a
   call runs on several threads waits for its end, a tenth of a second at most as a rule.)
 - shared steps turn out slower than serial ones (`Sharing`), because other processes compete for the processors.
@@ -29,12 +31,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numba
+import numba.extending
+import numba.np.ufunc.parallel
 from numba import config
-from threadpoolctl import ThreadpoolController
 
 from fastmlp._jit import JIT_DISABLED
 from fastmlp.helper_threads import Helper
 from fastmlp.interrupts import to_the_end
+from fastmlp.processes import OfThisProcess
+from fastmlp.processors import count_processors, cpu_quota, on_all_processors, openmp_libraries
 
 # The cost model, measured on two cores of a Zen 4 and of a Sapphire Rapids machine. A step on one thread runs at about
 # 60 GFLOP/s in float32, half that in float64; on n threads it takes 1.25 / n of the time, and two barriers with their
@@ -43,9 +48,6 @@ from fastmlp.interrupts import to_the_end
 _SECONDS_PER_FLOP = 1 / 60e9
 _SHARING_LOSS = 1.25
 _SECONDS_PER_STEP = 4e-6
-
-# Where a container sees its own limits.
-_CGROUP = "/sys/fs/cgroup"
 
 
 def expected_seconds(flops: float, itemsize: int) -> float:
@@ -87,7 +89,7 @@ class _Caller:
 
 
 class _Process:
-    """What this process knows of its own threads; one instance, made anew in a forked child."""
+    """What this process knows of its own threads; made anew in a forked child."""
 
     def __init__(self, forked_with_pool: bool) -> None:
         self.forked_with_pool = forked_with_pool
@@ -105,16 +107,13 @@ def _is_fork_of_stranger() -> bool:
     return type(process).__name__ == "ForkProcess" and _pool_has_started()
 
 
-_process = _Process(forked_with_pool=_is_fork_of_stranger())
+def _made_from(former: _Process | None) -> _Process:
+    if former is None:
+        return _Process(forked_with_pool=_is_fork_of_stranger())
+    return _Process(forked_with_pool=former.forked_with_pool or _pool_has_started())
 
 
-def _after_fork() -> None:
-    global _process
-    _process = _Process(forked_with_pool=_process.forked_with_pool or _pool_has_started())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_process = OfThisProcess(_made_from)
 
 
 # --- limits ---------------------------------------------------------------------------------------------------------
@@ -125,50 +124,42 @@ def _environment_limit() -> int | None:
     return int(value) if value.isdigit() and int(value) > 0 else None
 
 
-def _affinity() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@functools.cache
-def _cpu_quota() -> int | None:
-    """Return the container's CPU quota in whole processors, or None: cgroup version 2, else version 1."""
-    try:
-        with open(f"{_CGROUP}/cpu.max") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        try:
-            with open(f"{_CGROUP}/cpu/cpu.cfs_quota_us") as file:
-                quota = file.read().strip()
-            with open(f"{_CGROUP}/cpu/cpu.cfs_period_us") as file:
-                period = file.read().strip()
-        except OSError:
-            return None
-    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
-        return None  # "max", or -1: no quota
-    return max(1, -(-int(quota) // int(period)))
-
-
-@functools.cache
-def _openmp_libraries() -> list[Any]:
-    # Finding the libraries takes milliseconds, asking them again a microsecond.
-    return ThreadpoolController().select(user_api="openmp").lib_controllers
-
-
 def _openmp_limit() -> int | None:
-    return min((library.num_threads for library in _openmp_libraries()), default=None)
+    return min((library.num_threads for library in openmp_libraries()), default=None)
+
+
+def _pool_size() -> int:
+    """Return the number of threads that Numba's pool has, or will have when it starts.
+
+    Numba takes the number of processors from the affinity when it is imported. If OpenMP had bound the process to one
+    of them by then, that is one, and is put right as long as the pool has not started and nobody has asked for one.
+    """
+    is_default = config.NUMBA_NUM_THREADS == config.NUMBA_DEFAULT_NUM_THREADS and "NUMBA_NUM_THREADS" not in os.environ
+    if is_default and not _pool_has_started() and count_processors() > config.NUMBA_NUM_THREADS:
+        _enlarge_pool(count_processors())
+    return config.NUMBA_NUM_THREADS
+
+
+def _enlarge_pool(n_threads: int) -> None:
+    """Have Numba's pool, which has not started, start with more threads."""
+    parallel = numba.np.ufunc.parallel
+    # Not public: where these are missing, the pool is what Numba makes it.
+    if all(hasattr(parallel, name) for name in ("NUM_THREADS", "snt_check", "gen_snt_check")):
+        config.NUMBA_NUM_THREADS = parallel.NUM_THREADS = n_threads
+        # What `set_num_threads` compares its argument with, in Python and in compiled functions, is a copy.
+        parallel.snt_check = check = parallel.gen_snt_check()
+        numba.extending.overload(check)(lambda n: check)
 
 
 def _limits() -> dict[str, int | None]:
     return {
-        "Numba's pool": config.NUMBA_NUM_THREADS,
+        "Numba's pool": _pool_size(),
         # Asking before the pool has started would start it; nobody can have set a mask then.
         "Numba's mask": numba.get_num_threads() if _pool_has_started() else None,
         "OMP_NUM_THREADS": _environment_limit(),
         "OpenMP": _openmp_limit(),
-        "CPU affinity": _affinity(),
-        "CPU quota": _cpu_quota(),
+        "CPU affinity": count_processors(),
+        "CPU quota": cpu_quota(),
     }
 
 
@@ -181,7 +172,7 @@ def resolve_n_threads(n_threads: int | None) -> int:
         Clipped to Numba's pool; None for the smallest of all limits in force.
     """
     if n_threads is not None:
-        return max(1, min(n_threads, config.NUMBA_NUM_THREADS))
+        return max(1, min(n_threads, _pool_size()))
     return max(1, min(limit for limit in _limits().values() if limit is not None))
 
 
@@ -189,7 +180,9 @@ def threading_layer() -> str:
     """Return the name of Numba's threading layer, starting it if need be; "none" where none can be loaded."""
     try:
         if not _pool_has_started():
-            numba.get_num_threads()
+            _pool_size()
+            with on_all_processors():
+                numba.get_num_threads()
         return numba.threading_layer()
     except (ValueError, ImportError):
         return "none"
@@ -208,7 +201,7 @@ def describe() -> dict[str, Any]:
 
 
 def _may_share() -> bool:
-    return not JIT_DISABLED and not _process.forked_with_pool and threading_layer() in ("omp", "tbb")
+    return not JIT_DISABLED and not _process().forked_with_pool and threading_layer() in ("omp", "tbb")
 
 
 @contextlib.contextmanager
@@ -217,7 +210,7 @@ def _counted_call(n_threads: int, may_share: Callable[[], bool]) -> Iterator[boo
 
     That it may if no other call is under way, and `may_share` allows it.
     """
-    process, caller = _process, _Caller()
+    process, caller = _process(), _Caller()
     try:
         # Whoever has added itself after this lock was taken and the others counted waits here for the lock.
         process.callers.add(caller)
@@ -251,8 +244,8 @@ def compiled_call(n_threads: int) -> Iterator[bool]:
 @contextlib.contextmanager
 def helped_call(n_threads: int) -> Iterator[list[Helper]]:
     """Surround a compiled call; give the threads that may help with it, at most ``n_threads - 1``."""
-    with _counted_call(n_threads, lambda: not JIT_DISABLED and not _process.forked_with_pool) as may_share:
-        helpers = _process.helpers
+    with _counted_call(n_threads, lambda: not JIT_DISABLED and not _process().forked_with_pool) as may_share:
+        helpers = _process().helpers
         while may_share and len(helpers) < n_threads - 1:
             helpers.append(Helper())
         yield helpers[: n_threads - 1] if may_share else []

@@ -191,7 +191,7 @@ def require_equal_refit(model, X, y):
 
 def require_clean(mask):
     """Check what the process keeps between two calls, which an interrupt must not leave changed."""
-    assert len(threads._process.callers) == 0
+    assert len(threads._process().callers) == 0
     assert numba.get_num_threads() == mask
 
 

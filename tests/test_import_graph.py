@@ -19,7 +19,7 @@ CORE = [
     "layout", "tanh_table", "activations", "losses", "division", "optimizers", "records", "shuffling", "density",
     "gather", "zeros", "dense", "listed_products", "gradients", "transposed_gradients", "narrow", "narrow_gather",
     "narrow_gradients", "narrow_losses", "phases", "narrow_phases", "atomics", "team", "blocks", "step", "region",
-    "helper_threads", "threads", "inference", "epochs", "orientation", "network",
+    "processes", "processors", "helper_threads", "threads", "inference", "epochs", "orientation", "network",
 ]  # fmt: skip
 
 # Third parties that the core may use.

@@ -38,7 +38,7 @@ PREAMBLE = """
         "What an interrupt must not leave: calls that seem to go on, locks, limits."
         n_blas_threads = [library.num_threads for library in _controller().select(user_api="blas").lib_controllers]
         return [
-            len(threads._process.callers), threads._process.sharing._is_owned(), len(blas._limiting),
+            len(threads._process().callers), threads._process().sharing._is_owned(), len(blas._process().limiting),
             numba.get_num_threads(), n_blas_threads,
         ]
 """

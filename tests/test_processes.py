@@ -116,6 +116,73 @@ def test_fork_while_another_thread_is_in_a_compiled_call():
     assert child == [parent[0], ["serial"], 1]
 
 
+# What another thread is doing when the process is forked, and gives back in the parent only.
+MEANWHILE = {
+    "nothing": "nullcontext()",
+    "a compiled call": "threads.compiled_call(2)",
+    "the limit of BLAS": "blas.one_blas_thread()",
+    "the lock around the limit of BLAS": "blas._process().choosing",
+}
+
+
+@HAS_FORK
+@pytest.mark.skipif(os.name == "nt", reason="libc's fork is a matter of POSIX")
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
+def test_a_fork_that_python_does_not_see(meanwhile):
+    """As uWSGI's: no hook runs in the child."""
+    parent, child, grandchild, after = results_of(
+        f"""
+    import ctypes, os, threading
+    from contextlib import nullcontext
+    from fastmlp import blas
+
+    def in_a_child(action):
+        reading, writing = os.pipe()
+        child = ctypes.PyDLL(None).fork()
+        if child == 0:
+            os.write(writing, json.dumps(action()).encode())
+            os._exit(0)
+        os.close(writing)
+        with open(reading) as file:
+            result = file.read()
+        assert os.waitpid(child, 0)[1] == 0
+        return json.loads(result)
+
+    def work():
+        are_right = fitted.predict(X).tolist() == labels
+        few = bits(fit_quietly(model(solver="lbfgs", max_iter=2), X, y), X)
+        return [are_right, few, fit_in_this_process(0), len(threads._process().callers)]
+
+    def stay():
+        with {MEANWHILE[meanwhile]}:
+            entered.set()
+            leave.wait()
+
+    fitted = fit_quietly(model(), X, y)
+    labels = fitted.predict(X).tolist()
+    parent = work()
+    entered, leave = threading.Event(), threading.Event()
+    thread = threading.Thread(target=stay)
+    thread.start()
+    entered.wait()
+    child = in_a_child(work)
+    grandchild = in_a_child(lambda: in_a_child(work))
+    leave.set()
+    thread.join()
+    print(json.dumps([parent, child, grandchild, work()]))
+        """,
+        NUMBA_NUM_THREADS=2,
+        NUMBA_THREADING_LAYER="omp",
+    )
+    labels_are_right, few, (digest, twins, _), n_callers = parent
+    assert labels_are_right
+    assert "parallel" in twins
+    assert child == grandchild == [True, few, [digest, ["serial"], 1], 0]
+    assert "parallel" in after[2][1]
+    assert after[2][0] == digest
+    assert n_callers == 0
+
+
 @HAS_FORK
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 def test_a_worker_of_a_torch_data_loader_predicts():

@@ -19,22 +19,36 @@ PREAMBLE = """
     import numba
     from pathlib import Path
     from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
-    from fastmlp import threads
+    from fastmlp import processors, threads
     from tests.recorded_calls import calls, record, twins_used
     from tests.threaded import bits, fit_in_this_process, fit_quietly, model, samples
 
-    def processors(count):
+    def affinity(count):
         os.sched_getaffinity = lambda process: set(range(count))
 
     def openmp_of(value):
         os.environ["OMP_NUM_THREADS"] = str(value)
 
-    def container(**files):
-        folder = Path(CGROUP)
-        for name, content in files.items():
-            path = folder / name.replace("__", "/").replace("_dot_", ".")
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(content)
+    def groups(version, quotas, own="/", seen="/", point=None, controllers="cpu,cpuacct"):
+        "Have Linux tell of control groups: their quotas by path below the mount point, this process's, the part seen."
+        point = point or ("/sys/fs/cgroup" if version == 2 else f"/sys/fs/cgroup/{controllers}")
+        listed = f"0::{own}" if version == 2 else f"3:{controllers}:{own}"
+        kind = "cgroup2 cgroup2 rw" if version == 2 else f"cgroup cgroup rw,{controllers}"
+        escaped = point.replace(" ", chr(92) + "040")
+        write("/proc/self/cgroup", listed)
+        write("/proc/self/mountinfo", f"31 23 0:28 {seen} {escaped} rw,nosuid shared:9 - {kind}")
+        for path, quota in quotas.items():
+            if version == 2:
+                write(f"{point}/{path}/cpu.max", quota)
+            else:
+                for name, number in zip(("quota", "period"), quota.split()):
+                    write(f"{point}/{path}/cpu.cfs_{name}_us", number)
+
+    def write(name, line):
+        path = Path(processors._ROOT + name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            print(line, file=file)
 
     def most_threads(n_threads=None):
         record()
@@ -42,9 +56,9 @@ PREAMBLE = """
         return max(call["n_threads"] for call in calls)
 
     X, y = samples()
-    processors(8)
+    affinity(8)
     openmp = ThreadpoolController().select(user_api="openmp").limit(limits=8)
-    threads._CGROUP = CGROUP
+    processors._ROOT = ROOT
 """
 
 ROWS = {
@@ -55,7 +69,7 @@ ROWS = {
     "n_threads above the pool": ("most_threads(99)", {}, 4),
     "n_threads above a smaller pool": ("most_threads(3)", {"NUMBA_NUM_THREADS": 2}, 2),
     "n_threads above all other limits": (
-        "processors(1), threadpool_limits(1), numba.set_num_threads(1), openmp_of(1), most_threads(3)",
+        "affinity(1), threadpool_limits(1), numba.set_num_threads(1), openmp_of(1), most_threads(3)",
         {},
         3,
     ),
@@ -64,17 +78,57 @@ ROWS = {
     "OMP_NUM_THREADS above the pool": ("openmp_of(64), most_threads()", {}, 4),
     "OMP_NUM_THREADS that says nothing": ("openmp_of(' '), most_threads()", {}, 4),
     "Numba's mask": ("numba.set_num_threads(3), most_threads()", {}, 3),
-    "CPU affinity": ("processors(3), most_threads()", {}, 3),
-    "quota": ("container(cpu_dot_max='250000 100000'), most_threads()", {}, 3),
-    "quota below one processor": ("container(cpu_dot_max='5000 100000'), most_threads()", {}, 1),
-    "quota without a limit": ("container(cpu_dot_max='max 100000'), most_threads()", {}, 4),
-    "quota of cgroup version 1": (
-        "container(cpu__cpu_dot_cfs_quota_us='200000', cpu__cpu_dot_cfs_period_us='100000'), most_threads()",
+    "CPU affinity": ("affinity(3), most_threads()", {}, 3),
+    "quota": ("groups(2, {'': '250000 100000'}), most_threads()", {}, 3),
+    "quota below one processor": ("groups(2, {'': '5000 100000'}), most_threads()", {}, 1),
+    "quota without a limit": ("groups(2, {'': 'max 100000'}), most_threads()", {}, 4),
+    "quota of cgroup version 1": ("groups(1, {'': '200000 100000'}), most_threads()", {}, 2),
+    "no quota in cgroup version 1": ("groups(1, {'': '-1 100000'}), most_threads()", {}, 4),
+    "quota of a folder for cpu alone": ("groups(1, {'': '200000 100000'}, controllers='cpu'), most_threads()", {}, 2),
+    "quota of a systemd unit": (
+        "groups(2, {'a.slice/b.service': '200000 100000', 'a.slice': 'max 100000'}, '/a.slice/b.service')"
+        ", most_threads()",
         {},
         2,
     ),
-    "no quota in cgroup version 1": (
-        "container(cpu__cpu_dot_cfs_quota_us='-1', cpu__cpu_dot_cfs_period_us='100000'), most_threads()",
+    "quota of a systemd slice": (
+        "groups(2, {'a.slice/b.service': '400000 100000', 'a.slice': '200000 100000'}, '/a.slice/b.service')"
+        ", most_threads()",
+        {},
+        2,
+    ),
+    "quota of a unit of cgroup version 1": (
+        "groups(1, {'a.slice/b.service': '200000 100000', '': '-1 100000'}, '/a.slice/b.service'), most_threads()",
+        {},
+        2,
+    ),
+    "quota of another unit": (
+        "groups(2, {'a.slice/b.service': '100000 100000'}, '/a.slice/c.service'), most_threads()",
+        {},
+        4,
+    ),
+    "quota of a container that sees its part": (
+        "groups(2, {'job': '300000 100000', '': '200000 100000'}, '/box/1/job', '/box/1'), most_threads()",
+        {},
+        2,
+    ),
+    "quota of a container whose group is out of sight": (
+        "groups(1, {'': '200000 100000'}, '/../../elsewhere', '/box/1'), most_threads()",
+        {},
+        2,
+    ),
+    "quota of a mount point with a blank": (
+        "groups(2, {'': '200000 100000'}, point='/my groups'), most_threads()",
+        {},
+        2,
+    ),
+    "quotas of both versions": (
+        "groups(1, {'': '300000 100000'}), groups(2, {'': '200000 100000'}), most_threads()",
+        {},
+        2,
+    ),
+    "quota of something else than processors": (
+        "groups(1, {'': '100000 100000'}, controllers='cpuset'), most_threads()",
         {},
         4,
     ),
@@ -82,7 +136,7 @@ ROWS = {
     "threadpool_limits of OpenMP": ("threadpool_limits(3, 'openmp'), most_threads()", {}, 3),
     "threadpool_limits of BLAS alone": ("threadpool_limits(1, 'blas'), most_threads()", {}, 4),
     "the smallest of several": (
-        "processors(3), container(cpu_dot_max='200000 100000'), openmp_of(4), most_threads()",
+        "affinity(3), groups(2, {'': '200000 100000'}), openmp_of(4), most_threads()",
         {},
         2,
     ),
@@ -91,7 +145,7 @@ ROWS = {
 
 def results_of(code, folder, **variables):
     variables = {"NUMBA_NUM_THREADS": 4} | variables
-    preamble = f"    CGROUP = {str(folder)!r}\n{PREAMBLE}"
+    preamble = f"    ROOT = {str(folder)!r}\n{PREAMBLE}"
     output, _ = run_python(preamble + code, timeout=100, **variables)
     return json.loads(output)
 
@@ -107,12 +161,11 @@ def test_every_limit_counts(environment, tmp_path):
     code = f"""
     found = {{}}
     for number, (name, expression) in enumerate({ {name: row[0] for name, row in rows.items()} }.items()):
-        CGROUP = threads._CGROUP = f"{tmp_path}/{{number}}"
-        os.mkdir(CGROUP)
-        processors(8)
+        processors._ROOT = f"{tmp_path}/{{number}}"
+        affinity(8)
         if number:
             os.environ.pop("OMP_NUM_THREADS", None)
-        threads._cpu_quota.cache_clear()
+        processors._quota_of_process.cache_clear()
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
         threadpool_limits(8)
         value = eval(expression)
@@ -131,6 +184,55 @@ def test_a_process_that_may_run_on_one_processor(tmp_path):
     print(json.dumps([most_threads(), most_threads(2)]))
     """
     assert results_of(code, tmp_path) == [1, 2]
+
+
+BOUND = """
+    import json, os
+    before = os.sched_getaffinity(0)
+    import {first}
+    import sklearn.cluster
+    bound = os.sched_getaffinity(0)
+    import numba
+    from fastmlp import threads
+    from tests.threaded import fit_in_this_process
+
+    @numba.njit
+    def mask_of(n_threads):
+        numba.set_num_threads(n_threads)
+        return numba.get_num_threads()
+
+    _, twins, n_threads = fit_in_this_process(0)
+    after = os.sched_getaffinity(0)
+    tasks = [os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")]
+    limits = [threads.resolve_n_threads(None), threads.resolve_n_threads(len(before)), mask_of(len(before))]
+    print(json.dumps([limits, twins, n_threads, *map(len, (before, bound, after)), len(set().union(*tasks))]))
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are bound, and listed, on Linux")
+@pytest.mark.parametrize("first", ["numba", "sklearn.cluster", "fastmlp"])
+def test_threads_that_openmp_binds_to_processors(first):
+    """It binds the one that loads it to a single processor, which is then all that Numba, or anybody, is told of."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("this process may run on one processor only")
+    output, _ = run_python(BOUND.format(first=first), OMP_PROC_BIND="true", timeout=100)
+    limits, twins, n_threads, before, bound, after, in_use = json.loads(output)
+    assert bound == after == 1
+    assert limits == [before] * 3
+    assert n_threads == before
+    assert "parallel" in twins
+    assert in_use == before
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system knows no CPU affinity")
+def test_one_processor_is_one_even_where_openmp_binds_threads(tmp_path):
+    one = """
+    import os
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    """
+    output, _ = run_python(f"{one}{BOUND.format(first='fastmlp')}", OMP_PROC_BIND="true", timeout=100)
+    limits, twins, n_threads, *_ = json.loads(output)
+    assert (limits, twins, n_threads) == ([1, 1, 1], ["serial"], 1)
 
 
 @pytest.mark.parametrize("inner", [1, 3])
@@ -236,7 +338,7 @@ def test_an_interrupt_while_the_number_is_set_is_no_exception(tmp_path):
         except KeyboardInterrupt:
             found.append(numba.get_num_threads())
         numba.set_num_threads = set_num_threads
-    assert not threads._process.callers
+    assert not threads._process().callers
     print(json.dumps([*found, most_threads()]))
     """
     assert results_of(code, tmp_path) == [3, 3, 3, 3]
