@@ -20,11 +20,12 @@ import numba
 import numpy as np
 from numba import config
 from numba.core import cgutils, types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from fastmlp._cache import attach_cache
 from fastmlp._compilers import IS_TRIED, InnerCompiler, KernelCompiler
-from fastmlp.interrupts import held_back
+from fastmlp.interrupts import undisturbed
 
 FASTMATH = {"contract", "nsz"}
 JIT_DISABLED = bool(config.DISABLE_JIT)
@@ -62,13 +63,18 @@ def uncached(function: Callable) -> Any:
 
 
 def _finished(dispatcher: Any) -> Any:
-    """Give a dispatcher the compile cache, and have Ctrl-C wait until what is being compiled is compiled."""
+    """Give a dispatcher the compile cache, and have exceptions from outside wait for the kernel that is being compiled.
+
+    While LLVM compiles it calls Python back. An exception that was raised in there would be lost, with the machine code
+    that was to be cached, and elsewhere Numba would take it for a reason why the kernel cannot be compiled.
+    """
     if not JIT_DISABLED:
         compile_one = dispatcher.compile
 
         def compile_whole(signature: Any) -> Any:
-            with held_back():
-                return compile_one(signature)
+            if global_compiler_lock.is_locked():
+                return compile_one(signature)  # for a kernel that this thread is compiling
+            return undisturbed(lambda: compile_one(signature))
 
         dispatcher.compile = compile_whole
     return attach_cache(dispatcher)

@@ -1,11 +1,14 @@
-"""Ctrl-C at any moment: what must not be left half done, and what it has to wait for."""
+"""Ctrl-C, and other exceptions from outside, at any moment: what must not be left half done, and what they wait for."""
 
+import _thread
+import contextvars
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar, cast
+
+Result = TypeVar("Result")
 
 
 def to_the_end(action: Callable[[], object]) -> None:
@@ -28,26 +31,61 @@ def to_the_end(action: Callable[[], object]) -> None:
         raise interrupt
 
 
-@contextmanager
-def held_back() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is over.
+def undisturbed(action: Callable[[], Result]) -> Result:
+    """Do something that no exception from outside may cut short; one that comes meanwhile is raised when it is done.
 
-    While LLVM compiles it calls Python back. An interrupt that was raised in there would be lost, with the machine code
-    that was to be cached.
+    Ctrl-C and the handlers of other signals raise theirs in the main thread, and others can be sent to any thread. So
+    it is done in a thread of its own, which none of them reaches, while this one waits. Handlers of signals run as they
+    come.
+
+    Parameters
+    ----------
+    action : callable without arguments
+        What to do. Its result is returned, and what it raises is raised.
     """
-    handler: Any = signal.getsignal(signal.SIGINT)
-    # Signals are the main thread's affair. What is not a function ignores them, or ends the process.
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    pressed: list[tuple] = []
+    outcome: list[tuple[Any, BaseException | None]] = []
+    claim, over = threading.Lock(), threading.Lock()
+    over.acquire()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        if not claim.acquire(blocking=False):
+            return
+        try:
+            outcome.append((context.run(action), None))
+        except BaseException as error:
+            outcome.append((None, error))
+        finally:
+            over.release()
+
+    interrupt = None
+    is_started = False
+    while not outcome:
+        try:
+            # An exception from outside may come when the thread runs already: a second one would find the work claimed.
+            if not is_started:
+                _start_thread(work)
+                is_started = True
+            over.acquire()
+        except BaseException as error:
+            interrupt = error if interrupt is None else interrupt
+    result, failure = outcome[0]
+    if interrupt is not None:
+        raise interrupt
+    if failure is not None:
+        raise failure
+    return cast(Result, result)
+
+
+def _start_thread(work: Callable[[], None]) -> None:
+    """Start a thread; where there can be no further one, do the work in this one."""
     try:
-        signal.signal(signal.SIGINT, lambda *arguments: pressed.append(arguments))
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if pressed:
-            handler(*pressed[0])
+        # A thread that `threading` knows would be left half known by an exception in the midst of its start.
+        _thread.start_new_thread(work, ())
+    except RuntimeError as error:
+        if "new thread" not in str(error):
+            raise  # it is a signal handler's
+        work()
 
 
 class DeferredInterrupt:
