@@ -1,18 +1,17 @@
 """The compile cache: where machine code is kept between processes, and why it is never stale or fatal.
 
 Numba's own cache looks only at the file in which a function stands, so an edit in another file
-would leave old machine code in use. Here the folder's name is a digest of every source file of the
-package, of the versions of Numba, llvmlite and Python, and of the processor and the tile in use:
+would leave old machine code in use. Here the folder's name is a digest of the whole package as it
+was loaded, of the versions of Numba, llvmlite and Python, and of the processor and the tile in use:
 whatever changes, another folder is read.
 
 Each file holds a digest of its content. A file that is truncated, damaged or unreadable counts as
-absent, and a folder that cannot be written costs one log line; the kernel is then compiled in
-memory.
+absent. Where there is no such digest, or no folder that can be named, read and written, that costs
+one log line, and kernels are compiled in memory.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import logging
@@ -33,6 +32,7 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from fastmlp._loaded import LOADED
 from fastmlp.tiles import TILE
 
 _LOG = logging.getLogger("fastmlp")
@@ -48,20 +48,35 @@ def _warn_once(message: str, *arguments: object) -> None:
 
 
 def cache_root() -> Path:
-    """Return the folder above all versions: ``FASTMLP_CACHE_DIR`` or ``NUMBA_CACHE_DIR``, else the user's."""
+    """Return the folder above all versions: ``FASTMLP_CACHE_DIR`` or ``NUMBA_CACHE_DIR``, else the user's.
+
+    Raises
+    ------
+    OSError
+        If there is no such folder in this environment.
+    """
     for variable in ("FASTMLP_CACHE_DIR", "NUMBA_CACHE_DIR"):
         if os.environ.get(variable):
-            return Path(os.environ[variable]) / "fastmlp"
+            return _named(variable, os.environ[variable]) / "fastmlp"
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
+        base = os.environ.get("LOCALAPPDATA", "")
     elif sys.platform == "darwin":
         base = os.path.expanduser("~/Library/Caches")
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        # Its specification has a path that is not absolute ignored.
+        base = os.path.expanduser(os.environ.get("XDG_CACHE_HOME", ""))
+        base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
     # Without a home folder expanduser returns its argument unchanged.
-    if not base or base.startswith("~"):
-        return _temporary_root()
-    return Path(base) / "fastmlp"
+    return Path(base) / "fastmlp" if os.path.isabs(base) else _temporary_root()
+
+
+@functools.cache
+def _named(variable: str, name: str) -> Path:
+    """Return the folder that a variable names, and go on with it if the process moves to another folder."""
+    path = os.path.expanduser(name)
+    if path.startswith("~"):
+        raise FileNotFoundError(f"{variable}={name!r}: there is no such home folder")
+    return Path(os.path.abspath(path))
 
 
 @functools.cache
@@ -69,23 +84,24 @@ def _temporary_root() -> Path:
     """Return a folder under the system's temporary one, which other users may write to: nobody else's, nor a link."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     root = Path(tempfile.gettempdir()) / f"fastmlp-{user}"
-    with contextlib.suppress(OSError):
-        root.mkdir(mode=0o700, exist_ok=True)
-        status = root.lstat()
-        is_open_to_others = stat.S_IMODE(status.st_mode) & 0o022 and os.name != "nt"
-        if stat.S_ISDIR(status.st_mode) and not is_open_to_others and (status.st_uid == user or os.name == "nt"):
-            return root
-    # Code from a folder that somebody else has made is not run: this process keeps what it compiles to itself.
-    return Path(tempfile.mkdtemp(prefix="fastmlp-"))
+    root.mkdir(mode=0o700, exist_ok=True)
+    status = root.lstat()
+    is_open_to_others = stat.S_IMODE(status.st_mode) & 0o022 and os.name != "nt"
+    if stat.S_ISDIR(status.st_mode) and not is_open_to_others and (status.st_uid == user or os.name == "nt"):
+        return root
+    # Code from a folder that somebody else has made is not run.
+    raise PermissionError(f"{root} belongs to another user, or others may write to it")
+
+
+def _version_digest() -> str | None:
+    """Return the digest of everything that the machine code depends on, or None if it can't be had."""
+    loaded = LOADED.digest()
+    return loaded and _digest_with_environment(loaded)
 
 
 @functools.cache
-def _version_digest() -> str:
-    """Return the digest of everything that the machine code depends on."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+def _digest_with_environment(loaded: str) -> str:
+    digest = hashlib.sha256(loaded.encode())
     for fact in (
         sys.version,
         numba.__version__,
@@ -102,9 +118,17 @@ def _version_digest() -> str:
     return digest.hexdigest()[:20]
 
 
-def cache_directory() -> str:
-    """Return the folder in which this version's machine code is kept."""
-    return str(cache_root() / _version_digest())
+def cache_directory() -> str | None:
+    """Return the folder of this version's machine code; None, with a log line, where there can be none."""
+    digest = _version_digest()
+    if digest is None:
+        _warn_once("fastmlp: cannot tell which version of it is loaded; compiling in memory.")
+        return None
+    try:
+        return str(cache_root() / digest)
+    except OSError as error:
+        _warn_once("fastmlp: cannot have a compile cache (%s); compiling in memory.", error)
+        return None
 
 
 class KernelCache(_Cache):
@@ -114,15 +138,18 @@ class KernelCache(_Cache):
         self._name = name
 
     @property
-    def cache_path(self) -> str:
-        """The folder of the files."""
+    def cache_path(self) -> str | None:
+        """The folder of the files, or None."""
         return cache_directory()
 
-    def _path(self, signature: object) -> Path:
+    def _path(self, signature: object) -> Path | None:
+        folder = cache_directory()
+        if folder is None:
+            return None
         # A call from Python has the arguments' types only; they say what is returned.
         types = getattr(signature, "args", signature)
         key = hashlib.sha256(repr(types).encode()).hexdigest()[:16]
-        return Path(self.cache_path) / f"{self._name}.{key}.kernel"
+        return Path(folder) / f"{self._name}.{key}.kernel"
 
     def load_overload(self, sig: object, target_context: Any) -> Any:
         """Return the compiled function, or None where there is none to be had.
@@ -130,8 +157,11 @@ class KernelCache(_Cache):
         Numba's own cache first has all that Numba can compile registered. Machine code needs none of it: that is for
         the first function that is compiled.
         """
+        path = self._path(sig)
+        if path is None:
+            return None
         try:
-            content = self._path(sig).read_bytes()
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -144,8 +174,10 @@ class KernelCache(_Cache):
 
     def save_overload(self, sig: object, data: Any) -> None:
         """Write the compiled function, atomically; a failure is logged once and otherwise harmless."""
-        payload = dumps(data._reduce())
         path = self._path(sig)
+        if path is None:
+            return
+        payload = dumps(data._reduce())
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,8 +197,10 @@ class KernelCache(_Cache):
 
     def flush(self) -> None:
         """Remove this kernel's files."""
-        for path in Path(self.cache_path).glob(f"{self._name}.*.kernel"):
-            path.unlink(missing_ok=True)
+        folder = cache_directory()
+        if folder is not None:
+            for path in Path(folder).glob(f"{self._name}.*.kernel"):
+                path.unlink(missing_ok=True)
 
 
 def attach_cache(dispatcher: Any) -> Any:
@@ -174,6 +208,5 @@ def attach_cache(dispatcher: Any) -> Any:
     if config.DISABLE_JIT:
         return dispatcher
     function = dispatcher.py_func
-    module = function.__module__.rpartition(".")[2]
-    dispatcher._cache = KernelCache(f"{module}.{function.__qualname__}")
+    dispatcher._cache = KernelCache(f"{function.__module__}.{function.__qualname__}")
     return dispatcher

@@ -335,7 +335,7 @@ def run_info(arguments):
         "threads": limits.pop("n_threads"),
         "threading layer": limits.pop("threading_layer"),
         "limits": ", ".join(f"{name} {'unset' if value is None else value}" for name, value in limits.items()),
-        "cache folder": cache_directory(),
+        "cache folder": cache_directory() or "none",
     }
     width = max(map(len, lines))
     for name, value in lines.items():
@@ -353,7 +353,8 @@ def run_warmup(arguments):
         start = time.perf_counter()
         warmup(dtype)
         print(f"{np.dtype(dtype)}: ready after {time.perf_counter() - start:.1f} s", flush=True)
-    print(f"cached in {cache_directory()}")
+    folder = cache_directory()
+    print(f"cached in {folder}" if folder else "not cached: there is no folder for it")
 
 
 # --- entry point ---------------------------------------------------------------------------------

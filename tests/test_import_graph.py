@@ -13,7 +13,7 @@ PACKAGE = Path(fastmlp.__file__).parent
 
 # What the compiled core is, from the bottom up; none of it may import anything else of the package.
 CORE = [
-    "tiles", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors",
+    "tiles", "_loaded", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors",
     "indices_naive", "indices", "sources_naive", "sources", "transposition", "microkernel_naive", "microkernel",
     "tile_calls", "narrow_tiles", "listed_tiles", "dotkernel", "function_table", "floating_point", "clock",
     "layout", "tanh_table", "activations", "losses", "division", "optimizers", "records", "shuffling", "density",
