@@ -25,6 +25,12 @@ _ARRAY_HEADER = re.compile(
 )
 
 
+def require_few_members(n_members):
+    """Refuse more members than a file may have."""
+    if n_members > MAX_MEMBERS:
+        raise ValueError(f"a file holds {MAX_MEMBERS} arrays at most, and these are {n_members}: take fewer layers")
+
+
 def write_archive(file, arrays):
     """Write arrays to an open file.
 
@@ -35,7 +41,13 @@ def write_archive(file, arrays):
     arrays : dict of str to ndarray
         Numeric or boolean arrays, of one dimension at least; names are lower-case letters and
         underscores, with a number at the end if you like.
+
+    Raises
+    ------
+    ValueError
+        If :func:`read_archive` would refuse such a file; then nothing has been written.
     """
+    require_few_members(len(arrays))
     portable = {}
     for name, array in arrays.items():
         dtype = array.dtype.newbyteorder("<")

@@ -65,6 +65,22 @@ class State(NamedTuple):
     generator: np.random.RandomState
 
 
+def _n_moments(model: Any) -> int:
+    return 2 if model.solver == "adam" else int(model.momentum != 0)
+
+
+def most_members(model: Any) -> int:
+    """Return how many members a file will have at most.
+
+    Parameters
+    ----------
+    model : estimator
+        With its initial parameters.
+    """
+    n_lists = 1 + _n_moments(model) + bool(model.early_stopping)
+    return 7 + n_lists * len(model.coefs_ + model.intercepts_)
+
+
 def take_apart(model: Any, network: Any, epochs: Any, validation: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Turn the state of a fit into the fields of a header and arrays.
 
@@ -154,7 +170,6 @@ def put_together(fields: Fields, arrays: dict[str, np.ndarray], model: Any, n_sa
     def take_list(kind: str, shapes: list[Any]) -> list[np.ndarray]:
         return [take(f"{kind}_{index}", shape, dtype) for index, shape in enumerate(shapes)]
 
-    n_moments = 2 if model.solver == "adam" else int(model.momentum != 0)
     early_stopping = bool(model.early_stopping)
     order = take("order", None, np.int64)
     held_out = take("validation_rows", None, np.int64) if early_stopping else np.empty(0, np.int64)
@@ -186,7 +201,7 @@ def put_together(fields: Fields, arrays: dict[str, np.ndarray], model: Any, n_sa
     state = State(
         coefs=take_list("coefs", weights),
         intercepts=take_list("intercepts", biases),
-        moments=[take_list(kind, weights + biases) for kind in MOMENTS[:n_moments]],
+        moments=[take_list(kind, weights + biases) for kind in MOMENTS[: _n_moments(model)]],
         best=take_list("best_coefs", weights) + take_list("best_intercepts", biases) if early_stopping else None,
         order=order,
         held_out=held_out,

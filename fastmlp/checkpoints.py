@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.archive import read_archive, write_archive
+from fastmlp.archive import read_archive, require_few_members, write_archive
 from fastmlp.checkpoint_state import (
     FORMAT,
     FORMAT_VERSION,
     State,
+    most_members,
     put_together,
     stands_at,
     take_apart,
@@ -110,7 +111,7 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file is damaged, foreign, or of another fit; it says of which.
+            If the file is damaged, foreign, or of another fit; it says of which. Or if no file can hold this fit.
         OSError
             If it can't be read.
         """
@@ -123,14 +124,25 @@ class Checkpoint:
             "layer_units": [len(model.coefs_[0]), *(len(b) for b in model.intercepts_)],
             "initial_parameters": digest(parameters) if warm else None,
         }
-        if not self._path.exists():
-            return
         try:
-            self.found = self._read(model, X.shape[0], dtype)
-            self._is_ours = True
+            self._check_that_it_can_be_written(model)
+            if self._path.exists():
+                self.found = self._read(model, X.shape[0], dtype)
+                self._is_ours = True
         except BaseException:
             self._generator.set_state(self._state_before)
             raise
+
+    def _check_that_it_can_be_written(self, model: Any) -> None:
+        """Refuse now, and not in the midst of training, what a file has no place for."""
+        try:
+            write_header(self._fingerprint)
+            require_few_members(most_members(model))
+        except ValueError as error:
+            raise ValueError(
+                f"checkpoint={os.fspath(model.checkpoint)!r} can't be used for this fit ({error}): "
+                "leave checkpoint=None."
+            ) from error
 
     def _read(self, model: Any, n_samples: int, dtype: np.dtype) -> State:
         try:

@@ -2,11 +2,16 @@
 
 import json
 import math
+import operator
+import reprlib
+import sys
 
 import numpy as np
 
-# Integers beyond this are nowhere needed, and wouldn't fit into 64 bits.
+# What compiled code counts with, and adds one to, fits into 64 bits.
 LARGEST_INTEGER = 2**62
+# A parameter may be any number that float() takes: people write max_iter=sys.maxsize.
+LARGEST_PARAMETER = int(sys.float_info.max)
 _INFINITIES = {"inf": math.inf, "-inf": -math.inf}
 
 
@@ -71,13 +76,20 @@ def encode_number(value):
     Returns
     -------
     int, float, str or None
+
+    Raises
+    ------
+    ValueError
+        If it is NaN, or a long double that is no double.
     """
+    if isinstance(value, np.longdouble) and float(value) == value:
+        value = float(value)
     if isinstance(value, np.generic):
         value = value.item()
+    require(value is None or isinstance(value, bool | int | float | str), f"{value!r} is no number of 64 bits")
+    require(value == value, "one of its numbers is NaN")
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    if isinstance(value, float) and math.isnan(value):
-        raise ValueError("The model can't be saved: one of its numbers is NaN.")
     return value
 
 
@@ -113,7 +125,7 @@ class Fields:
         return self._content[name]
 
     def _require(self, condition, name):
-        require(condition, f"the field {name!r} of its {self._name} is wrong")
+        require(condition, f"the field {name!r} of its {self._name} is wrong, {reprlib.repr(self._content.get(name))}")
 
     def fields(self, name):
         """Read an object."""
@@ -151,18 +163,18 @@ class Fields:
         self._require(_is_integer(value) and value >= lowest, name)
         return value
 
-    def integers(self, name, lowest):
-        """Read a list of integers, none lower than this."""
+    def integers(self, name, lowest, largest=LARGEST_INTEGER):
+        """Read a list of integers, none lower or larger than these."""
         values = self[name]
-        self._require(isinstance(values, list) and all(_is_integer(v) and v >= lowest for v in values), name)
+        self._require(isinstance(values, list) and all(_is_integer(v, largest) and v >= lowest for v in values), name)
         return values
 
-    def number(self, name, optional=False):
-        """Read a number, or None if it is optional."""
+    def number(self, name, optional=False, largest=LARGEST_INTEGER):
+        """Read a number, or None if it is optional; an integer may be no larger in size than that."""
         value = self[name]
         if optional and value is None:
             return None
-        return self._decode_number(value, name)
+        return self._decode_number(value, name, largest)
 
     def numbers(self, name, optional=False):
         """Read a list of numbers, or None if it is optional."""
@@ -172,16 +184,16 @@ class Fields:
         self._require(isinstance(values, list), name)
         return [self._decode_number(value, name) for value in values]
 
-    def _decode_number(self, value, name):
+    def _decode_number(self, value, name, largest=LARGEST_INTEGER):
         if isinstance(value, str):
             self._require(value in _INFINITIES, name)
             return _INFINITIES[value]
-        self._require(_is_integer(value) or (isinstance(value, float) and math.isfinite(value)), name)
+        self._require(_is_integer(value, largest) or (isinstance(value, float) and math.isfinite(value)), name)
         return value
 
 
-def _is_integer(value):
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
+def _is_integer(value, largest=LARGEST_INTEGER):
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= largest
 
 
 def _is_text(value):
@@ -252,8 +264,8 @@ def decode_generator(fields, arrays):
 def encode_parameters(parameters):
     """Turn constructor parameters into what JSON has.
 
-    Sequences become ``{"tuple": [...]}`` or ``{"list": [...]}``, a generator becomes
-    ``{"generator": ...}`` with its key apart.
+    Sequences of integers become ``{"tuple": [...]}`` or ``{"list": [...]}``, a generator becomes
+    ``{"generator": ...}`` with its key apart. Which values are valid, the reader will say.
 
     Parameters
     ----------
@@ -271,16 +283,30 @@ def encode_parameters(parameters):
     for name, value in parameters.items():
         if isinstance(value, np.ndarray | list | tuple):
             kind = "tuple" if isinstance(value, tuple) else "list"
-            encoded[name] = {kind: [encode_number(item) for item in value]}
+            encoded[name] = {kind: [_encode_size(item, name) for item in value]}
         elif isinstance(value, np.random.RandomState):
-            require(is_mersenne_twister(value), "The model can't be saved: its generator is foreign.")
+            require(is_mersenne_twister(value), f"its {name} is not a generator of the kind MT19937")
             state, random_state_key = encode_generator(value)
             encoded[name] = {"generator": state}
         elif value is None or isinstance(value, bool | int | float | str | np.generic):
-            encoded[name] = encode_number(value)
+            # Beyond a few thousand digits Python writes no integer at all.
+            is_writable = not isinstance(value, int) or abs(value) <= LARGEST_PARAMETER
+            require(is_writable, f"its parameter {name!r} is an integer beyond 1e308")
+            try:
+                encoded[name] = encode_number(value)
+            except ValueError as error:
+                raise ValueError(f"its parameter {name!r} is {value!r}: {error}") from error
         else:
-            raise ValueError(f"The model can't be saved: its parameter {name!r} is {type(value).__name__!r}.")
+            raise ValueError(f"its parameter {name!r} is of the type {type(value).__name__!r}")
     return encoded, random_state_key
+
+
+def _encode_size(size, name):
+    """Turn a layer's size into an integer, as a fit does: True is 1."""
+    try:
+        return operator.index(size)
+    except TypeError as error:
+        raise ValueError(f"its parameter {name!r} holds {size!r}, which is no integer") from error
 
 
 def decode_parameters(fields, allowed, arrays):
@@ -308,12 +334,12 @@ def decode_parameters(fields, allowed, arrays):
         elif isinstance(value, dict):
             require(list(value) in (["tuple"], ["list"]), f"its parameter {name!r} is wrong")
             kind = next(iter(value))
-            items = fields.fields(name).integers(kind, 0)
+            items = fields.fields(name).integers(kind, 0, LARGEST_PARAMETER)
             parameters[name] = tuple(items) if kind == "tuple" else items
         elif isinstance(value, str) and value in _INFINITIES:
             parameters[name] = _INFINITIES[value]
         elif value is None or isinstance(value, bool | str):
             parameters[name] = value
         else:
-            parameters[name] = fields.number(name)
+            parameters[name] = fields.number(name, largest=LARGEST_PARAMETER)
     return parameters

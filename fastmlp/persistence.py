@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastmlp.archive import read_archive, write_archive
+from fastmlp.archive import read_archive, require_few_members, write_archive
 from fastmlp.files import replaced_file
 from fastmlp.model_header import (
     decode_parameters,
@@ -95,34 +95,44 @@ def save_model(path, estimator, scaler=None, columns=None, target=None, target_s
     Raises
     ------
     ValueError
-        If the estimator isn't fitted, or holds what the format has no place for.
+        If the estimator isn't fitted, or holds what the format has no place for: whatever :func:`load_model` would
+        refuse is refused here, and an earlier file is left as it is.
     OSError
         If the file can't be written.
     """
-    header, arrays = _take_apart(estimator)
-    for kind, fitted in (("scaler", scaler), ("target_scaler", target_scaler)):
-        header[kind] = None if fitted is None else {"n_samples_seen": int(fitted.n_samples_seen_)}
-        for name in ("mean", "scale", "var") if fitted is not None else ():
-            arrays[f"{kind}_{name}"] = np.asarray(getattr(fitted, f"{name}_"), np.float64)
-    header["columns"] = None if columns is None else [str(name) for name in columns]
-    header["target"] = None if target is None else str(target)
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"The model can't be saved: its {name} are not all finite.")
-    arrays = {"header": write_header(header), **arrays}
+    from fastmlp import MLPClassifier, MLPRegressor
+
+    if type(estimator) not in (MLPClassifier, MLPRegressor):
+        raise ValueError(f"Only fastmlp's own estimators can be saved, not {estimator!r}.")
+    try:
+        header, arrays = _take_apart(estimator)
+        for kind, fitted in (("scaler", scaler), ("target_scaler", target_scaler)):
+            header[kind] = None if fitted is None else {"n_samples_seen": int(fitted.n_samples_seen_)}
+            for name in ("mean", "scale", "var") if fitted is not None else ():
+                arrays[f"{kind}_{name}"] = np.asarray(getattr(fitted, f"{name}_"), np.float64)
+        header["columns"] = None if columns is None else [str(name) for name in columns]
+        header["target"] = None if target is None else str(target)
+        arrays = {"header": write_header(header), **arrays}
+        # The reader's own checks, on what it would be given: there are no others to be kept in step with them.
+        members = dict(arrays)
+        require_few_members(len(members))
+        _put_together(read_header(members, FORMAT, FORMAT_VERSION), members)
+    except ValueError as error:
+        raise ValueError(f"The model can't be saved: {_sentence(error)}.") from error
     with replaced_file(path) as file:
         write_archive(file, arrays)
 
 
+def _sentence(error):
+    """Return what an error says, on one line and without a full stop."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
 def _take_apart(estimator):
     """Turn an estimator into a header and arrays."""
-    from fastmlp import MLPClassifier, MLPRegressor, __version__
+    from fastmlp import MLPClassifier, __version__
 
-    if type(estimator) not in (MLPClassifier, MLPRegressor):
-        raise ValueError(f"Only fastmlp's own estimators can be saved, not {estimator!r}.")
-    if not hasattr(estimator, "coefs_") or not hasattr(estimator, "n_layers_"):
-        raise ValueError("The model can't be saved: it has not been fitted.")
-
+    require(hasattr(estimator, "coefs_") and hasattr(estimator, "n_layers_"), "it has not been fitted")
     coefs = [np.asarray(W) for W in estimator.coefs_]
     intercepts = [np.asarray(b) for b in estimator.intercepts_]
     dtype = np.result_type(np.float32, *coefs, *intercepts)
@@ -176,7 +186,7 @@ def _take_apart_labels(estimator, arrays):
     elif all(isinstance(label, str) for label in classes):
         labels["text"] = [str(label) for label in classes]
     else:
-        raise ValueError("The model can't be saved: its class labels are neither numbers nor text.")
+        raise ValueError("its class labels are neither numbers nor text")
     return labels | {"object": classes.dtype.kind == "O"}
 
 
@@ -226,8 +236,7 @@ def load_model(path):
         arrays = read_archive(path)
         return _put_together(read_header(arrays, FORMAT, FORMAT_VERSION), arrays)
     except ValueError as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ValueError(f"{str(path)!r} is not a model of fastmlp: {reason}.") from error
+        raise ValueError(f"{str(path)!r} is not a model of fastmlp: {_sentence(error)}.") from error
 
 
 def _put_together(fields, arrays):
@@ -242,7 +251,7 @@ def _put_together(fields, arrays):
     estimator._validate_params()
 
     layer_units = fields.integers("layer_units", 1)
-    require(2 <= len(layer_units) <= 1000, "its layers are not two to a thousand")
+    require(len(layer_units) >= 2, "it has fewer than two layers")
     dtype = np.dtype(fields.choice("dtype", ("float32", "float64")))
     shapes = list(pairwise(layer_units))
     estimator.coefs_ = _take_vectors(arrays, "coefs", shapes, dtype)

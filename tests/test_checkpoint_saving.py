@@ -247,6 +247,28 @@ def test_what_cannot_be_written_is_found_out_before_training(path, monkeypatch):
             make(MLPClassifier, {}, checkpoint=place).fit(IRIS, SPECIES)
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"hidden_layer_sizes": (1,) * 1250, "early_stopping": True}, "a file holds 10000 arrays at most"),
+        ({"n_iter_no_change": 10**5000}, "Exceeds the limit"),
+    ],
+    ids=["too many layers", "an integer that Python won't write"],
+)
+def test_a_fit_that_no_file_can_hold_is_refused_before_training(path, monkeypatch, settings, reason):
+    monkeypatch.setattr(fastmlp.epochs.Epochs, "advance", lambda self, rates: 1 / 0)
+    generator = np.random.RandomState(0)
+    state = generator.get_state()[1].copy()
+    model = make(MLPClassifier, {**settings, "random_state": generator}, checkpoint=path)
+    with pytest.raises(
+        ValueError, match=rf"^checkpoint=.* can't be used for this fit \({reason}.*\): leave checkpoint=None"
+    ):
+        model.fit(IRIS, SPECIES)
+    assert not hasattr(model, "coefs_")
+    assert not path.exists()
+    np.testing.assert_array_equal(generator.get_state()[1], state)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_does_not_end_the_training(monkeypatch, path):
     expected = quietly_fit(make(MLPClassifier, {}), IRIS, SPECIES)

@@ -1,9 +1,11 @@
 """Model files: what is saved comes back, and nothing else gets in."""
 
+import copy
 import io
 import json
 import os
 import pickle
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -459,3 +461,143 @@ class TestArchives:
         ]:
             with pytest.raises(ValueError, match="can't hold"):
                 write_archive(io.BytesIO(), {name: array})
+
+
+# --- what is saved can be loaded -----------------------------------------------------------------
+
+POSITIVE = st.one_of(
+    st.integers(1, 100), st.integers(1, 2**70), st.sampled_from([2**62, sys.maxsize, np.uint64(2**64 - 1), True])
+)
+SIZE = st.one_of(st.integers(1, 2**70), st.integers(1, 99).map(np.int16), st.just(True))
+RATE = st.one_of(
+    st.floats(0.01, 0.99),
+    st.floats(0.0625, 0.9375, width=16).map(np.float16),
+    st.floats(0.0625, 0.5).map(np.longdouble),
+)
+POSITIVE_NUMBER = st.one_of(POSITIVE, RATE, st.floats(1e-300, 1e300))
+PARAMETERS = {
+    "hidden_layer_sizes": st.one_of(
+        SIZE, st.lists(SIZE), st.lists(SIZE).map(tuple), st.just(np.array([5, 4], np.uint8))
+    ),
+    "activation": st.sampled_from(["identity", "logistic", "tanh", "relu", np.str_("relu")]),
+    "solver": st.sampled_from(["lbfgs", "sgd", "adam"]),
+    "alpha": POSITIVE_NUMBER,
+    "batch_size": st.one_of(st.just("auto"), POSITIVE),
+    "learning_rate": st.sampled_from(["constant", "invscaling", "adaptive"]),
+    "learning_rate_init": POSITIVE_NUMBER,
+    "power_t": POSITIVE_NUMBER,
+    "max_iter": POSITIVE,
+    "shuffle": st.sampled_from([True, False, np.True_]),
+    "random_state": st.one_of(
+        st.none(), st.integers(0, 2**32 - 1), st.builds(np.random.RandomState, st.integers(0, 9))
+    ),
+    "tol": POSITIVE_NUMBER,
+    "verbose": st.one_of(st.booleans(), st.integers(0, 2**70)),
+    "warm_start": st.booleans(),
+    "momentum": RATE,
+    "nesterovs_momentum": st.booleans(),
+    "early_stopping": st.booleans(),
+    "validation_fraction": RATE,
+    "beta_1": RATE,
+    "beta_2": RATE,
+    "epsilon": POSITIVE_NUMBER,
+    "n_iter_no_change": st.one_of(POSITIVE, st.just(np.inf)),
+    "max_fun": POSITIVE,
+    "n_threads": st.one_of(st.none(), POSITIVE),
+    "dtype": st.sampled_from([None, "float32", "float64"]),
+}
+
+
+def test_every_parameter_is_drawn():
+    assert PARAMETERS.keys() == MLPClassifier().get_params().keys() - {"checkpoint", "checkpoint_interval"}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parameters=st.fixed_dictionaries({}, optional=PARAMETERS))
+def test_whatever_parameters_a_fit_accepts_come_back(tmp_path, classifier, parameters):
+    model = copy.deepcopy(classifier).set_params(**parameters)
+    model._validate_params()
+    model.save(tmp_path / "model.npz")
+    loaded = MLPClassifier.load(tmp_path / "model.npz").get_params()
+    for name, value in model.get_params().items():
+        if isinstance(value, np.random.RandomState):
+            assert loaded[name].randint(2**31, size=5).tolist() == copy.deepcopy(value).randint(2**31, size=5).tolist()
+        else:
+            assert np.array_equal(loaded[name], value), name
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_iter": sys.maxsize, "tol": 1e3, "n_iter_no_change": 1},
+        {"hidden_layer_sizes": (True, 5)},
+        {"batch_size": 2**63},
+    ],
+    ids=str,
+)
+def test_fits_with_parameters_that_people_write(tmp_path, settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = MLPClassifier(**{"max_iter": 3, "random_state": 0, **settings}).fit(IRIS, SPECIES)
+    model.save(tmp_path / "model.npz")
+    loaded = MLPClassifier.load(tmp_path / "model.npz")
+    assert loaded.get_params() == model.get_params()
+    np.testing.assert_array_equal(loaded.predict_proba(IRIS), model.predict_proba(IRIS))
+
+
+@pytest.mark.parametrize("n_layers", [1001, 1700])
+def test_a_network_of_many_layers_is_saved_whole_or_not_at_all(tmp_path, n_layers):
+    model = fit(MLPRegressor(hidden_layer_sizes=(1,) * (n_layers - 2)))
+    path = tmp_path / "model.npz"
+    path.write_text("earlier")
+    if n_layers > 1666:  # Adam has six arrays a layer
+        with pytest.raises(ValueError, match=r"can't be saved: a file holds 10000 arrays at most, and these are 10195"):
+            model.save(path)
+        assert path.read_text() == "earlier"
+    else:
+        model.save(path)
+        np.testing.assert_array_equal(MLPRegressor.load(path).predict(IRIS), model.predict(IRIS))
+
+
+def spoiled(name, value):
+    def spoil(model):
+        setattr(model, name, value)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (spoiled("max_iter", 10**400), r"its parameter 'max_iter' is an integer beyond 1e308"),
+        (spoiled("max_iter", 10**5000), r"its parameter 'max_iter' is an integer beyond 1e308"),
+        (spoiled("max_iter", -3), r"The 'max_iter' parameter of MLPClassifier must be an int"),
+        (spoiled("max_iter", np.timedelta64(3, "s")), r"its parameter 'max_iter' is .*no number of 64 bits"),
+        (spoiled("hidden_layer_sizes", (5.5,)), r"its parameter 'hidden_layer_sizes' holds 5.5, which is no integer"),
+        (spoiled("hidden_layer_sizes", range(2)), r"its parameter 'hidden_layer_sizes' is of the type 'range'"),
+        (spoiled("alpha", np.nan), r"its parameter 'alpha' is nan: one of its numbers is NaN"),
+        (spoiled("alpha", np.longdouble(1) / 3), r"its parameter 'alpha' is .* no number of 64 bits"),
+        (spoiled("t_", 2**63), r"the field 't_' of its attributes is wrong, 9223372036854775808"),
+        (spoiled("n_iter_", -1), r"the field 'n_iter_' of its attributes is wrong, -1"),
+        (spoiled("loss_curve_", [1.0, np.nan]), r"one of its numbers is NaN"),
+        (spoiled("feature_names_in_", np.array(["a", "b"], object)), r"its feature names are not one a feature"),
+        (spoiled("feature_names_in_", np.array(["a", "b", "c", "\ud800"], object)), r"'feature_names'.* is wrong"),
+        (spoiled("classes_", np.array([0, 1])), r"its class labels and its outputs don't belong together"),
+        (spoiled("out_activation_", "identity"), r"the field 'out_activation' of its header is wrong, 'identity'"),
+        (lambda model: model.coefs_.pop(), r"argument 2 is longer|its member"),
+        (lambda model: model.coefs_.reverse(), r"its member coefs_0 is missing, or of wrong shape or dtype"),
+        (lambda model: model._optimizer.ms.pop(), r"its member first_moments_5 is missing"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+@pytest.mark.skipif(
+    np.finfo(np.longdouble).eps == np.finfo(float).eps, reason="a third is one number in both precisions"
+)
+def test_what_could_not_be_loaded_is_refused_before_an_earlier_file_is_touched(tmp_path, classifier, spoil, reason):
+    model = copy.deepcopy(classifier)
+    spoil(model)
+    path = tmp_path / "model.npz"
+    path.write_text("earlier")
+    with pytest.raises(ValueError, match=f"^The model can't be saved: .*(?:{reason})"):
+        model.save(path)
+    assert [path.read_text(), *tmp_path.iterdir()] == ["earlier", path]
