@@ -10,7 +10,6 @@ import glob
 import os
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,6 +32,7 @@ from fastmlp.fingerprints import data_fingerprint, differences, digest, paramete
 from fastmlp.generators import generator_of
 from fastmlp.interrupts import DeferredInterrupt
 from fastmlp.model_header import Fields, is_mersenne_twister, read_header, write_header
+from fastmlp.user_warnings import warn_user
 
 
 class Checkpoint:
@@ -266,10 +266,9 @@ class Checkpoint:
             # A full disk is no reason to throw away the work of days.
             if not self._has_warned:
                 self._has_warned = True
-                warnings.warn(
+                warn_user(
                     f"checkpoint {str(self._path)!r} could not be written ({error}): training goes on, and what was "
-                    "saved before is kept. Make room, or let the fit come to its end.",
-                    stacklevel=2,
+                    "saved before is kept. Make room, or let the fit come to its end."
                 )
         self._last_save = time.monotonic()
 
@@ -280,8 +279,7 @@ class Checkpoint:
             for leftover in self._path.parent.glob(f".{glob.escape(self._path.name)}.{'[0-9a-f]' * 8}.tmp"):
                 leftover.unlink(missing_ok=True)
         except OSError as error:
-            warnings.warn(
+            warn_user(
                 f"checkpoint {str(self._path)!r} could not be removed ({error}), although the fit has ended: "
-                "delete it, or the same fit, made again, will go on from it.",
-                stacklevel=2,
+                "delete it, or the same fit, made again, will go on from it."
             )

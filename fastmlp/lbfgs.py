@@ -4,7 +4,6 @@ SciPy works in float64, and so does everything here; the result is cast to the d
 parameters at the end.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp.blas import one_blas_thread
 from fastmlp.callbacks import FitTasks
 from fastmlp.training import TrainingData
+from fastmlp.user_warnings import warn_user
 
 
 class _StopRequestedError(Exception):
@@ -136,7 +136,7 @@ def train_lbfgs(model: Any, network: Any, data: TrainingData, *, tasks: FitTasks
                 },
             )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warn_user("Training interrupted by user.")
         model.n_iter_ = objective.n_iterations
         loss = objective.loss
     except _StopRequestedError:
@@ -189,4 +189,4 @@ def _warn_if_not_converged(result: Any, n_iter: int, max_iter: int) -> None:
         "\nYou might also want to scale the data as shown in:\n"
         "    https://scikit-learn.org/stable/modules/preprocessing.html"
     )
-    warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    warn_user(message, ConvergenceWarning)

@@ -6,7 +6,6 @@ for the estimator's fitted attributes. It works on any object that has scikit-le
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from fastmlp.early_stopping import Validation
 from fastmlp.generators import generator_of
 from fastmlp.interrupts import to_the_end
 
+from fastmlp.user_warnings import warn_user
 if TYPE_CHECKING:
     from fastmlp.checkpoints import Checkpoint
 
@@ -67,10 +67,7 @@ def choose_batch_size(batch_size: Any, n_samples: int) -> int:
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be 'auto' or an integer of at least 1.")
     if batch_size > n_samples:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-            stacklevel=2,
-        )
+        warn_user("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     return int(min(batch_size, n_samples))
 
 
@@ -138,15 +135,14 @@ def train_stochastic(
             if training.advance():
                 break
         else:
-            warnings.warn(
+            warn_user(
                 f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) "
                 "reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
     except KeyboardInterrupt:
         training.interrupted()
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warn_user("Training interrupted by user.")
     finally:
         to_the_end(training.save)
 
@@ -306,10 +302,9 @@ def _warn_of_a_loss_that_is_not_finite(model: Any) -> None:
         return
     parameters = model.coefs_ + model.intercepts_
     if all(np.isfinite(array).all() for array in parameters):
-        warnings.warn(
+        warn_user(
             f"The loss is {model.loss_}, although all weights are finite: what was trained may be useless."
             f"{_when_it_broke(model)} X or y may contain large values and need to be preprocessed, or "
             f"learning_rate_init={model.learning_rate_init} is too large.",
             ConvergenceWarning,
-            stacklevel=3,
         )

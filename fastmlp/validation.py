@@ -15,11 +15,13 @@ import numpy as np
 from scipy import sparse
 from sklearn import get_config, set_config
 from sklearn.base import _fit_context
+from sklearn.exceptions import DataConversionWarning
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
 from fastmlp.interrupts import to_the_end
+from fastmlp.user_warnings import warn_user
 
 
 def fit_context(method: Callable) -> Callable:
@@ -106,7 +108,13 @@ def check_X_y(model: Any, X: Any, y: Any, *, reset: bool, y_numeric: bool) -> tu
         reset=reset,
     )
     if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y, warn=True)
+        # In scikit-learn's words, but at the user's line.
+        warn_user(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+            "(n_samples, ), for example using ravel().",
+            DataConversionWarning,
+        )
+        y = column_or_1d(y)
     return X, y
 
 
