@@ -46,6 +46,16 @@ def pieces_of_step(seconds: float) -> int:
     return max(1, math.ceil(seconds / _LONGEST_STEP))
 
 
+class WeightsCancelError(ZeroDivisionError):
+    """The weights of a minibatch sum to zero, and are not all zero: there is no mean of its losses."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Weights sum to zero, can't be normalized: in one minibatch the positive and the negative numbers of "
+            "sample_weight cancel. Give weights that are not negative, or another batch_size."
+        )
+
+
 class _Clock:
     """How fast the clock of the compiled calls runs: the most that a call has told, 0 before the first."""
 
@@ -186,6 +196,9 @@ class Epochs:
                 state: Any = generator.get_state(legacy=False)
                 state["state"] = {"key": self._generator, "pos": int(run["generator_position"])}
                 generator.set_state(state)
+        if run["weights_cancel"]:
+            run["weights_cancel"] = 0
+            raise WeightsCancelError
         self.should_stop = bool(run["has_rule"] and run["no_improvement_count"] > run["n_iter_no_change"])
         return losses[:ended]
 

@@ -62,6 +62,13 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
     def _fit(self, X, y, sample_weight=None, incremental=False, classes=None):
         # Here and not above: a process that only ever loads a model needs no compiler.
         from fastmlp.lbfgs import train_lbfgs
+        from fastmlp.epochs import WeightsCancelError
+
+        with unchanged_if_refused(self, WeightsCancelError):  # which only training can find out
+            self._plan_and_train(X, y, sample_weight, incremental, classes)
+        return self
+
+    def _plan_and_train(self, X, y, sample_weight, incremental, classes):
         from fastmlp.training import require_finite_parameters, train_stochastic
 
         as_given = (X, y, sample_weight)
@@ -87,7 +94,6 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
             require_finite_parameters(self)
             if tasks is not None:
                 tasks.end_fit()
-        return self
 
     def _open_checkpoint(self):
         """Return the checkpoint of a fit that is about to begin, or None if it has none."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastmlp._jit import as_records
 from fastmlp.blocks import listed_kernels, training_phases
-from fastmlp.epochs import SECONDS_PER_CALL, Epochs
+from fastmlp.epochs import SECONDS_PER_CALL, Epochs, WeightsCancelError
 from fastmlp.function_table import function_table
 from fastmlp.gather import Rows
 from fastmlp.inference import PREDICTION_ROWS, inference_block_rows, run_inference
@@ -295,6 +295,8 @@ class Network:
         weights = self.prepared_weights(sample_weight)
         shared["weighted"] = len(weights) > 0
         weight_sum = float(weights.sum(dtype=np.float64)) if len(weights) else float(rows.n_rows)
+        if weight_sum == 0:
+            raise WeightsCancelError
         n_blocks = self.n_blocks(self._layout.capacity)
         arguments = (rows.source, *self.prepared_targets(targets), weights)
         shared["start"] = 0

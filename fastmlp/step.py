@@ -32,6 +32,7 @@ RUN = np.dtype(
             "has_rule",
             "ticks",  # of the clock, that the last call took
             "most_ticks",  # after so many a call on several threads begins no further step
+            "weights_cancel",  # whether the call ended before a minibatch whose weights sum to zero but aren't all zero
         )
     ]
     + [
@@ -81,6 +82,15 @@ def _weight_of(run, shared, sample_weight, order, rows):
     for row in range(run.position, run.position + rows):
         total += sample_weight[order[row]]
     return total
+
+
+@inner
+def _largest_weight_of(run, sample_weight, order, rows):
+    """Return the size of the largest weight of the next minibatch."""
+    largest = 0.0
+    for row in range(run.position, run.position + rows):
+        largest = max(largest, abs(sample_weight[order[row]]))
+    return largest
 
 
 @inner
@@ -144,6 +154,9 @@ def train(
             run.generator_position = shuffle_order(order, generator, run.generator_position)
         rows = min(run.batch_size, n_samples - run.position)
         weight_sum = _weight_of(run, shared, sample_weight, order, rows)
+        if weight_sum == 0 and _largest_weight_of(run, sample_weight, order, rows) > 0:
+            run.weights_cancel = 1
+            break
         # A minibatch without weight changes nothing and counts for nothing.
         if weight_sum != 0:
             _begin_step(run, shared, rows, weight_sum, learning_rates[run.epochs])

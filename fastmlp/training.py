@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.callbacks import FitTasks
 from fastmlp.early_stopping import Validation
+from fastmlp.epochs import WeightsCancelError
 from fastmlp.generators import generator_of
 from fastmlp.interrupts import to_the_end
 
@@ -143,6 +144,9 @@ def train_stochastic(
     except KeyboardInterrupt:
         training.interrupted()
         warn_user("Training interrupted by user.")
+    except WeightsCancelError:
+        training.discard()
+        raise
     finally:
         to_the_end(training.save)
 
@@ -174,6 +178,13 @@ class _Training:
         # Where something has to happen between two epochs, the core is given one epoch at a time, and
         # the rule for stopping is applied here.
         self._one_by_one = validation is not None or incremental or tasks is not None
+        self._is_discarded = False
+        if not incremental:
+            # Lists of its own: those of an earlier fit stay as they are, in case that this one is discarded. (An epoch
+            # that `partial_fit` doesn't end adds nothing.)
+            model.loss_curve_ = list(model.loss_curve_)
+            if model.validation_scores_ is not None:
+                model.validation_scores_ = list(model.validation_scores_)
 
         network.set_parameters(model.coefs_, model.intercepts_)
         model._optimizer.load_into(network)
@@ -260,8 +271,14 @@ class _Training:
         if self._checkpoint is not None:
             self._checkpoint.interrupted(self._model, self._network, self._epochs, self._validation)
 
+    def discard(self) -> None:
+        """Have `save` leave the model's arrays as they are."""
+        self._is_discarded = True
+
     def save(self) -> None:
         """Write weights and moments back to the model."""
+        if self._is_discarded:
+            return
         self._network.get_parameters(self._model.coefs_, self._model.intercepts_)
         self._model._optimizer.save_from(self._network)
 

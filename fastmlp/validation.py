@@ -58,12 +58,12 @@ def fit_context(method: Callable) -> Callable:
 
 
 @contextmanager
-def unchanged_if_refused(model: Any) -> Iterator[None]:
-    """Put the model's attributes back as they were if the block raises."""
+def unchanged_if_refused(model: Any, refusal: type[BaseException] = BaseException) -> Iterator[None]:
+    """Put the model's attributes back as they were if the block raises what counts as a refusal."""
     before = vars(model).copy()
     try:
         yield
-    except BaseException:
+    except refusal:
         vars(model).clear()
         vars(model).update(before)
         raise

@@ -208,6 +208,67 @@ def test_values_that_overflow_in_float32_are_refused():
             assert not hasattr(model, "coefs_") or np.isfinite(model.coefs_[0]).all()
 
 
+# --- weights of samples that cancel --------------------------------------------------------------
+
+ALTERNATING = np.tile([1.0, -1.0], 75)
+CANCELLING = {
+    "every minibatch": (ALTERNATING, {"batch_size": 10}),
+    "one minibatch": (np.where(np.arange(150) < 140, 1, ALTERNATING), {"batch_size": 10}),
+    "the last of an odd size": (np.where(np.arange(150) < 148, 1, ALTERNATING), {"batch_size": 148}),
+    "all samples": (ALTERNATING, {"batch_size": 150}),
+    "some, and the others are zero": (np.where(np.arange(150) < 2, ALTERNATING, 0), {"batch_size": 150}),
+    "one sample a minibatch later": (np.where(np.arange(150) < 75, 1, -1), {"batch_size": 150}),
+}
+
+
+@NAMES
+@SOLVERS
+@pytest.mark.parametrize("case", CANCELLING)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_weights_that_cancel_within_a_minibatch_are_refused(name, solver, case, dtype, warm_start):
+    """With scikit-learn's error, which names the argument here; an earlier fit stays as it was."""
+    weights, options = CANCELLING[case]
+    if solver == "lbfgs":
+        weights = ALTERNATING
+    options = {"solver": solver, "shuffle": False, "warm_start": warm_start, **options}
+    theirs = fitted(name, sklearn.neural_network, **options)
+    with pytest.raises(ZeroDivisionError, match=r"^Weights sum to zero, can't be normalized"):
+        theirs.fit(X, Y, weights)
+    model = fitted(name, dtype=dtype, **options)
+    before = pickle.dumps(model)
+    for method in ("fit",) if solver == "lbfgs" else ("fit", "partial_fit"):
+        with pytest.raises(
+            ZeroDivisionError, match=r"^Weights sum to zero, can't be normalized.* sample_weight cancel\. Give"
+        ):
+            getattr(model, method)(X, Y, weights)
+        assert pickle.dumps(model) == before
+
+
+@NAMES
+def test_weights_that_cancel_in_a_later_epoch_are_refused(name):
+    """Which minibatch they meet in is drawn; what was trained until then is discarded."""
+    weights = np.ones(150)
+    weights[0] = -1
+    options = {"batch_size": 2, "random_state": 3, "max_iter": 50, "warm_start": True, "n_iter_no_change": 50}
+    model = fitted(name, **options)
+    before = pickle.dumps(model)
+    with pytest.raises(ZeroDivisionError, match="sample_weight cancel"):
+        model.fit(X, Y, weights)
+    assert pickle.dumps(model) == before
+
+
+@NAMES
+@SOLVERS
+def test_negative_weights_that_do_not_cancel_are_taken_as_scikit_learn_takes_them(name, solver):
+    weights = np.where(np.arange(150) % 3, 1.0, -0.5)
+    ours, theirs = (
+        outcome(getattr(package, name)(solver=solver, max_iter=5, random_state=0, tol=1e-9), "fit", (X, Y, weights))[1]
+        for package in (fastmlp, sklearn.neural_network)
+    )
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_denormal_numbers_are_like_zeros(dtype):
     tiny = np.finfo(dtype).tiny / 100
