@@ -15,7 +15,8 @@ log_loss            softmax   -log o[class]
 ==================  ========  =======================================================  ===============================
 
 Adding a loss is one function here, one line in ``LOSSES`` and ``OUTPUT_ACTIVATIONS``, and one
-branch in ``output_and_loss``; for narrow networks one function and one branch in ``narrow_losses``.
+branch in ``output_and_loss``; for narrow networks one function and one branch in ``narrow_losses``; for regressions one
+line in ``validation.SMALLEST_TARGET``.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ output activation (its canonical link) for which everything else cancels.
 loss                output activation  loss of one sample, with outputs p and targets y
 ==================  =================  ============================================================
 squared_error       identity           1/2 (p - y)^2 (the mean over several outputs is reported)
-poisson             exp                y log(y / p) - y + p, half the Poisson deviance
+poisson             exp                y log(y / p) - y + p, half the Poisson deviance; y >= 0
 binary_log_loss     logistic           -y log p - (1 - y) log(1 - p), summed over the outputs
 log_loss            softmax            -log p[c], with c the code of the right class
 ==================  =================  ============================================================

@@ -267,7 +267,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         return check_X_y(self, X, y, reset=reset, y_numeric=True)
 
     def _encode_targets(self, y):
-        return regression_targets(y)
+        return regression_targets(y, self.loss)
 
     def _count_outputs(self, targets):
         return targets.shape[1]

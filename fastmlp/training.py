@@ -251,7 +251,7 @@ class _Training:
             return True
         if self._validation is None and not np.isfinite(last_loss):
             # What is not finite never leaves the weights again: further epochs would be wasted.
-            # (The loss alone may be NaN: Poisson with negative targets.)
+            # (The loss alone may overflow: the squares of huge targets.)
             self._network.get_parameters(model.coefs_, model.intercepts_)
             require_finite_parameters(model, _when_it_broke(model))
         return False

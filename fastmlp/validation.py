@@ -156,8 +156,12 @@ def trainable(array: Any, dtype: np.dtype) -> np.ndarray:
     return np.array(array, dtype)
 
 
-def regression_targets(y: Any) -> np.ndarray:
-    """Return targets as a matrix (n_samples, n_outputs) of numbers."""
+# The smallest target for which each loss of a regression is defined.
+SMALLEST_TARGET = {"squared_error": -np.inf, "poisson": 0.0}
+
+
+def regression_targets(y: Any, loss: str) -> np.ndarray:
+    """Return targets as a matrix (n_samples, n_outputs) of numbers, all of them valid for a loss."""
     if sparse.issparse(y):
         y = y.toarray()
     if y.dtype.kind not in "biuf":
@@ -185,3 +189,9 @@ def class_targets(label_binarizer: LabelBinarizer, y: Any) -> np.ndarray:
         # no two of them stand in one row.
         return indicator[:, 0].astype(np.int64) if indicator.shape[1] == 1 else indicator
     return np.searchsorted(label_binarizer.classes_, y).astype(np.int64, copy=False)
+    smallest = SMALLEST_TARGET.get(loss, -np.inf)
+    if smallest > -np.inf and y.min() < smallest:
+        raise ValueError(
+            f"Some value(s) of y are out of the valid range of the loss {loss!r}: y must not be below {smallest:g}, "
+            f"and its smallest value is {y.min():g}. Choose loss='squared_error', or other targets."
+        )

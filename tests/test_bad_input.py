@@ -208,6 +208,33 @@ def test_values_that_overflow_in_float32_are_refused():
             assert not hasattr(model, "coefs_") or np.isfinite(model.coefs_[0]).all()
 
 
+# --- values that mean nothing to the loss ------------------------------------------------------
+
+
+@SOLVERS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, "list"])
+@pytest.mark.parametrize("options", [{}, {"warm_start": True}, {"early_stopping": True}], ids=str)
+def test_targets_for_which_the_loss_is_not_defined_are_refused(solver, dtype, options):
+    model = fitted("MLPRegressor", loss="poisson", solver=solver, **options)
+    before = pickle.dumps(model)
+    negative = np.where(np.arange(150) == 7, -3, Y)
+    negative = negative.tolist() if dtype == "list" else negative.astype(dtype)
+    for targets in (negative, np.column_stack([Y, negative])) if not options else (negative,):
+        for method in ("fit",) if solver == "lbfgs" or "early_stopping" in options else ("fit", "partial_fit"):
+            with pytest.raises(
+                ValueError, match=r"^Some value\(s\) of y are out of the valid range of the loss 'poisson'"
+            ) as error:
+                getattr(model, method)(X, targets)
+            assert "y must not be below 0, and its smallest value is -3. Choose loss='squared_error'" in str(
+                error.value
+            )
+    assert pickle.dumps(model) == before
+    # Zeros, of either sign, are counts as any others.
+    error, fit_to_zeros = outcome(model, "fit", (X, -np.zeros(150)))
+    assert error is None
+    assert np.isfinite(fit_to_zeros.loss_)
+
+
 # --- weights of samples that cancel --------------------------------------------------------------
 
 ALTERNATING = np.tile([1.0, -1.0], 75)
