@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.callbacks import fit_tasks
 from fastmlp.early_stopping import Validation, split_indices
@@ -17,8 +17,9 @@ from fastmlp.generators import generator_of
 from fastmlp.model_files import ModelFileMixin
 from fastmlp.parameters import Parameters
 from fastmlp.prediction import LOSS_OF_OUTPUT_ACTIVATION, parameter_dtype, predict_outputs
+from fastmlp.sparse_input import well_formed
 from fastmlp.stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from fastmlp.validation import require_finite, require_range, trainable, unchanged_if_refused
+from fastmlp.validation import check_X, require_finite, require_range, samples, trainable, unchanged_if_refused
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 
@@ -61,7 +62,6 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
 
     def _fit(self, X, y, sample_weight=None, incremental=False, classes=None):
         # Here and not above: a process that only ever loads a model needs no compiler.
-        from fastmlp.lbfgs import train_lbfgs
         from fastmlp.epochs import WeightsCancelError
 
         with unchanged_if_refused(self, WeightsCancelError):  # which only training can find out
@@ -69,6 +69,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         return self
 
     def _plan_and_train(self, X, y, sample_weight, incremental, classes):
+        from fastmlp.lbfgs import train_lbfgs
         from fastmlp.training import require_finite_parameters, train_stochastic
 
         as_given = (X, y, sample_weight)
@@ -117,6 +118,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden_layer_sizes}.")
 
         first_pass = self._begins_anew(incremental)
+        X, y = samples(X), well_formed(y, "y")
         X, y = self._validate_input(X, y, incremental, first_pass, classes)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
@@ -295,8 +297,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
 
     def _predict_outputs(self, X):
         """Check X and return the outputs (n_samples, n_outputs)."""
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return predict_outputs(self, X)
+        return predict_outputs(self, check_X(self, X))
 
     def _check_solver(self):
         if self.solver not in STOCHASTIC_SOLVERS:

@@ -98,7 +98,7 @@ def predict_outputs(model: Any, X: Any) -> np.ndarray:
     """
     dtype = prediction_dtype(model, X)
     workspace_rows = 0
-    # Kernels compute in float32 and float64 only.
+    # What kernels can't compute in (long double) is left to NumPy, however many rows there are.
     can_compile = dtype.itemsize in (4, 8) and model.out_activation_ in LOSS_OF_OUTPUT_ACTIVATION
     if can_compile and X.shape[0] > _ALWAYS_NUMPY:
         # Here and not above: a process that only ever makes small predictions needs no compiler.

@@ -18,8 +18,8 @@ from fastmlp.early_stopping import Validation
 from fastmlp.epochs import WeightsCancelError
 from fastmlp.generators import generator_of
 from fastmlp.interrupts import to_the_end
-
 from fastmlp.user_warnings import warn_user
+
 if TYPE_CHECKING:
     from fastmlp.checkpoints import Checkpoint
 

@@ -21,6 +21,8 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
 from fastmlp.interrupts import to_the_end
+from fastmlp.prediction import prediction_dtype
+from fastmlp.sparse_input import well_formed
 from fastmlp.user_warnings import warn_user
 
 
@@ -97,16 +99,17 @@ def check_X_y(model: Any, X: Any, y: Any, *, reset: bool, y_numeric: bool) -> tu
     y : ndarray or sparse matrix
         One-dimensional if it was a column.
     """
-    X, y = validate_data(
-        model,
-        X,
-        y,
-        accept_sparse=["csr", "csc"],
-        multi_output=True,
-        y_numeric=y_numeric,
-        dtype=None if _read_as_it_is(X) else (np.float64, np.float32),
-        reset=reset,
-    )
+    with np.errstate(over="ignore"):  # of a long double, in its conversion: the check that follows finds the infinity
+        X, y = validate_data(
+            model,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            y_numeric=y_numeric,
+            dtype=None if _read_as_it_is(X) else (np.float64, np.float32),
+            reset=reset,
+        )
     if y.ndim == 2 and y.shape[1] == 1:
         # In scikit-learn's words, but at the user's line.
         warn_user(
@@ -116,6 +119,48 @@ def check_X_y(model: Any, X: Any, y: Any, *, reset: bool, y_numeric: bool) -> tu
         )
         y = column_or_1d(y)
     return X, y
+
+
+def samples(X: Any) -> Any:
+    """Return samples as they are, but refuse dates, which scikit-learn trains on, and malformed sparse matrices.
+
+    Parameters
+    ----------
+    X : object
+        What the user gave.
+    """
+    for dtype in [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ()):
+        if getattr(dtype, "kind", None) in ("M", "m"):
+            raise ValueError(
+                f"Input X holds dates or durations ({dtype}): turn them into numbers first, such as seconds, with "
+                ".astype('datetime64[s]').astype(float)."
+            )
+    return well_formed(X, "X")
+
+
+def check_X(model: Any, X: Any) -> Any:
+    """Check samples that a fitted model is to predict.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    X : object
+        What the user gave.
+
+    Returns
+    -------
+    ndarray or sparse matrix
+        Finite numbers, that are finite in the dtype that predictions are computed in too.
+    """
+    X = validate_data(model, samples(X), accept_sparse=["csr", "csc"], reset=False)
+    if model.dtype is not None:  # else predictions are computed in a dtype that holds all of X
+        require_range(X, prediction_dtype(model, X), "X")
+    return X
+
+
+# So many numbers lie in a second-level cache.
+_PIECE = 2**16
 
 
 def require_range(array: Any, dtype: Any, name: str) -> None:
@@ -134,8 +179,14 @@ def require_range(array: Any, dtype: Any, name: str) -> None:
     if values.dtype.kind != "f" or values.dtype.itemsize <= np.dtype(dtype).itemsize:
         return
     limit = np.finfo(dtype).max
-    if values.size and (values.max() > limit or values.min() < -limit):
-        raise ValueError(f"Input {name} contains infinity or a value too large for {np.dtype(dtype)!r}.")
+    if values.flags.f_contiguous:
+        values = values.T
+    # In pieces, each of which is read from memory once and from the cache the second time.
+    n_rows = max(1, _PIECE * len(values) // max(values.size, 1))
+    for start in range(0, len(values), n_rows):
+        piece = values[start : start + n_rows]
+        if piece.size and (piece.max() > limit or piece.min() < -limit):
+            raise ValueError(f"Input {name} contains infinity or a value too large for {np.dtype(dtype)!r}.")
 
 
 def require_finite(name: str, arrays: list[np.ndarray]) -> None:
@@ -166,6 +217,12 @@ def regression_targets(y: Any, loss: str) -> np.ndarray:
         y = y.toarray()
     if y.dtype.kind not in "biuf":
         raise TypeError(f"The targets of a regression must be numbers, got dtype {y.dtype}.")
+    smallest = SMALLEST_TARGET.get(loss, -np.inf)
+    if smallest > -np.inf and y.min() < smallest:
+        raise ValueError(
+            f"Some value(s) of y are out of the valid range of the loss {loss!r}: y must not be below {smallest:g}, "
+            f"and its smallest value is {y.min():g}. Choose loss='squared_error', or other targets."
+        )
     return y.reshape(len(y), -1)
 
 
@@ -189,9 +246,3 @@ def class_targets(label_binarizer: LabelBinarizer, y: Any) -> np.ndarray:
         # no two of them stand in one row.
         return indicator[:, 0].astype(np.int64) if indicator.shape[1] == 1 else indicator
     return np.searchsorted(label_binarizer.classes_, y).astype(np.int64, copy=False)
-    smallest = SMALLEST_TARGET.get(loss, -np.inf)
-    if smallest > -np.inf and y.min() < smallest:
-        raise ValueError(
-            f"Some value(s) of y are out of the valid range of the loss {loss!r}: y must not be below {smallest:g}, "
-            f"and its smallest value is {y.min():g}. Choose loss='squared_error', or other targets."
-        )
