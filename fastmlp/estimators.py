@@ -19,7 +19,15 @@ from fastmlp.parameters import Parameters
 from fastmlp.prediction import LOSS_OF_OUTPUT_ACTIVATION, parameter_dtype, predict_outputs
 from fastmlp.sparse_input import well_formed
 from fastmlp.stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from fastmlp.validation import check_X, require_finite, require_range, samples, trainable, unchanged_if_refused
+from fastmlp.validation import (
+    check_X,
+    put_back,
+    require_finite,
+    require_range,
+    samples,
+    trainable,
+    unchanged_if_refused,
+)
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 
@@ -63,17 +71,11 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
     def _fit(self, X, y, sample_weight=None, incremental=False, classes=None):
         # Here and not above: a process that only ever loads a model needs no compiler.
         from fastmlp.epochs import WeightsCancelError
-
-        with unchanged_if_refused(self, WeightsCancelError):  # which only training can find out
-            self._plan_and_train(X, y, sample_weight, incremental, classes)
-        return self
-
-    def _plan_and_train(self, X, y, sample_weight, incremental, classes):
         from fastmlp.lbfgs import train_lbfgs
         from fastmlp.training import require_finite_parameters, train_stochastic
 
         as_given = (X, y, sample_weight)
-        with unchanged_if_refused(self):
+        with unchanged_if_refused(self) as before:
             checkpoint = None if incremental else self._open_checkpoint()
             is_warm = not self._begins_anew(incremental)
             X, targets, sample_weight = self._take_in(X, y, sample_weight, incremental, classes)
@@ -83,18 +85,31 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
                 if checkpoint is not None:
                     checkpoint.find(self, X, targets, sample_weight, parameter_dtype(self), is_warm)
                 plan = self._plan_stochastic(X, targets, sample_weight, incremental, checkpoint)
-        del X, targets, sample_weight  # the plan has what training needs of them; the rest is not kept meanwhile
+        # Where no weights can cancel, an earlier fit need not be kept meanwhile.
+        earlier = before if sample_weight is not None and sample_weight.min() < 0 else None
+        del (
+            before,
+            X,
+            targets,
+            sample_weight,
+        )  # the plan has what training needs of them; the rest is not kept meanwhile
 
         n_done = checkpoint.found.n_iter if checkpoint is not None and checkpoint.found is not None else 0
         tasks = fit_tasks(self, *as_given, max_tasks=1 if incremental else self.max_iter - n_done)
-        with nullcontext() if checkpoint is None else checkpoint:
-            if self.solver == "lbfgs":
-                train_lbfgs(self, **plan, tasks=tasks)
-            else:
-                train_stochastic(self, **plan, tasks=tasks)
-            require_finite_parameters(self)
-            if tasks is not None:
-                tasks.end_fit()
+        try:
+            with nullcontext() if checkpoint is None else checkpoint:
+                if self.solver == "lbfgs":
+                    train_lbfgs(self, **plan, tasks=tasks)
+                else:
+                    train_stochastic(self, **plan, tasks=tasks)
+                require_finite_parameters(self)
+                if tasks is not None:
+                    tasks.end_fit()
+        except WeightsCancelError:  # which only training can find out
+            if earlier is not None:
+                put_back(self, earlier)
+            raise
+        return self
 
     def _open_checkpoint(self):
         """Return the checkpoint of a fit that is about to begin, or None if it has none."""

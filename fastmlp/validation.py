@@ -60,15 +60,20 @@ def fit_context(method: Callable) -> Callable:
 
 
 @contextmanager
-def unchanged_if_refused(model: Any, refusal: type[BaseException] = BaseException) -> Iterator[None]:
-    """Put the model's attributes back as they were if the block raises what counts as a refusal."""
+def unchanged_if_refused(model: Any) -> Iterator[dict[str, Any]]:
+    """Put the model's attributes back as they were, which the block is told, if the block raises."""
     before = vars(model).copy()
     try:
-        yield
-    except refusal:
-        vars(model).clear()
-        vars(model).update(before)
+        yield before
+    except BaseException:
+        put_back(model, before)
         raise
+
+
+def put_back(model: Any, attributes: dict[str, Any]) -> None:
+    """Give a model these attributes, and no others."""
+    vars(model).clear()
+    vars(model).update(attributes)
 
 
 def _read_as_it_is(X: Any) -> bool:

@@ -5,6 +5,7 @@ import mmap
 import pickle
 import re
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
+import fastmlp.epochs
 
 X, Y = load_iris(return_X_y=True)
 NAMES = pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
@@ -283,6 +285,21 @@ def test_weights_that_cancel_in_a_later_epoch_are_refused(name):
     with pytest.raises(ZeroDivisionError, match="sample_weight cancel"):
         model.fit(X, Y, weights)
     assert pickle.dumps(model) == before
+
+
+@pytest.mark.parametrize("weights", [None, np.ones(150)], ids=["no weights", "positive weights"])
+def test_an_earlier_fit_is_kept_no_longer_than_it_can_be_needed(monkeypatch, weights):
+    """It is as large as the new one."""
+    advance = fastmlp.epochs.Epochs.advance
+    model = fitted("MLPClassifier")
+    earlier = weakref.ref(model.coefs_[0])
+
+    def checked(self, rates):
+        assert earlier() is None
+        return advance(self, rates)
+
+    monkeypatch.setattr(fastmlp.epochs.Epochs, "advance", checked)
+    assert outcome(model, "fit", (X, Y, weights))[0] is None
 
 
 @NAMES
