@@ -221,8 +221,8 @@ def main() -> int:
     different = [name for name in tree if tree[name] != base.get(name)]
     for name in different:
         print(f"DIFFERENT  {name}")
-    for name, error in errors.items():
-        print(f"ERROR      {name}: {error}")
+    for name, message in errors.items():
+        print(f"ERROR      {name}: {message}")
     print(f"{len(tree)} fits, {len(different)} of them different, {len(errors)} with errors")
     return 1 if different or errors else 0
 
