@@ -66,7 +66,8 @@ def cases() -> Iterator[tuple[str, dict[str, Any]]]:
     for (network, target), activation, dtype in itertools.product(
         itertools.product(NETWORKS, TARGETS), ACTIVATIONS, ("float32", "float64")
     ):
-        case = {"network": network, "target": target, "dtype": dtype, "options": {"activation": activation}}
+        case: dict[str, Any] = {"network": network, "target": target, "dtype": dtype}
+        case["options"] = {"activation": activation}
         yield f"{network}, {target}, {activation}, {dtype}", case
     ways: dict[str, dict[str, Any]] = {
         "weighted": {"weighted": True},
@@ -89,7 +90,7 @@ def cases() -> Iterator[tuple[str, dict[str, Any]]]:
     ):
         if options["solver"] == "lbfgs" and more.get("partial"):
             continue
-        case = {"network": network, "target": "classes", "dtype": dtype} | more
+        case = {"network": network, "target": "classes", "dtype": dtype, **more}
         case["options"] = options | more.get("options", {})
         yield f"{network}, {solver}, {way}, {dtype}", case
     for solver, network in itertools.product(("adam", "momentum"), ("narrow", "wide")):

@@ -15,9 +15,9 @@ from unittest import mock
 import numpy as np
 
 from fastmlp.epochs import Epochs
-from fastmlp.gather import as_rows
 from fastmlp.network import Network
 from fastmlp.orientation import gains_by_rows, is_narrow
+from fastmlp.rows import as_rows
 from fastmlp.tiles import TILE
 
 NETWORKS = (

@@ -19,11 +19,12 @@ from bench.test_training import StepRun
 from bench.workloads import WORKLOADS, Workload
 from fastmlp._jit import as_records, inner, uncached
 from fastmlp.activations import IDENTITY, activate, differentiate
-from fastmlp.dense import dense_backward_data, dense_forward, tile_vectors
+from fastmlp.dense import dense_backward_data, dense_forward
 from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.function_table import function_table
-from fastmlp.gather import as_rows, gather_rows
+from fastmlp.gather import gather_rows
 from fastmlp.gradients import bias_gradient, is_high, low_panels, sum_bias_halves, sum_weight_halves, weight_gradient
+from fastmlp.kernel_tiles import tile_vectors
 from fastmlp.losses import output_and_loss, sum_losses
 from fastmlp.microkernel import MR
 from fastmlp.narrow import (
@@ -37,6 +38,7 @@ from fastmlp.narrow_gradients import narrow_gradient, write_rows
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
 from fastmlp.phases import _transpose, tile_place
+from fastmlp.rows import as_rows
 from fastmlp.tiles import TILE
 from fastmlp.transposed_gradients import transposed_gradient
 from fastmlp.vectors import lane_count, panel_width

@@ -13,12 +13,12 @@ from threadpoolctl import threadpool_limits
 
 from bench.workloads import Array
 from fastmlp._jit import uncached
-from fastmlp.dense import tile_rows, tile_vectors
 from fastmlp.function_table import function_table
-from fastmlp.layout import aligned_zeros, pack
+from fastmlp.kernel_tiles import tile_rows, tile_vectors
+from fastmlp.layout import pack
 from fastmlp.microkernel import MR
 from fastmlp.tile_calls import multiply_lanes, multiply_rows
-from fastmlp.tiles import TILE
+from fastmlp.tiles import TILE, aligned_zeros
 
 NR = TILE.columns(np.float32)
 

@@ -21,8 +21,7 @@ from fastmlp.activations import (
     tanh_from_exp,
     tanh_of,
 )
-from fastmlp.layout import aligned_zeros
-from fastmlp.tiles import TILE
+from fastmlp.tiles import TILE, aligned_zeros
 from fastmlp.vectors import lane_count, load, store
 
 # Vectors that a pass goes over, and passes of a call. A step of `planar` takes 100 vectors of tanh, and 25 of the

@@ -17,8 +17,8 @@ from bench.orientation import seconds_per_epoch
 from bench.workloads import STEP_WORKLOADS, WORKLOADS
 from fastmlp.density import listed_part, parts_left
 from fastmlp.epochs import Epochs
-from fastmlp.gather import as_rows
 from fastmlp.network import Network
+from fastmlp.rows import as_rows
 from fastmlp.tiles import TILE
 
 NETWORKS = ((256, 16, 10), (256, 32, 10), (256, 64, 10), (256, 128, 10), (256, 300, 10), (784, 300, 100, 10))

@@ -13,12 +13,10 @@ import numpy as np
 from numba import from_dtype, types
 
 from fastmlp._jit import JIT_DISABLED, call_kernel, inner, kernel, kernel_address, passage
-from fastmlp.layout import LAYER
 from fastmlp.listed_products import listed_forward, listed_gradient, listed_half_gradient
 from fastmlp.narrow_phases import propagate_narrow, update_narrow
 from fastmlp.phases import propagate, update
-from fastmlp.records import NETWORK
-from fastmlp.sources import SOURCE
+from fastmlp.records import LAYER, NETWORK, SOURCE
 from fastmlp.team import begin, end, next_phase, post, wait_for_blocks
 
 # The kinds of phases on a team's board; 0 is none.

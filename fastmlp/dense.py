@@ -10,7 +10,8 @@ import numpy as np
 
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate, differentiate
-from fastmlp.microkernel import ASKING_TILES, MR, VECTORS
+from fastmlp.kernel_tiles import tile_rows, tile_vectors
+from fastmlp.microkernel import ASKING_TILES, MR
 from fastmlp.optimizers import ADAM, MOMENTUM
 from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
 from fastmlp.tiles import BLOCK_BYTES, TILE
@@ -22,23 +23,6 @@ from fastmlp.vectors import lane_count, line_count, panel_width
 BLOCK_COLUMN_BYTES = 1024
 BLOCK_COLUMN_VECTORS = BLOCK_COLUMN_BYTES // TILE.vector_bytes
 PANEL_BYTES = TILE.vectors * TILE.vector_bytes
-
-
-@inner
-def tile_vectors(columns, first, lanes):
-    """Return how many vectors of the panel that starts at column `first` hold anything."""
-    return min(VECTORS, (columns - first + lanes - 1) // lanes)
-
-
-@inner
-def tile_rows(remaining):
-    """Return the height of the next tile: MR, or the largest power of two that is left."""
-    if remaining >= MR:
-        return MR
-    rows = 1
-    while 2 * rows <= remaining and 2 * rows < MR:
-        rows *= 2
-    return rows
 
 
 @inner

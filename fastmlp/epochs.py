@@ -11,11 +11,11 @@ import numpy as np
 
 from fastmlp._jit import as_records
 from fastmlp.blocks import training_phases
-from fastmlp.gather import Rows
 from fastmlp.interrupts import to_the_end
+from fastmlp.records import RUN
 from fastmlp.region import TRAIN
+from fastmlp.rows import Rows
 from fastmlp.shuffling import STATE_WORDS
-from fastmlp.step import RUN
 from fastmlp.threads import Sharing, experience_of
 
 if TYPE_CHECKING:

@@ -283,7 +283,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
 
     def _convert(self, X, targets, sample_weight, dtype, order=None):
         """Bring the data into the form that the core takes."""
-        from fastmlp.gather import as_rows
+        from fastmlp.rows import as_rows
         from fastmlp.training import TrainingData
 
         require_range(X, dtype, "X")

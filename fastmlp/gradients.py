@@ -27,7 +27,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner, passage
-from fastmlp.dense import tile_rows, tile_vectors, weight_gradient_tile
+from fastmlp.dense import weight_gradient_tile
+from fastmlp.kernel_tiles import add_tiles, tile_rows, tile_vectors, transposed_rows
 from fastmlp.listed_products import call_listed_gradient
 from fastmlp.microkernel import MR
 from fastmlp.vectors import lane_count, load, panel_width, splat_of, store
@@ -102,31 +103,9 @@ def half_gradient(workspace, tiles, layer, shared, first_unit, begin, end):
 
 
 @inner
-def add_tiles(workspace, first, second, out, rows, columns):
-    """Tile = first + second. workspace[out...] (rows, columns), rows NR apart: overwritten."""
-    width = panel_width(workspace)
-    for row in range(rows):
-        for place in range(row * width, row * width + columns, lane_count(workspace)):
-            store(workspace, out + place, load(workspace, first + place) + load(workspace, second + place))
-
-
-@inner
 def is_high(workspace, layer, panel):
     """Return whether a panel has few units, and tiles NR rows high: see ``transposed_gradients``."""
     return layer.few_units > 0 and (panel + 1) * panel_width(workspace) >= layer.fan_out
-
-
-@inner
-def clear_rows(workspace, place, rows):
-    """Set rows of a tile to zero. workspace[place...] (rows, NR): overwritten."""
-    for number in range(place, place + rows * panel_width(workspace), lane_count(workspace)):
-        store(workspace, number, splat_of(workspace, 0.0))
-
-
-@inner
-def transposed_rows(workspace):
-    """Return the rows of a tile that is to be transposed: then each of its columns fills a register."""
-    return max(MR, lane_count(workspace))
 
 
 @inner

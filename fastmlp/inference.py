@@ -24,10 +24,9 @@ from fastmlp._jit import call_kernel, kernel, kernel_address
 from fastmlp.atomics import fetch_and_add
 from fastmlp.blocks import array_types
 from fastmlp.helper_threads import Helper
-from fastmlp.layout import aligned_zeros
 from fastmlp.phases import infer
 from fastmlp.team import wait_until
-from fastmlp.tiles import TILE
+from fastmlp.tiles import TILE, aligned_zeros
 
 PREDICTION_ROWS = 256
 """Rows of a workspace that is made for a prediction: more bring no speed, and only take memory."""

@@ -22,57 +22,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 from operator import attrgetter
 
 import numpy as np
 
+from fastmlp.records import LAYER, LAYER_FIELDS, LayerPlaces
 from fastmlp.tiles import ALIGNMENT, BLOCK_BYTES, LISTED_ROWS, RESIDENT_BYTES, TILE
-
-
-@dataclass(slots=True)
-class LayerPlaces:
-    """Where a layer's matrices start in the workspace, in numbers, and its shape."""
-
-    fan_in: int
-    fan_out: int
-    parameters: int = 0  # W and b: panels of fan_in + 1 rows
-    transposed: int = 0  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
-    inputs: int = 0  # A_l: panels of `capacity` rows
-    rows: int = 0  # X, whole panels of rows, only in a narrow network that has use for it (see ``narrow_gradients``)
-    marks: int = 0  # which features are not zero, by features and samples, or 0 (see ``zeros``)
-    mark_rows: int = 0  # marks of a group of features
-    feature_lists: int = 0  # of each tile of samples
-    feature_list_size: int = 0
-    sample_lists: int = 0  # of tiles of features, so many at a time, in each block's scratch
-    n_sample_lists: int = 0
-    sample_list_size: int = 0
-    outputs: int = 0  # A_{l+1}
-    deltas: int = 0  # dL/dz_{l+1}
-    first_half: int = 0  # gradient over one half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``gradients``)
-    second_half: int = 0
-    first_tile: int = 0  # number of this layer's first weight tile among those of all layers
-    row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
-    block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
-    few_units: int = 0  # those of the last panel if they are few, else 0 (see ``transposed_gradients``)
-    high_tiles: int = 0  # row tiles of such a panel, which are NR rows high
-    ask_for_panels: int = 0  # whether those of W, or of W transposed, are asked for while the one before is multiplied
-    activation: int = 0
-
-
-_PLACES = [field.name for field in fields(LayerPlaces)]
-
-LAYER = np.dtype([(name, np.int64) for name in _PLACES], align=True)
-"""The same as a record, which kernels read."""
-
-
-def aligned_zeros(size: int, dtype: np.dtype | type) -> np.ndarray:
-    """Return `size` zeros that start on a cache line."""
-    dtype = np.dtype(dtype)
-    raw = np.zeros(size * dtype.itemsize + ALIGNMENT, dtype=np.uint8)
-    shift = -raw.ctypes.data % ALIGNMENT
-    return raw[shift : shift + size * dtype.itemsize].view(dtype)
-
 
 # An update takes as long as the gradient over so many samples, and writing W transposed besides over so many more.
 _UPDATE_SAMPLES, _TRANSPOSITION_SAMPLES = 32, 16
@@ -176,7 +131,7 @@ class Layout:
         if listed_part < 1 and self._lists_can_be_written(itemsize):
             self.scratch_size += self._place_lists(self.places[0], with_deltas)
         self.scratch = self._numbers(n_blocks * self.scratch_size)
-        self.layers = np.array(list(map(attrgetter(*_PLACES), self.places)), LAYER)
+        self.layers = np.array(list(map(attrgetter(*LAYER_FIELDS), self.places)), LAYER)
         self._tile_bounds: dict[int, np.ndarray] = {}
 
     def _place_samples(self, with_deltas: bool, with_rows: bool, in_halves: bool) -> None:

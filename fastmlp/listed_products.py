@@ -10,7 +10,8 @@ import numpy as np
 
 from fastmlp._jit import calls_of, inner, kernel
 from fastmlp.activations import RELU, activate
-from fastmlp.dense import BLOCK_COLUMN_VECTORS, PANEL_BYTES, moments_of, tile_rows, tile_vectors
+from fastmlp.dense import BLOCK_COLUMN_VECTORS, PANEL_BYTES, moments_of
+from fastmlp.kernel_tiles import tile_rows, tile_vectors
 from fastmlp.listed_tiles import multiply_listed_lanes, multiply_listed_rows
 from fastmlp.microkernel import MR
 from fastmlp.tile_calls import multiply_rows

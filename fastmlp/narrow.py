@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from fastmlp._jit import inner
 from fastmlp.activations import RELU, activate, differentiate
+from fastmlp.kernel_tiles import evenly
 from fastmlp.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
 from fastmlp.vectors import lane_count, panel_width
 
@@ -50,14 +51,6 @@ def rows_of(workspace, step, units, panels, columns):
     if columns == width:
         return step, panels, units * width
     return width, units, columns
-
-
-@inner
-def evenly(remaining, most):
-    """Return how many of so many rows or columns come next, at most so many at a time: the last two turns share."""
-    if remaining >= 2 * most:
-        return most
-    return (remaining + 1) // 2 if remaining > most else remaining
 
 
 @inner

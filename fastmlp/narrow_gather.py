@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.gather import add_sparse_row
+from fastmlp.csr import add_sparse_row
 from fastmlp.losses import LOG_LOSS
 from fastmlp.sources import SOURCE_KINDS, scalar_converted
 from fastmlp.transposition import copy_transposed, row_addresses

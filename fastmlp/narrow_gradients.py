@@ -23,10 +23,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.dense import tile_vectors
 from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
-from fastmlp.gradients import add_tiles, clear_rows, transposed_rows
-from fastmlp.narrow import evenly
+from fastmlp.kernel_tiles import add_tiles, clear_rows, evenly, tile_vectors, transposed_rows
 from fastmlp.narrow_tiles import MOST_ROWS, multiply_rows_of_panels
 from fastmlp.vectors import lane_count, panel_width, transpose_rows
 

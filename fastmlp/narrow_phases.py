@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from fastmlp._jit import inner, kernel
-from fastmlp.dense import tile_vectors
 from fastmlp.floating_point import flush_denormals, restore_denormals
+from fastmlp.kernel_tiles import ask_for_lines, tile_vectors
 from fastmlp.narrow import narrow_backward_data, narrow_forward, panels_at_once
 from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
 from fastmlp.narrow_gradients import narrow_gradient, narrow_half_gradient, write_rows
 from fastmlp.narrow_losses import narrow_loss
 from fastmlp.optimizers import update_tile
-from fastmlp.phases import ask_for_lines
 from fastmlp.vectors import ask_to_read, lane_count, line_count, panel_width, sum_lanes
 
 

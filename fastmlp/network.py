@@ -12,14 +12,15 @@ from fastmlp._jit import as_records
 from fastmlp.blocks import listed_kernels, training_phases
 from fastmlp.epochs import SECONDS_PER_CALL, Epochs, WeightsCancelError
 from fastmlp.function_table import function_table
-from fastmlp.gather import Rows
 from fastmlp.inference import PREDICTION_ROWS, inference_block_rows, run_inference
-from fastmlp.layout import LAYER, Layout, aligned_zeros, pack, pack_parameters, unpack_parameters
+from fastmlp.layout import Layout, pack, pack_parameters, unpack_parameters
 from fastmlp.losses import OUTPUT_ACTIVATIONS
+from fastmlp.network_records import layout_and_records
 from fastmlp.optimizers import N_MOMENTS, NONE, optimizer_of
 from fastmlp.orientation import gains_by_rows, is_narrow
-from fastmlp.records import NETWORK, layout_and_records
+from fastmlp.records import LAYER, NETWORK
 from fastmlp.region import EVALUATE, Driver
+from fastmlp.rows import Rows
 from fastmlp.threads import (
     compiled_call,
     expected_seconds,
@@ -28,7 +29,7 @@ from fastmlp.threads import (
     resolve_n_threads,
     worth_sharing,
 )
-from fastmlp.tiles import TILE
+from fastmlp.tiles import TILE, aligned_zeros
 
 # Samples of one chunk of an L-BFGS evaluation: a compiled call covers at least one. In a very large network it is
 # fewer, because so many would keep Ctrl-C waiting; on one thread they shouldn't take longer than this.

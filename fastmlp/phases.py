@@ -15,11 +15,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner, kernel
-from fastmlp.dense import dense_backward_data, dense_forward, tile_vectors, weight_gradient_tile_ahead
+from fastmlp.dense import dense_backward_data, dense_forward, weight_gradient_tile_ahead
 from fastmlp.floating_point import flush_denormals, restore_denormals
 from fastmlp.gather import gather_rows
 from fastmlp.gradients import (
-    add_tiles,
     bias_gradient,
     half_gradient,
     has_list,
@@ -29,6 +28,7 @@ from fastmlp.gradients import (
     sum_weight_halves,
     weight_gradient,
 )
+from fastmlp.kernel_tiles import add_tiles, ask_for_lines, tile_vectors
 from fastmlp.listed_products import call_listed_forward, call_listed_gradient, call_listed_half_gradient
 from fastmlp.losses import activate_outputs, output_and_loss
 from fastmlp.microkernel import MR, VECTORS
@@ -37,7 +37,6 @@ from fastmlp.tiles import TILE
 from fastmlp.transposed_gradients import transposed_gradient, transposed_half_gradient
 from fastmlp.vectors import (
     BLOCK_COLUMNS,
-    ask_to_write,
     end_of_streams,
     lane_count,
     load,
@@ -160,18 +159,6 @@ def _stream_tile(workspace, source, target, rows, columns):
     for row in range(rows):
         for place in range(row * width, row * width + columns, lane_count(workspace)):
             stream(workspace, target + place, load(workspace, source + place))
-
-
-@inner
-def ask_for_lines(workspace, place, rows, columns, step):
-    """Ask for a part of a panel, (rows, columns) from `place` on, for this core alone.
-
-    From one column to the next that `step` divides lies no end of a cache line.
-    """
-    width = panel_width(workspace)
-    for column in range(place, place + columns, step):
-        for number in range(column, column + rows * width, width):
-            ask_to_write(workspace, number)
 
 
 @inner

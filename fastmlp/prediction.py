@@ -125,8 +125,8 @@ def _predict_in_numpy(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
 
 
 def _predict_compiled(model: Any, X: Any, dtype: np.dtype, workspace_rows: int) -> np.ndarray:
-    from fastmlp.gather import as_rows
     from fastmlp.network import Network
+    from fastmlp.rows import as_rows
 
     rows = as_rows(X, dtype)
     network = Network(

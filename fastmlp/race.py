@@ -44,8 +44,8 @@ class Comparison(NamedTuple):
 
 
 def _compiled_network(problem, n_threads):
-    from fastmlp.gather import as_rows
     from fastmlp.network import Network
+    from fastmlp.rows import as_rows
 
     network = Network(
         problem.layer_units,
@@ -69,7 +69,7 @@ def _compiled_network(problem, n_threads):
 
 def warm_up(problem, n_threads=None):
     """Compile, or load from the cache, what the problem needs; returns the seconds it took."""
-    from fastmlp.gather import as_rows
+    from fastmlp.rows import as_rows
 
     start = time.perf_counter()
     network, epochs = _compiled_network(problem, n_threads)
@@ -81,7 +81,7 @@ def warm_up(problem, n_threads=None):
 
 def train_compiled(problem: Problem, n_threads: int | None = None, report: Report = _no_report) -> Trained:
     """Train the compiled network; only the training itself is timed."""
-    from fastmlp.gather import as_rows
+    from fastmlp.rows import as_rows
 
     network, epochs = _compiled_network(problem, n_threads)
     losses: list[float] = []

@@ -1,19 +1,47 @@
-"""What kernels are told of a network besides its arrays: a record for each layer, and one of what all layers share."""
+"""The records that kernels read: a layer's, the network's, a run's and that of the samples."""
 
 from __future__ import annotations
 
-import functools
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from fastmlp.activations import ACTIVATIONS
-from fastmlp.layout import Layout
-from fastmlp.losses import LOSSES
-from fastmlp.optimizers import NONE
-from fastmlp.tiles import RESIDENT_BYTES, TILE
 
-# A block of samples starts at a multiple of this, so that most of its tiles have rows enough.
-_ROW_GRAIN = 4
+@dataclass(slots=True)
+class LayerPlaces:
+    """Where a layer's matrices start in the workspace, in numbers, and its shape."""
+
+    fan_in: int
+    fan_out: int
+    parameters: int = 0  # W and b: panels of fan_in + 1 rows
+    transposed: int = 0  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
+    inputs: int = 0  # A_l: panels of `capacity` rows
+    rows: int = 0  # X, whole panels of rows, only in a narrow network that has use for it (see ``narrow_gradients``)
+    marks: int = 0  # which features are not zero, by features and samples, or 0 (see ``zeros``)
+    mark_rows: int = 0  # marks of a group of features
+    feature_lists: int = 0  # of each tile of samples
+    feature_list_size: int = 0
+    sample_lists: int = 0  # of tiles of features, so many at a time, in each block's scratch
+    n_sample_lists: int = 0
+    sample_list_size: int = 0
+    outputs: int = 0  # A_{l+1}
+    deltas: int = 0  # dL/dz_{l+1}
+    first_half: int = 0  # gradient over one half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``gradients``)
+    second_half: int = 0
+    first_tile: int = 0  # number of this layer's first weight tile among those of all layers
+    row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
+    block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
+    few_units: int = 0  # those of the last panel if they are few, else 0 (see ``transposed_gradients``)
+    high_tiles: int = 0  # row tiles of such a panel, which are NR rows high
+    ask_for_panels: int = 0  # whether those of W, or of W transposed, are asked for while the one before is multiplied
+    activation: int = 0
+
+
+LAYER_FIELDS = [field.name for field in fields(LayerPlaces)]
+
+LAYER = np.dtype([(name, np.int64) for name in LAYER_FIELDS], align=True)
+"""The same as a record, which kernels read."""
+
 
 NETWORK = np.dtype(
     [
@@ -68,54 +96,57 @@ NETWORK = np.dtype(
 """What all layers share."""
 
 
-@functools.lru_cache(maxsize=128)
-def layout_and_records(
-    kind: type[Layout],
-    layer_units: tuple[int, ...],
-    activation: str,
-    loss: str,
-    dtype: np.dtype,
-    optimizer: int,
-    capacity: int,
-    n_copies: int,
-    with_deltas: bool,
-    n_threads: int,
-    narrow: bool,
-    with_rows: bool,
-    in_halves: bool,
-    listed_part: float,
-) -> tuple[Layout, np.ndarray, np.ndarray]:
-    """Return the layout of a network and the bytes of its records, which are the same for all of one shape.
+SOURCE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "address",  # of X[0, 0], or of the values of a CSR matrix
+            "kind",  # data type, see vectors.SOURCE_KINDS
+            "item_bytes",
+            "row_stride",  # in bytes
+            "column_stride",
+            "columns",
+            "is_sparse",
+            "row_starts",  # address of indptr
+            "column_numbers",  # address of indices
+            "row_starts_wide",  # whether they are int64 (else int32)
+            "column_numbers_wide",
+        )
+    ],
+    align=True,
+)
+"""How the gather kernel reads X."""
 
-    What a user may change from one network to the next, alpha and the like, is not among them. Bytes are copied six
-    times as fast as records.
-    """
-    layout = kind(
-        layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves, listed_part
-    )
-    layers = layout.layers.copy()
-    layers["activation"] = ACTIVATIONS[activation]
-    layers["activation"][-1] = ACTIVATIONS["identity"]
-    record = np.zeros(1, dtype=NETWORK)
-    parameter_bytes = (1 + n_copies) * layout.n_parameters * dtype.itemsize
-    for name, value in {
-        "n_layers": len(layers),
-        "capacity": layout.capacity,
-        "n_parameters": layout.n_parameters,
-        "n_tiles": layout.n_tiles,
-        "grain": layout.panel_width if narrow else _ROW_GRAIN,
-        "loss": LOSSES[loss],
-        "optimizer": optimizer,
-        "targets": layout.targets,
-        "losses": layout.losses,
-        "weights": layout.weights,
-        "sums": layout.sums,
-        "squares": layout.squares,
-        "zeros": layout.zeros,
-        "scratch": layout.scratch,
-        "scratch_size": layout.scratch_size,
-        "ask_ahead": TILE.asks_ahead and optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
-        "update": optimizer != NONE,
-    }.items():
-        record[name] = value
-    return layout, layers.view(np.uint8), record.view(np.uint8)
+RUN = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "batch_size",
+            "position",  # samples of the current epoch that are done
+            "t",  # Adam's steps
+            "most_steps",  # minibatches of the next call, at most
+            "steps",  # minibatches of the last call
+            "epochs",  # that ended in it
+            "piece",  # pieces of the current step that are done, of both phases
+            "shuffle",
+            "generator_position",
+            "resident",  # whether the panels hold the whole, unshuffled data set already
+            "has_rule",
+            "ticks",  # of the clock, that the last call took
+            "most_ticks",  # after so many a call on several threads begins no further step
+            "weights_cancel",  # whether the call ended before a minibatch whose weights sum to zero but aren't all zero
+        )
+    ]
+    + [
+        (name, np.float64)
+        for name in (
+            "accumulated_loss",
+            "tol",
+            "n_iter_no_change",
+            "best_loss",
+            "no_improvement_count",
+        )
+    ],
+    align=True,
+)
+"""Where a run over epochs stands; the driver changes it."""

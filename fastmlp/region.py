@@ -18,7 +18,8 @@ from numba import from_dtype, types
 
 from fastmlp._jit import call_kernel, kernel_address, parallel_kernel
 from fastmlp.blocks import array_types, follow_training
-from fastmlp.step import RUN, evaluate, train
+from fastmlp.records import RUN
+from fastmlp.step import evaluate, train
 from fastmlp.team import NOBODY, board_for, dismiss, join
 
 

@@ -29,27 +29,6 @@ from fastmlp.vector_type import (
 
 _INT32 = ir.IntType(32)
 
-SOURCE = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "address",  # of X[0, 0], or of the values of a CSR matrix
-            "kind",  # data type, see vectors.SOURCE_KINDS
-            "item_bytes",
-            "row_stride",  # in bytes
-            "column_stride",
-            "columns",
-            "is_sparse",
-            "row_starts",  # address of indptr
-            "column_numbers",  # address of indices
-            "row_starts_wide",  # whether they are int64 (else int32)
-            "column_numbers_wide",
-        )
-    ],
-    align=True,
-)
-"""How the gather kernel reads X."""
-
 SOURCE_KINDS = {
     np.dtype(np.float32): 0,
     np.dtype(np.float64): 1,

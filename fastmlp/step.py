@@ -15,40 +15,6 @@ from fastmlp.losses import sum_losses
 from fastmlp.optimizers import ADAM
 from fastmlp.shuffling import shuffle_order
 
-RUN = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "batch_size",
-            "position",  # samples of the current epoch that are done
-            "t",  # Adam's steps
-            "most_steps",  # minibatches of the next call, at most
-            "steps",  # minibatches of the last call
-            "epochs",  # that ended in it
-            "piece",  # pieces of the current step that are done, of both phases
-            "shuffle",
-            "generator_position",
-            "resident",  # whether the panels hold the whole, unshuffled data set already
-            "has_rule",
-            "ticks",  # of the clock, that the last call took
-            "most_ticks",  # after so many a call on several threads begins no further step
-            "weights_cancel",  # whether the call ended before a minibatch whose weights sum to zero but aren't all zero
-        )
-    ]
-    + [
-        (name, np.float64)
-        for name in (
-            "accumulated_loss",
-            "tol",
-            "n_iter_no_change",
-            "best_loss",
-            "no_improvement_count",
-        )
-    ],
-    align=True,
-)
-"""Where a run over epochs stands; the driver changes it."""
-
 
 @inner
 def _l2_term(workspace, shared):

@@ -29,7 +29,7 @@ import numpy as np
 
 from fastmlp._jit import inner
 from fastmlp.atomics import compare_and_exchange, fetch_and_add, give_way, load_acquire, pause, store_release
-from fastmlp.layout import aligned_zeros
+from fastmlp.tiles import aligned_zeros
 
 # Processors fetch cache lines in pairs: so many words are two lines.
 _PART = 16

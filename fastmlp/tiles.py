@@ -154,3 +154,11 @@ RESIDENT_BYTES = TILE.cache_bytes
 
 So are the panels of a weight matrix that alone has more.
 """
+
+
+def aligned_zeros(size: int, dtype: np.dtype | type) -> np.ndarray:
+    """Return `size` zeros that start on a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(size * dtype.itemsize + ALIGNMENT, dtype=np.uint8)
+    shift = -raw.ctypes.data % ALIGNMENT
+    return raw[shift : shift + size * dtype.itemsize].view(dtype)

@@ -20,8 +20,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp._jit import inner
-from fastmlp.dense import tile_rows, tile_vectors
-from fastmlp.gradients import add_tiles, bias_gradient, clear_rows, transposed_rows
+from fastmlp.gradients import bias_gradient
+from fastmlp.kernel_tiles import add_tiles, clear_rows, tile_rows, tile_vectors, transposed_rows
 from fastmlp.tile_calls import multiply_lanes
 from fastmlp.vectors import lane_count, panel_width, transpose_rows
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.gather import as_rows
 from fastmlp.network import Network
+from fastmlp.rows import as_rows
 
 
 def warmup(dtype: np.dtype | type, parallel: bool = True) -> None:

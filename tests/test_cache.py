@@ -58,7 +58,7 @@ import numpy as np
 from numba.core import event
 
 with event.install_recorder("numba:compile") as recorder:
-    from fastmlp.gather import as_rows
+    from fastmlp.rows import as_rows
     from fastmlp.network import Network
 
     X = np.linspace(-1, 1, 300, dtype=np.float32).reshape(100, 3)
@@ -125,7 +125,7 @@ def test_after_a_warmup_nothing_is_left_to_compile():
         from scipy import sparse
 
         with event.install_recorder("numba:compile") as recorder:
-            from fastmlp.gather import as_rows
+            from fastmlp.rows import as_rows
             from tests.problems import LOSSES, SOLVERS, advance, make_problem
 
             for layer_units in ([3, 4, 2], [20, 50, 30]):

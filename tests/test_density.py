@@ -8,7 +8,7 @@ from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.density import listed_part
-from fastmlp.gather import Rows
+from fastmlp.rows import Rows
 from fastmlp.tiles import LISTED_ROWS as ROWS
 
 

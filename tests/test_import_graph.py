@@ -16,8 +16,8 @@ CORE = [
     "tiles", "_loaded", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors",
     "indices_naive", "indices", "sources_naive", "sources", "transposition", "microkernel_naive", "microkernel",
     "tile_calls", "narrow_tiles", "listed_tiles", "dotkernel", "function_table", "floating_point", "clock",
-    "layout", "tanh_table", "activations", "losses", "division", "optimizers", "records", "shuffling", "density",
-    "gather", "zeros", "dense", "listed_products", "gradients", "transposed_gradients", "narrow", "narrow_gather",
+    "records", "layout", "tanh_table", "activations", "losses", "division", "optimizers", "network_records", "shuffling",
+    "density", "rows", "kernel_tiles", "csr", "gather", "zeros", "dense", "listed_products", "gradients", "transposed_gradients", "narrow", "narrow_gather",
     "narrow_gradients", "narrow_losses", "phases", "narrow_phases", "atomics", "team", "blocks", "step", "region",
     "processes", "processors", "helper_threads", "threads", "inference", "epochs", "orientation", "network",
 ]  # fmt: skip

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from fastmlp._jit import JIT_DISABLED, as_records, uncached
-from fastmlp.gather import as_rows, gather_rows
-from fastmlp.layout import LAYER
+from fastmlp.gather import gather_rows
 from fastmlp.losses import LOSSES
 from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
-from fastmlp.records import NETWORK
+from fastmlp.records import LAYER, NETWORK
+from fastmlp.rows import as_rows
 from fastmlp.sources import SOURCE_KINDS
 from fastmlp.tiles import TILE
 from tests.problems import DTYPES

@@ -5,8 +5,7 @@ import pytest
 
 from fastmlp import vectors, vectors_naive
 from fastmlp._jit import uncached
-from fastmlp.layout import aligned_zeros
-from fastmlp.tiles import TILE
+from fastmlp.tiles import TILE, aligned_zeros
 from tests.problems import DTYPES
 
 # Numbers in the order in which `all_operations` stores them.

@@ -7,8 +7,9 @@ import pytest
 from numba import config
 
 from fastmlp._jit import as_records, uncached
-from fastmlp.gather import as_rows, gather_rows
+from fastmlp.gather import gather_rows
 from fastmlp.indices_naive import as_indices
+from fastmlp.rows import as_rows
 from fastmlp.tiles import LISTED_ROWS, TILE
 from fastmlp.zeros import (
     FIRST_HALF,
