@@ -23,7 +23,10 @@ def compile_kernel(name: str, dtype: str) -> Any:
     """Compile one kernel apart from the cache, and return it."""
     import numpy as np
 
-    from fastmlp import blocks, function_table, inference, listed_products, narrow_phases, phases
+    from fastmlp.drivers import blocks, inference
+    from fastmlp.kernels.narrow import phases as narrow_phases
+    from fastmlp.kernels.wide import phases, sparse_products
+    from fastmlp.microkernels import function_table
 
     own = np.dtype(dtype)
     if name == "tiles":
@@ -37,7 +40,7 @@ def compile_kernel(name: str, dtype: str) -> Any:
         return function_table.write_listed_addresses
     if name in LISTED_KERNELS:
         blocks.listed_kernels(own)
-        return getattr(listed_products, name)
+        return getattr(sparse_products, name)
     if name == "infer":
         inference.inference_phase(own)
     else:

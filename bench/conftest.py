@@ -12,7 +12,7 @@ import sklearn
 import fastmlp
 from bench.machine import available_cores
 from bench.peak import fma_peak, round_trip
-from fastmlp.tiles import TILE
+from fastmlp.simd.tile_table import TILE
 
 VERSIONS = {
     "fastmlp": fastmlp.__version__,

@@ -27,8 +27,8 @@ def train(workload_name: str, dtype: str, steps: int) -> None:
     """Be the process that is counted: train so many steps on one minibatch after another."""
     import numpy as np
 
-    from fastmlp.network import Network
-    from fastmlp.rows import as_rows
+    from fastmlp.network.network import Network
+    from fastmlp.network.rows import as_rows
 
     workload = WORKLOADS[workload_name]
     # random data of the right shape: loading real data would be counted too

@@ -14,11 +14,11 @@ from unittest import mock
 
 import numpy as np
 
-from fastmlp.epochs import Epochs
-from fastmlp.network import Network
-from fastmlp.orientation import gains_by_rows, is_narrow
-from fastmlp.rows import as_rows
-from fastmlp.tiles import TILE
+from fastmlp.network.epochs import Epochs
+from fastmlp.network.network import Network
+from fastmlp.network.orientation import gains_by_rows, is_narrow
+from fastmlp.network.rows import as_rows
+from fastmlp.simd.tile_table import TILE
 
 NETWORKS = (
     (2, 4, 1), (2, 8, 1), (4, 8, 1), (2, 16, 1), (8, 16, 1), (8, 30, 2), (10, 10, 3), (16, 16, 1), (27, 9, 3),
@@ -34,7 +34,7 @@ SECONDS = 1e-3
 
 
 class Choice(NamedTuple):
-    """One of two ways, which a function of `fastmlp.network` chooses."""
+    """One of two ways, which a function of `fastmlp.network.network` chooses."""
 
     function: str
     ways: tuple[str, str]
@@ -55,7 +55,7 @@ def training(
     random_state = np.random.RandomState(0)
     n_samples = choice.minibatches * batch_size
     X, y = (random_state.standard_normal((n_samples, n)).astype(dtype) for n in (units[0], units[-1]))
-    with mock.patch(f"fastmlp.network.{choice.function}", return_value=chosen):
+    with mock.patch(f"fastmlp.network.network.{choice.function}", return_value=chosen):
         network = Network(
             units, activation=activation, loss="squared_error", dtype=np.dtype(dtype), solver="sgd",
             batch_size=batch_size, n_threads=1, gathers=choice.minibatches > 1,

@@ -17,31 +17,38 @@ from bench.machine import pin_to_cores
 from bench.peak import fma_peak
 from bench.test_training import StepRun
 from bench.workloads import WORKLOADS, Workload
-from fastmlp._jit import as_records, inner, uncached
-from fastmlp.activations import IDENTITY, activate, differentiate
-from fastmlp.dense import dense_backward_data, dense_forward
-from fastmlp.floating_point import flush_denormals, restore_denormals
-from fastmlp.function_table import function_table
-from fastmlp.gather import gather_rows
-from fastmlp.gradients import bias_gradient, is_high, low_panels, sum_bias_halves, sum_weight_halves, weight_gradient
-from fastmlp.kernel_tiles import tile_vectors
-from fastmlp.losses import output_and_loss, sum_losses
-from fastmlp.microkernel import MR
-from fastmlp.narrow import (
+from fastmlp.kernels.activations import IDENTITY, activate, differentiate
+from fastmlp.kernels.losses import output_and_loss, sum_losses
+from fastmlp.kernels.narrow.gather import narrow_gather
+from fastmlp.kernels.narrow.gradients import narrow_gradient, write_rows
+from fastmlp.kernels.narrow.losses import narrow_loss
+from fastmlp.kernels.narrow.products import (
     narrow_backward_data,
     narrow_forward,
     panels_at_once,
     rows_of,
 )
-from fastmlp.narrow_gather import narrow_gather
-from fastmlp.narrow_gradients import narrow_gradient, write_rows
-from fastmlp.narrow_losses import narrow_loss
-from fastmlp.optimizers import update_tile
-from fastmlp.phases import _transpose, tile_place
-from fastmlp.rows import as_rows
-from fastmlp.tiles import TILE
-from fastmlp.transposed_gradients import transposed_gradient
-from fastmlp.vectors import lane_count, panel_width
+from fastmlp.kernels.optimizers import update_tile
+from fastmlp.kernels.tiles import tile_vectors
+from fastmlp.kernels.wide.gather import gather_rows
+from fastmlp.kernels.wide.gradients import (
+    bias_gradient,
+    is_high,
+    low_panels,
+    sum_bias_halves,
+    sum_weight_halves,
+    weight_gradient,
+)
+from fastmlp.kernels.wide.phases import _transpose, tile_place
+from fastmlp.kernels.wide.products import dense_backward_data, dense_forward
+from fastmlp.kernels.wide.remainder_gradients import transposed_gradient
+from fastmlp.microkernels.function_table import function_table
+from fastmlp.microkernels.tile import MR
+from fastmlp.network.rows import as_rows
+from fastmlp.simd.denormals import flush_denormals, restore_denormals
+from fastmlp.simd.jit import as_records, inner, uncached
+from fastmlp.simd.tile_table import TILE
+from fastmlp.simd.vectors import lane_count, panel_width
 
 # A piece is repeated for about so long at a time, and the median of so many times counts.
 SECONDS, ROUNDS = 0.02, 25

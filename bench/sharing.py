@@ -19,11 +19,11 @@ from bench.machine import pin_to_cores
 from bench.peak import round_trip
 from bench.pieces import Pieces, measure_in_turn
 from bench.workloads import WORKLOADS, Workload
-from fastmlp._jit import uncached
-from fastmlp.blocks import array_types, follow_training, propagate_blocks, training_phases, update_blocks
-from fastmlp.region import Driver
-from fastmlp.team import begin, end, next_phase, post, wait_for_blocks
-from fastmlp.tiles import TILE
+from fastmlp.drivers.blocks import array_types, follow_training, propagate_blocks, training_phases, update_blocks
+from fastmlp.drivers.region import Driver
+from fastmlp.drivers.team import begin, end, next_phase, post, wait_for_blocks
+from fastmlp.simd.jit import uncached
+from fastmlp.simd.tile_table import TILE
 
 # The median of so many measurements counts, each of so many phases of nothing.
 ROUNDS, PHASES = 25, 20_000

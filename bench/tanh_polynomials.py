@@ -1,4 +1,4 @@
-"""Find the table of ``fastmlp/tanh_table.py``: ``python -m bench.tanh_polynomials`` prints its lines and their errors.
+"""Find the table of ``kernels/tanh_table.py``: ``python -m bench.tanh_polynomials`` prints its lines and their errors.
 
 For each interval: a number c near the middle whose hyperbolic tangent is nearly one of single precision, and the
 polynomial in r = x - c of least relative error. That is approached by least squares at Chebyshev points, with more and
@@ -9,7 +9,7 @@ the constant on, and those that are left are fitted again each time.
 import numpy as np
 import numpy.typing as npt
 
-from fastmlp.tanh_table import LARGEST, SMALLEST
+from fastmlp.kernels.tanh_table import LARGEST, SMALLEST
 
 DEGREE, PARTS_OF_A_POWER_OF_TWO, INTERVALS = 5, 4, 32
 POINTS, ROUNDS, CANDIDATES = 600, 40, 200_000

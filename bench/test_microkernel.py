@@ -12,13 +12,13 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from bench.workloads import Array
-from fastmlp._jit import uncached
-from fastmlp.function_table import function_table
-from fastmlp.kernel_tiles import tile_rows, tile_vectors
-from fastmlp.layout import pack
-from fastmlp.microkernel import MR
-from fastmlp.tile_calls import multiply_lanes, multiply_rows
-from fastmlp.tiles import TILE, aligned_zeros
+from fastmlp.kernels.tiles import tile_rows, tile_vectors
+from fastmlp.microkernels.function_table import function_table
+from fastmlp.microkernels.tile import MR
+from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_rows
+from fastmlp.network.layout import pack
+from fastmlp.simd.jit import uncached
+from fastmlp.simd.tile_table import TILE, aligned_zeros
 
 NR = TILE.columns(np.float32)
 

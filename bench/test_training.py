@@ -13,8 +13,8 @@ import fastmlp
 from bench.contenders import FastMLP, NumPyReference
 from bench.contenders.base import Contender, Parameters
 from bench.workloads import DEPTH_WORKLOADS, GATHER_WORKLOADS, STEP_WORKLOADS, WORKLOADS, Workload
-from fastmlp.network import Network
-from fastmlp.rows import as_rows
+from fastmlp.network.network import Network
+from fastmlp.network.rows import as_rows
 
 # Minibatches that are trained on, few enough for `wide`.
 MINIBATCHES = 8

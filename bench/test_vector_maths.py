@@ -1,7 +1,7 @@
 """The vector maths alone, on numbers that are in cache: what a step spends on tanh, exp and the logistic function.
 
 tanh and the logistic function come in two halves, and tanh in one loop too (see ``IN_HALVES`` in
-``fastmlp/activations.py``), and from a table (see ``fastmlp/tanh_table.py``).
+``fastmlp/kernels/activations.py``), and from a table (see ``fastmlp/kernels/tanh_table.py``).
 """
 
 from collections.abc import Callable
@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from fastmlp._jit import uncached
-from fastmlp.activations import (
+from fastmlp.kernels.activations import (
     exp_nonpositive,
     exp_of_size,
     half_exp_minus_one,
@@ -21,8 +20,9 @@ from fastmlp.activations import (
     tanh_from_exp,
     tanh_of,
 )
-from fastmlp.tiles import TILE, aligned_zeros
-from fastmlp.vectors import lane_count, load, store
+from fastmlp.simd.jit import uncached
+from fastmlp.simd.tile_table import TILE, aligned_zeros
+from fastmlp.simd.vectors import lane_count, load, store
 
 # Vectors that a pass goes over, and passes of a call. A step of `planar` takes 100 vectors of tanh, and 25 of the
 # logistic function with its logarithm (float32, AVX-512).

@@ -13,8 +13,8 @@ import time
 import numpy as np
 
 from bench.machine import available_cores, quartiles
-from fastmlp.network import Network
-from fastmlp.rows import as_rows
+from fastmlp.network.network import Network
+from fastmlp.network.rows import as_rows
 
 WIDTHS = (8, 32, 64, 100, 160, 256, 512, 1024)
 BATCHES = (32, 128, 200, 512, 2048)

@@ -2,8 +2,8 @@
 
 Each network trains on the same numbers, zero at random, with lists and without them, in turn in one process. Printed
 are the part of the terms that is left in the lists and the time with them over the time without, medians; a star
-stands where fastmlp would leave the zeros out (see ``density``). Then, of the data that everything else in ``bench/``
-measures, the parts of either product.
+stands where fastmlp would leave the zeros out (see ``network.sparsity``). Then, of the data that everything else in
+``bench/`` measures, the parts of either product.
 """
 
 import argparse
@@ -15,11 +15,11 @@ import numpy as np
 from bench.machine import pin_to_cores
 from bench.orientation import seconds_per_epoch
 from bench.workloads import STEP_WORKLOADS, WORKLOADS
-from fastmlp.density import listed_part, parts_left
-from fastmlp.epochs import Epochs
-from fastmlp.network import Network
-from fastmlp.rows import as_rows
-from fastmlp.tiles import TILE
+from fastmlp.network.epochs import Epochs
+from fastmlp.network.network import Network
+from fastmlp.network.rows import as_rows
+from fastmlp.network.sparsity import listed_part, parts_left
+from fastmlp.simd.tile_table import TILE
 
 NETWORKS = ((256, 16, 10), (256, 32, 10), (256, 64, 10), (256, 128, 10), (256, 300, 10), (784, 300, 100, 10))
 DENSITIES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)

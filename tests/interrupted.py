@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 from sklearn.datasets import load_iris
 
-from fastmlp.epochs import Epochs
+from fastmlp.network.epochs import Epochs
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 

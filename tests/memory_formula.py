@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 
-from fastmlp.layout import Layout
-from fastmlp.orientation import gains_by_rows, is_narrow
-from fastmlp.threads import may_gain, resolve_n_threads
-from fastmlp.tiles import BLOCK_BYTES, TILE
+from fastmlp.network.layout import Layout
+from fastmlp.network.orientation import gains_by_rows, is_narrow
+from fastmlp.network.threads import may_gain, resolve_n_threads
+from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
 
 # Copies of the parameters that the workspace holds, and that the estimator holds besides them.
 WORKSPACE_COPIES = {"adam": 3, "momentum": 2, "sgd": 1, "lbfgs": 2}

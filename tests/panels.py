@@ -9,9 +9,9 @@ from unittest import mock
 
 import numpy as np
 
-from fastmlp.layout import Layout
-from fastmlp.network import Network
-from fastmlp.tiles import TILE
+from fastmlp.network.layout import Layout
+from fastmlp.network.network import Network
+from fastmlp.simd.tile_table import TILE
 
 # A NaN that no arithmetic yields: a guard that is read spoils the result, one that is written no longer matches.
 SENTINELS = {
@@ -64,12 +64,14 @@ class GuardedNetwork(Network):
     def __init__(self, *arguments, narrow=None, in_halves=None, leaves_zeros_out=False, **options):
         with contextlib.ExitStack() as patches:
             layout = HalvedLayout if in_halves else GuardedLayout
-            patches.enter_context(mock.patch("fastmlp.network.Layout", layout))
+            patches.enter_context(mock.patch("fastmlp.network.network.Layout", layout))
             if in_halves is not None:
-                patches.enter_context(mock.patch("fastmlp.network.may_gain", return_value=in_halves))
+                patches.enter_context(mock.patch("fastmlp.network.network.may_gain", return_value=in_halves))
             if narrow is not None:  # whatever the shapes say
-                patches.enter_context(mock.patch("fastmlp.network.is_narrow", return_value=bool(narrow)))
-                patches.enter_context(mock.patch("fastmlp.network.gains_by_rows", return_value=narrow == BY_ROWS))
+                patches.enter_context(mock.patch("fastmlp.network.network.is_narrow", return_value=bool(narrow)))
+                patches.enter_context(
+                    mock.patch("fastmlp.network.network.gains_by_rows", return_value=narrow == BY_ROWS)
+                )
             if leaves_zeros_out:  # whatever X is
                 options["rows"] = mock.Mock(listed_part=lambda fan_out, lanes: 0.5)
             super().__init__(*arguments, **options)

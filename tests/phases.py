@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 
-from fastmlp import narrow_phases, phases
-from fastmlp.optimizers import ADAM
+from fastmlp.kernels.narrow import phases as narrow_phases
+from fastmlp.kernels.optimizers import ADAM
+from fastmlp.kernels.wide import phases
 from fastmlp.reference import DERIVATIVES
 
 

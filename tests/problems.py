@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastmlp.network import Network
+from fastmlp.network.network import Network
+from fastmlp.network.rows import as_rows
 from fastmlp.reference import ReferenceNetwork
-from fastmlp.rows import as_rows
 
 ACTIVATIONS = ["identity", "logistic", "tanh", "relu"]
 LOSSES = ["squared_error", "poisson", "binary_log_loss", "log_loss"]

@@ -13,10 +13,10 @@ from pathlib import Path
 import numba
 
 import fastmlp
-import fastmlp.network
-from fastmlp.inference import run_inference
-from fastmlp.network import Network
-from fastmlp.threads import experience_of
+import fastmlp.network.network
+from fastmlp.drivers.inference import run_inference
+from fastmlp.network.network import Network
+from fastmlp.network.threads import experience_of
 
 FOLDER_VARIABLE = "FASTMLP_TEST_RECORDS"
 _run = Network.run
@@ -46,7 +46,7 @@ def _run_inference_recorded(helpers, *arguments):
 
 def _patch():
     Network.run = _run_recorded
-    fastmlp.network.run_inference = _run_inference_recorded
+    fastmlp.network.network.run_inference = _run_inference_recorded
 
 
 def record():

@@ -18,9 +18,10 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from fastmlp import MLPClassifier, MLPRegressor, threads
-from fastmlp.training import NON_FINITE_PARAMETERS
-from fastmlp.warmup import warmup
+from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.cli.warmup import warmup
+from fastmlp.network import threads
+from fastmlp.training.stochastic import NON_FINITE_PARAMETERS
 
 MEGABYTE = 2**20
 # Share of the run after which the allocator's pools and all compiled code are there.

@@ -6,8 +6,8 @@ import json
 import numpy as np
 from hypothesis import strategies as st
 
-from fastmlp.archive import write_archive
-from fastmlp.model_header import LARGEST_INTEGER
+from fastmlp.files.archive import write_archive
+from fastmlp.files.header import LARGEST_INTEGER
 
 
 def archive_bytes(header, arrays):

@@ -7,10 +7,10 @@ import mpmath
 import numpy as np
 import pytest
 
-from fastmlp import activations, tanh_table
-from fastmlp._jit import uncached
-from fastmlp.tiles import TILE
-from fastmlp.vectors import lane_count, load, store
+from fastmlp.kernels import activations, tanh_table
+from fastmlp.simd.jit import uncached
+from fastmlp.simd.tile_table import TILE
+from fastmlp.simd.vectors import lane_count, load, store
 from tests.problems import DTYPES
 
 EXP, LOG, TANH, LOGISTIC = range(4)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
-import fastmlp.epochs
+import fastmlp.network.epochs
 
 X, Y = load_iris(return_X_y=True)
 NAMES = pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
@@ -290,7 +290,7 @@ def test_weights_that_cancel_in_a_later_epoch_are_refused(name):
 @pytest.mark.parametrize("weights", [None, np.ones(150)], ids=["no weights", "positive weights"])
 def test_an_earlier_fit_is_kept_no_longer_than_it_can_be_needed(monkeypatch, weights):
     """It is as large as the new one."""
-    advance = fastmlp.epochs.Epochs.advance
+    advance = fastmlp.network.epochs.Epochs.advance
     model = fitted("MLPClassifier")
     earlier = weakref.ref(model.coefs_[0])
 
@@ -298,7 +298,7 @@ def test_an_earlier_fit_is_kept_no_longer_than_it_can_be_needed(monkeypatch, wei
         assert earlier() is None
         return advance(self, rates)
 
-    monkeypatch.setattr(fastmlp.epochs.Epochs, "advance", checked)
+    monkeypatch.setattr(fastmlp.network.epochs.Epochs, "advance", checked)
     assert outcome(model, "fit", (X, Y, weights))[0] is None
 
 

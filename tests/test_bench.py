@@ -16,7 +16,7 @@ from bench import pieces, report, rivals, sharing
 from bench.contenders import FastMLP, NumPyReference, ScikitLearn
 from bench.machine import quartiles
 from bench.workloads import SEED, WORKLOADS
-from fastmlp import team
+from fastmlp.drivers import team
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import fastmlp
-from fastmlp import _cache
-from fastmlp._loaded import Loaded
+from fastmlp.simd import cache as _cache
+from fastmlp.simd.loaded_code import Loaded
 from tests.subprocesses import finish, run_python, start_python
 
 pytestmark = pytest.mark.needs_jit
@@ -38,9 +38,9 @@ import numpy as np
 from numba.core import event
 
 with event.install_recorder("numba:compile") as recorder:
-    from fastmlp._jit import kernel
-    from fastmlp.activations import tanh
-    from fastmlp.vectors import load, store
+    from fastmlp.simd.jit import kernel
+    from fastmlp.kernels.activations import tanh
+    from fastmlp.simd.vectors import load, store
 
     @kernel
     def probe(out):
@@ -58,8 +58,8 @@ import numpy as np
 from numba.core import event
 
 with event.install_recorder("numba:compile") as recorder:
-    from fastmlp.rows import as_rows
-    from fastmlp.network import Network
+    from fastmlp.network.rows import as_rows
+    from fastmlp.network.network import Network
 
     X = np.linspace(-1, 1, 300, dtype=np.float32).reshape(100, 3)
     network = Network([3, 40, 20], dtype=np.float32, n_threads=1, batch_size=50)
@@ -116,7 +116,7 @@ def test_a_second_start_compiles_nothing(trained):
 def test_after_a_warmup_nothing_is_left_to_compile():
     warmup = """
         import numpy as np
-        from fastmlp.warmup import warmup
+        from fastmlp.cli.warmup import warmup
         warmup(np.float32)
     """
     training = """
@@ -125,7 +125,7 @@ def test_after_a_warmup_nothing_is_left_to_compile():
         from scipy import sparse
 
         with event.install_recorder("numba:compile") as recorder:
-            from fastmlp.rows import as_rows
+            from fastmlp.network.rows import as_rows
             from tests.problems import LOSSES, SOLVERS, advance, make_problem
 
             for layer_units in ([3, 4, 2], [20, 50, 30]):
@@ -300,7 +300,7 @@ def test_an_edit_in_another_file_is_seen(tmp_path):
 NESTED = {
     "one/pieces.py": "@kernel\ndef probe(out):\n    out[0] = 1.0 + shift()\n",
     "two/pieces.py": "@kernel\ndef probe(out):\n    out[0] = 2.0 + shift()\n",
-    "deep/deeper/shifts.py": "from fastmlp._jit import inner\n@inner\ndef shift():\n    return 0.5\n",
+    "deep/deeper/shifts.py": "from fastmlp.simd.jit import inner\n@inner\ndef shift():\n    return 0.5\n",
 }
 NESTED_PROBE = """
 import numpy as np
@@ -324,7 +324,7 @@ def copied_package(folder):
     for name, source in NESTED.items():
         path = package / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        imports = "from fastmlp._jit import kernel\nfrom fastmlp.deep.deeper.shifts import shift\n"
+        imports = "from fastmlp.simd.jit import kernel\nfrom fastmlp.deep.deeper.shifts import shift\n"
         path.write_text(imports + source if "kernel" in source else source)
         for parent in path.parents:
             if parent == package:

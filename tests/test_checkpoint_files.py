@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.datasets import load_iris
 
-import fastmlp.checkpoints
+import fastmlp.training.checkpoints
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.archive import read_archive
-from fastmlp.persistence import load_model
+from fastmlp.estimators.persistence import load_model
+from fastmlp.files.archive import read_archive
 from tests.interrupted import assert_same_generator, interrupted_fit, quietly_fit
 from tests.strangers import accepted, archive_bytes, spoil
 from tests.subprocesses import ROOT
@@ -187,7 +187,7 @@ def test_a_file_that_cannot_be_read(path, content, kind, monkeypatch):
         raise PermissionError("Permission denied")
 
     path.write_bytes(content)
-    monkeypatch.setattr(fastmlp.checkpoints, "read_archive", refused)
+    monkeypatch.setattr(fastmlp.training.checkpoints, "read_archive", refused)
     with pytest.raises(OSError, match=r"can't be read \(Permission denied\): make it readable, delete it or name"):
         MLPClassifier(**SETTINGS, **kind, checkpoint=path).fit(IRIS, SPECIES)
     assert path.read_bytes() == content

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
 
-import fastmlp.checkpoints
-import fastmlp.epochs
+import fastmlp.network.epochs
+import fastmlp.training.checkpoints
 from fastmlp import MLPClassifier
-from fastmlp.network import Network
-from fastmlp.region import TRAIN
-from fastmlp.threads import experience_of
+from fastmlp.drivers.region import TRAIN
+from fastmlp.network.network import Network
+from fastmlp.network.threads import experience_of
 from tests.callbacks import Callback
 from tests.interrupted import IRIS, SPECIES, assert_same_fit, interrupted_fit, make, quietly_fit
 from tests.subprocesses import finish, start_python
@@ -36,13 +36,13 @@ def path(tmp_path):
 
 def count_saves(monkeypatch):
     saves = []
-    take_apart = fastmlp.checkpoints.take_apart
+    take_apart = fastmlp.training.checkpoints.take_apart
 
     def counted(model, network, epochs, validation):
         saves.append((int(model.n_iter_), epochs.position))
         return take_apart(model, network, epochs, validation)
 
-    monkeypatch.setattr(fastmlp.checkpoints, "take_apart", counted)
+    monkeypatch.setattr(fastmlp.training.checkpoints, "take_apart", counted)
     return saves
 
 
@@ -65,7 +65,7 @@ def test_the_interval_is_kept(monkeypatch, path):
     saves = count_saves(monkeypatch)
     now = iter(np.arange(0, 1000, 1.0))
     clock = types.SimpleNamespace(monotonic=lambda: float(next(now)))
-    monkeypatch.setattr(fastmlp.checkpoints, "time", clock)
+    monkeypatch.setattr(fastmlp.training.checkpoints, "time", clock)
     model = make(MLPClassifier, {"max_iter": 5}, checkpoint=path, checkpoint_interval=4)
     assert not interrupted_fit(monkeypatch, 1000, model, IRIS, SPECIES)
     assert 2 <= len(saves) <= 4
@@ -105,7 +105,7 @@ def test_a_file_that_somebody_else_put_there_meanwhile_is_left(monkeypatch, path
 
 
 def test_interrupt_warns_and_leaves_a_usable_model(monkeypatch, path):
-    advance = fastmlp.epochs.Epochs.advance
+    advance = fastmlp.network.epochs.Epochs.advance
 
     def interrupting(self, rates):
         losses = advance(self, rates[:1])
@@ -113,7 +113,7 @@ def test_interrupt_warns_and_leaves_a_usable_model(monkeypatch, path):
             signal.raise_signal(signal.SIGINT)
         return losses
 
-    monkeypatch.setattr(fastmlp.epochs.Epochs, "advance", interrupting)
+    monkeypatch.setattr(fastmlp.network.epochs.Epochs, "advance", interrupting)
     model = make(MLPClassifier, {}, checkpoint=path)
     with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$") as caught:
         model.fit(IRIS, SPECIES)
@@ -131,7 +131,7 @@ def test_the_second_interrupt_is_raised_at_once(monkeypatch, path):
         raise AssertionError("unreachable")
 
     saves = count_saves(monkeypatch)
-    monkeypatch.setattr(fastmlp.epochs.Epochs, "advance", interrupting)
+    monkeypatch.setattr(fastmlp.network.epochs.Epochs, "advance", interrupting)
     with pytest.warns(UserWarning, match="interrupted by user"):
         make(MLPClassifier, {}, checkpoint=path).fit(IRIS, SPECIES)
     assert saves == []
@@ -185,7 +185,7 @@ LONG_STEPS = {
 @pytest.mark.parametrize("n_pieces", LONG_STEPS)
 def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle, n_pieces):
     """Also in the first step of an epoch, whose shuffle is taken back, and while numbers of threads are tried."""
-    monkeypatch.setattr(fastmlp.epochs, "pieces_of_step", lambda seconds: n_pieces)
+    monkeypatch.setattr(fastmlp.network.epochs, "pieces_of_step", lambda seconds: n_pieces)
     settings = {"max_iter": 2, "batch_size": 64, "shuffle": shuffle}
     expected = quietly_fit(make(MLPClassifier, settings), IRIS, SPECIES)
     run = Network.run
@@ -238,7 +238,7 @@ def test_callbacks_hear_of_the_epochs_that_are_left(monkeypatch, path, early_sto
 
 
 def test_what_cannot_be_written_is_found_out_before_training(path, monkeypatch):
-    monkeypatch.setattr(fastmlp.epochs.Epochs, "advance", lambda self, rates: 1 / 0)
+    monkeypatch.setattr(fastmlp.network.epochs.Epochs, "advance", lambda self, rates: 1 / 0)
     places = {path.parent: "is a folder", path / "run.npz": "its folder doesn't exist", "": "is a folder"}
     if os.name == "posix":
         places |= {"/proc/run.npz": "No such file", "/dev/null": "is not a regular file"}
@@ -256,7 +256,7 @@ def test_what_cannot_be_written_is_found_out_before_training(path, monkeypatch):
     ids=["too many layers", "an integer that Python won't write"],
 )
 def test_a_fit_that_no_file_can_hold_is_refused_before_training(path, monkeypatch, settings, reason):
-    monkeypatch.setattr(fastmlp.epochs.Epochs, "advance", lambda self, rates: 1 / 0)
+    monkeypatch.setattr(fastmlp.network.epochs.Epochs, "advance", lambda self, rates: 1 / 0)
     generator = np.random.RandomState(0)
     state = generator.get_state()[1].copy()
     model = make(MLPClassifier, {**settings, "random_state": generator}, checkpoint=path)
@@ -280,7 +280,7 @@ def test_a_full_disk_does_not_end_the_training(monkeypatch, path):
         with open("/dev/full", "wb", buffering=0) as disk:
             disk.write(b"x")
 
-    monkeypatch.setattr(fastmlp.checkpoints, "write_archive", full)
+    monkeypatch.setattr(fastmlp.training.checkpoints, "write_archive", full)
     model = make(MLPClassifier, {}, checkpoint=path, checkpoint_interval=0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

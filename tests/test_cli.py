@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp.datasets import MNIST_PARTS
-from fastmlp.persistence import load_model
+from fastmlp.cli.datasets import MNIST_PARTS
+from fastmlp.estimators.persistence import load_model
 
 ROOT = Path(fastmlp.__file__).parent.parent
 SECONDS = 300  # from an empty cache on a busy machine
@@ -50,7 +50,7 @@ def run_without(modules, folder, *arguments):
         f"        if name in {modules!r}:\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "from fastmlp.cli import main\n"
+        "from fastmlp.cli.main import main\n"
         f"sys.exit(main({list(map(str, arguments))!r}))\n"
     )
     return subprocess.run(

@@ -5,7 +5,7 @@ import sys
 import numba
 import pytest
 
-from fastmlp import threads
+from fastmlp.network import threads
 from tests.subprocesses import run_python
 
 pytestmark = pytest.mark.needs_jit
@@ -61,7 +61,7 @@ def check_every_line(name):
 def test_a_process_is_alone_again_wherever_it_is_interrupted(name):
     output, _ = run_python(
         f"""
-        from fastmlp import threads
+        from fastmlp.network import threads
         from tests.test_compiled_call import check_every_line
 
         print(check_every_line({name!r}) if threads.threading_layer() in ("omp", "tbb") else "no layer")

@@ -6,8 +6,8 @@ import numba
 import numpy as np
 import pytest
 
-from fastmlp import _compilers
-from fastmlp._jit import inner, uncached
+from fastmlp.simd import compilers
+from fastmlp.simd.jit import inner, uncached
 from tests.subprocesses import run_python
 
 pytestmark = pytest.mark.needs_jit
@@ -19,7 +19,7 @@ TRAINING = """
     if {is_other}:
         numba.version_info = numba.version_info._replace(short=(0, 9999))
     import numpy as np
-    from fastmlp import step
+    from fastmlp.drivers import steps
     from tests.problems import SOLVERS, advance, make_problem
 
     losses = []
@@ -27,7 +27,7 @@ TRAINING = """
         problem = make_problem(layer_units, "tanh", "log_loss", np.float32)
         network = problem.network(n_threads=2, **SOLVERS["adam"])
         losses += advance(problem.epochs(network, n_blocks=network.n_threads), 3, 0.01).tolist()
-    compiler = step.train._compiler.pipeline_class.__name__
+    compiler = steps.train._compiler.pipeline_class.__name__
     print(json.dumps([losses, compiler]))
 """
 
@@ -38,7 +38,7 @@ def trained(tmp_path, is_other):
 
 
 def test_the_numba_at_hand_was_tried():
-    assert _compilers.IS_TRIED, "see whether fastmlp/_compilers.py holds for this version, then name it there"
+    assert compilers.IS_TRIED, "see whether fastmlp/simd/compilers.py holds for this version, then name it there"
 
 
 def twice(x):
@@ -62,7 +62,7 @@ def test_kernels_go_through_all_of_numbas_passes_but_those_that_are_named():
     kernel, usual = uncached(four_times), numba.njit(four_times)
     assert kernel(1) == usual(1) == 4
     ours, numbas = (passes(dispatcher.overloads[(numba.int64,)]) for dispatcher in (kernel, usual))
-    assert numbas - ours == _compilers._UNUSED_PASSES
+    assert numbas - ours == compilers._UNUSED_PASSES
     assert ours <= numbas
 
 

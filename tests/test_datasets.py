@@ -10,7 +10,7 @@ import sklearn.datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmlp import datasets
+from fastmlp.cli import datasets
 
 real_data = pytest.mark.skipif(
     not os.environ.get("FASTMLP_DATA"), reason="FASTMLP_DATA names no folder with the real data"

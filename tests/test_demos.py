@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits as load_bundled_digits
 
-from fastmlp import MLPClassifier, demos, plotting, race
-from fastmlp.display import PlainDisplay
+from fastmlp import MLPClassifier
+from fastmlp.cli import comparison as race
+from fastmlp.cli import demos, figures
+from fastmlp.cli.display import PlainDisplay
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -98,12 +100,12 @@ def test_figure_shows_result_losses_and_seconds(name, tmp_path):
     pytest.importorskip("matplotlib")
     problem = demos.DEMOS[name](epochs=20)
     compiled, reference = race.train_compiled(problem), race.train_reference(problem)
-    plotting.check_figure_path(tmp_path / "figure.png")
-    figure = plotting.draw_demo(problem, compiled, reference)
+    figures.check_figure_path(tmp_path / "figure.png")
+    figure = figures.draw_demo(problem, compiled, reference)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert f"{problem.loss_name} of both" in titles
     assert any(title.endswith("times as fast") for title in titles)
-    plotting.save_figure(figure, tmp_path / "figure.png")
+    figures.save_figure(figure, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.density import listed_part
-from fastmlp.rows import Rows
-from fastmlp.tiles import LISTED_ROWS as ROWS
+from fastmlp.network.rows import Rows
+from fastmlp.network.sparsity import listed_part
+from fastmlp.simd.tile_table import LISTED_ROWS as ROWS
 
 
 def drawn(shape, density, seed=0):
@@ -65,8 +65,8 @@ def fitted(estimator, X, y, monkeypatch, leaves_zeros_out):
         warnings.simplefilter("ignore")
         patch.setattr(Rows, "listed_part", part)
         # Networks and predictions so small would go other ways, where there are no lists.
-        patch.setattr("fastmlp.network.is_narrow", lambda *shapes: False)
-        patch.setattr("fastmlp.prediction_plan.rows_of_workspace", lambda model, X, dtype: 256)
+        patch.setattr("fastmlp.network.network.is_narrow", lambda *shapes: False)
+        patch.setattr("fastmlp.estimators.prediction_plan.rows_of_workspace", lambda model, X, dtype: 256)
         estimator.fit(X, y)
         outputs = estimator.predict_proba(X) if hasattr(estimator, "predict_proba") else estimator.predict(X)
     assert seen

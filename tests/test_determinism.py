@@ -21,7 +21,7 @@ TRAINING = """
     import hashlib, json
     import numba
     import numpy as np
-    from fastmlp import threads
+    from fastmlp.network import threads
     from tests.problems import advance, make_problem, parameters_of
 
     def digest(layer_units, dtype, n_blocks=None, n_threads=8):
@@ -126,7 +126,7 @@ def test_however_steps_are_cut_into_pieces():
     """On two threads, and in two pieces, phase 1 computes the halves of small gradients; else phase 2 does."""
     results = digests(
         f"""
-    from fastmlp import epochs as module
+    from fastmlp.network import epochs as module
 
     results = {{}}
     for layer_units in {SHAPES}:
@@ -151,7 +151,7 @@ def test_a_call_on_several_threads_that_takes_too_long_ends_after_a_step():
     """Where other processes compete for the processors a shared step may take a hundred times as long."""
     results = digests(
         """
-    from fastmlp import epochs as module
+    from fastmlp.network import epochs as module
 
     def steps_and_bits(n_blocks):
         problem = make_problem([30, 50, 10], "relu", "log_loss", np.float32, n_samples=64)

@@ -22,7 +22,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from threadpoolctl import threadpool_info
 
 import fastmlp
-from fastmlp import stochastic_optimizers
+from fastmlp.training import optimizer_state
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 X_DIGITS, Y_DIGITS = load_digits(return_X_y=True)
@@ -577,16 +577,16 @@ def test_every_kind_of_input_trains_alike(kind, early_stopping, tmp_path):
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int64", "float16", "CSC of uint8"])
 def test_integers_are_read_where_they_lie(kind, tmp_path, monkeypatch):
-    import fastmlp.gather
+    import fastmlp.kernels.wide.gather
 
     seen = []
-    as_rows = fastmlp.gather.as_rows
+    as_rows = fastmlp.kernels.wide.gather.as_rows
 
     def recording(X, dtype):
         seen.append(X.dtype)
         return as_rows(X, dtype)
 
-    monkeypatch.setattr(fastmlp.gather, "as_rows", recording)
+    monkeypatch.setattr(fastmlp.kernels.wide.gather, "as_rows", recording)
     X = INPUTS[kind](tmp_path)
     quietly(fastmlp.MLPClassifier(max_iter=1), "fit", X, Y_DIGITS[: len(COUNTS)])
     assert seen[0] == X.dtype
@@ -945,9 +945,9 @@ def test_a_minibatch_without_weight_changes_nothing():
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_keyboard_interrupt_leaves_a_usable_model(monkeypatch, early_stopping):
-    import fastmlp.network
+    import fastmlp.network.network
 
-    advance = fastmlp.network.Epochs.advance
+    advance = fastmlp.network.network.Epochs.advance
     calls = []
 
     def interrupted(self, rates):
@@ -956,7 +956,7 @@ def test_keyboard_interrupt_leaves_a_usable_model(monkeypatch, early_stopping):
             raise KeyboardInterrupt
         return advance(self, rates[:1])
 
-    monkeypatch.setattr(fastmlp.network.Epochs, "advance", interrupted)
+    monkeypatch.setattr(fastmlp.network.network.Epochs, "advance", interrupted)
     model = fastmlp.MLPClassifier(random_state=0, early_stopping=early_stopping)
     with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$") as caught:
         model.fit(X_IRIS, Y_IRIS)
@@ -972,9 +972,9 @@ def test_keyboard_interrupt_leaves_a_usable_model(monkeypatch, early_stopping):
 
 
 def test_keyboard_interrupt_of_lbfgs(monkeypatch):
-    import fastmlp.network
+    import fastmlp.network.network
 
-    evaluate = fastmlp.network.Network.loss_and_gradient
+    evaluate = fastmlp.network.network.Network.loss_and_gradient
     calls = []
 
     def interrupted(self, *arguments):
@@ -983,7 +983,7 @@ def test_keyboard_interrupt_of_lbfgs(monkeypatch):
             raise KeyboardInterrupt
         return evaluate(self, *arguments)
 
-    monkeypatch.setattr(fastmlp.network.Network, "loss_and_gradient", interrupted)
+    monkeypatch.setattr(fastmlp.network.network.Network, "loss_and_gradient", interrupted)
     model = fastmlp.MLPClassifier(random_state=0, solver="lbfgs")
     with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$"):
         model.fit(X_IRIS, Y_IRIS)
@@ -1127,7 +1127,7 @@ def test_a_schedule_goes_on_where_the_rates_that_were_computed_ahead_end(monkeyp
     model = fastmlp.MLPRegressor(**options, max_iter=30, tol=0.0, n_iter_no_change=31, random_state=0)
     expected = clone(model).fit(X, y)
     assert len(expected._optimizer.coming_rates(30, 0, 20)) == 30
-    monkeypatch.setattr(stochastic_optimizers, "MOST_RATES_AHEAD", 7)
+    monkeypatch.setattr(optimizer_state, "MOST_RATES_AHEAD", 7)
     model.fit(X, y)
     assert len(model._optimizer.coming_rates(30, 0, 20)) == 7
     assert model.loss_curve_ == expected.loss_curve_

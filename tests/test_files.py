@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fastmlp.files import check_writable, replaced_file
+from fastmlp.files.atomic import check_writable, replaced_file
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs what Windows lacks")
 
@@ -68,7 +68,7 @@ def test_devices_and_pipes_are_written_directly(tmp_path):
     with replaced_file("/dev/null") as file:
         file.write(b"gone")
     assert not os.path.isfile("/dev/null")
-    program = "from fastmlp.files import replaced_file\nwith replaced_file('/dev/stdout') as f: f.write(b'out')"
+    program = "from fastmlp.files.atomic import replaced_file\nwith replaced_file('/dev/stdout') as f: f.write(b'out')"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=120)
     assert finished.stdout == b"out"
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn.utils import check_random_state
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.generators import generator_of
+from fastmlp.training.random_state import generator_of
 
 
 def assert_same_draws(generator, expected):

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastmlp.tiles import TILE
+from fastmlp.simd.tile_table import TILE
 from tests.panels import ORIENTATIONS, GuardedNetwork, guards_checked
 from tests.phases import infer_blocks, places_of_tiles, propagate_blocks, update_blocks
 from tests.problems import DTYPES, advance, make_problem, parameters_of, relative_difference
@@ -232,8 +232,8 @@ def test_warming_up_with_a_single_thread(variables):
         from unittest import mock
         from tests.panels import ORIENTATIONS, GuardedNetwork, guards_checked
 
-        with guards_checked(), mock.patch("fastmlp.network.Network", GuardedNetwork):
-            from fastmlp.warmup import warmup
+        with guards_checked(), mock.patch("fastmlp.network.network.Network", GuardedNetwork):
+            from fastmlp.cli.warmup import warmup
             warmup(np.float32)
         """,
         **variables,

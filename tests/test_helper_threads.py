@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-from fastmlp import threads
-from fastmlp.helper_threads import Helper
-from fastmlp.inference import inference_block_rows
+from fastmlp.drivers.inference import inference_block_rows
+from fastmlp.network import threads
+from fastmlp.process.helper_threads import Helper
 from tests.problems import make_problem
 
 PATIENCE = 30
@@ -59,7 +59,7 @@ def test_a_helper_outlives_what_goes_wrong(helper):
 @pytest.mark.parametrize("holds_up", [False, True], ids=["helper comes", "helper never comes"])
 def test_a_prediction_waits_for_no_helper_that_has_not_begun(holds_up, monkeypatch):
     problem = make_problem([40, 70, 9], "relu", "log_loss", n_samples=1500)
-    monkeypatch.setattr("fastmlp.network.resolve_n_threads", lambda n_threads: n_threads)
+    monkeypatch.setattr("fastmlp.network.network.resolve_n_threads", lambda n_threads: n_threads)
     network = problem.network(solver=None, batch_size=256, n_threads=2)
     alone, helped = (np.full((problem.n_samples, 9), np.nan, problem.dtype) for _ in range(2))
     network.predict(problem.rows, alone, n_blocks=1)

@@ -9,26 +9,35 @@ import pytest
 import fastmlp
 from tests.subprocesses import run_python
 
-PACKAGE = Path(fastmlp.__file__).parent
+ROOT = Path(fastmlp.__file__).parent
 
-# What the compiled core is, from the bottom up; none of it may import anything else of the package.
-CORE = [
-    "tiles", "_loaded", "_cache", "_compilers", "interrupts", "_jit", "vector_type", "vectors_naive", "vectors",
-    "indices_naive", "indices", "sources_naive", "sources", "transposition", "microkernel_naive", "microkernel",
-    "tile_calls", "narrow_tiles", "listed_tiles", "dotkernel", "function_table", "floating_point", "clock",
-    "records", "layout", "tanh_table", "activations", "losses", "division", "optimizers", "network_records", "shuffling",
-    "density", "rows", "kernel_tiles", "csr", "gather", "zeros", "dense", "listed_products", "gradients", "transposed_gradients", "narrow", "narrow_gather",
-    "narrow_gradients", "narrow_losses", "phases", "narrow_phases", "atomics", "team", "blocks", "step", "region",
-    "processes", "processors", "helper_threads", "threads", "inference", "epochs", "orientation", "network",
+# The packages from the bottom up. A module imports what lies in its own package or in one further down.
+PACKAGES = [
+    "process", "simd", "microkernels", "kernels", "kernels.wide", "kernels.narrow", "drivers", "network", "files",
+    "training", "estimators", "tables", "cli",
 ]  # fmt: skip
 
-# Third parties that the core may use.
+# The packages of the compiled core, and the third parties that they may use.
+CORE = PACKAGES[: PACKAGES.index("network") + 1]
 ALLOWED = {"llvmlite", "numba", "numpy", "threadpoolctl"}
+
+# Orientations of a network: neither knows of the other.
+STRANGERS = [("kernels.wide", "kernels.narrow")]
+
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.rglob("*.py") if path.stem != "__init__"
+)
+# The package's own face, and the lesson in plain NumPy, which needs nothing of the rest.
+ALONE = {"__main__", "reference"}
+
+
+def package_of(module):
+    return module.rpartition(".")[0]
 
 
 def imports(module, within_functions=True):
     """Return the modules that a file imports; an import for type checkers alone does not count."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
     found = set()
 
     def visit(node):
@@ -40,10 +49,10 @@ def imports(module, within_functions=True):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            if node.module == "fastmlp":
-                found.update(f"fastmlp.{alias.name}" for alias in node.names)
-            else:
-                found.add(node.module)
+            # What is imported from a package is one of its modules, or a name of its __init__.
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in names if name.removeprefix("fastmlp.") in MODULES}
+            found.update(modules or {node.module})
         for child in ast.iter_child_nodes(node):
             visit(child)
 
@@ -55,32 +64,30 @@ def own(modules):
     return {name.removeprefix("fastmlp.") for name in modules if name.startswith("fastmlp.")}
 
 
-def below(module):
-    """Return all modules of the package that a module needs, itself included."""
-    seen, waiting = set(), [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting += own(imports(name))
-    return seen
+def test_every_module_has_a_place():
+    assert len(MODULES) > 80
+    assert {package_of(module) for module in MODULES} == {"", *PACKAGES}
+    assert {module for module in MODULES if not package_of(module)} == ALONE
 
 
-def test_the_core_is_what_network_needs():
-    assert below("network") == set(CORE)
-
-
-@pytest.mark.parametrize("module", CORE)
-def test_a_kernel_file_imports_only_what_lies_below_it(module):
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in ALONE])
+def test_a_module_imports_only_what_lies_below_it(module):
+    package = package_of(module)
     found = imports(module)
-    assert own(found) <= set(CORE[: CORE.index(module)])
-    foreign = {name.partition(".")[0] for name in found} - {"fastmlp", "__future__"}
-    assert foreign - set(sys.stdlib_module_names) <= ALLOWED
+    below = {"", *PACKAGES[: PACKAGES.index(package) + 1]}
+    assert {package_of(name) for name in own(found)} <= below
+    for pair in STRANGERS:
+        if package in pair:
+            assert not {package_of(name) for name in own(found)} & (set(pair) - {package})
+    if package in CORE:
+        foreign = {name.partition(".")[0] for name in found} - {"fastmlp", "__future__"}
+        assert foreign - set(sys.stdlib_module_names) <= ALLOWED
+        assert "fastmlp" not in found
 
 
 def test_no_circle_anywhere():
-    modules = [path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"]
-    graph = {module: own(imports(module, within_functions=False)) for module in modules}
+    graph = {module: own(imports(module, within_functions=False)) for module in MODULES}
+    assert sum(map(len, graph.values())) > 200
     done, under_way = set(), []
 
     def visit(module):
@@ -92,13 +99,21 @@ def test_no_circle_anywhere():
             visit(needed)
         done.add(under_way.pop())
 
-    for module in modules:
+    for module in MODULES:
         visit(module)
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_what_it_is_for_and_imports_nothing(package):
+    tree = ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text())
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
+
+
 def test_the_estimators_reach_the_network_through_training_and_prediction_only():
-    for module in ("classifier", "regressor"):
-        assert not own(imports(module)) & set(CORE)
+    core = {module for module in MODULES if package_of(module) in CORE and package_of(module) != "process"}
+    for module in ("estimators.classifier", "estimators.regressor"):
+        assert not own(imports(module)) & core
 
 
 def test_importing_the_core_imports_neither_scikit_learn_nor_scipy():
@@ -107,11 +122,11 @@ def test_importing_the_core_imports_neither_scikit_learn_nor_scipy():
         import sys, types
         # The package as a bare folder: its own __init__ brings in the estimators.
         package = types.ModuleType("fastmlp")
-        package.__path__ = [{str(PACKAGE)!r}]
+        package.__path__ = [{str(ROOT)!r}]
         sys.modules["fastmlp"] = package
         import numba  # which may import SciPy for purposes of its own
         before = set(sys.modules)
-        import fastmlp.network
+        import fastmlp.network.network
         new = {{name.partition(".")[0] for name in set(sys.modules) - before}}
         assert not new & {{"sklearn", "scipy", "pandas", "matplotlib"}}, new
         assert "sklearn" not in sys.modules

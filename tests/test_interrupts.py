@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from fastmlp import interrupts
-from fastmlp.epochs import SECONDS_PER_CALL
-from fastmlp.network import Network
+from fastmlp.network.epochs import SECONDS_PER_CALL
+from fastmlp.network.network import Network
+from fastmlp.process import interrupts
 from tests.problems import make_problem
 from tests.subprocesses import run_python
 
@@ -25,8 +25,11 @@ PREAMBLE = """
     import numba
     import numpy as np
     import fastmlp
-    from fastmlp import blas, epochs, network, threads
-    from fastmlp.blas import _controller
+    from fastmlp.process import blas
+    from fastmlp.network import epochs
+    from fastmlp.network import network
+    from fastmlp.network import threads
+    from fastmlp.process.blas import _controller
     from tests.recorded_calls import calls, record
 
     warnings.simplefilter("ignore")
@@ -120,7 +123,7 @@ def test_an_interrupt_in_scikit_learns_context_leaves_its_settings_as_they_were(
 
 AT_EVERY_MOMENT = """
     import sys
-    from fastmlp import lbfgs
+    from fastmlp.training import lbfgs
 
     X = generator.standard_normal((60, 5))
     y = X[:, 0] - X[:, 1]

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from fastmlp import division
-from fastmlp._jit import JIT_DISABLED, uncached
-from fastmlp.floating_point import flush_denormals, restore_denormals
-from fastmlp.vectors import lane_count, load, store
+from fastmlp.kernels import division
+from fastmlp.simd.denormals import flush_denormals, restore_denormals
+from fastmlp.simd.jit import JIT_DISABLED, uncached
+from fastmlp.simd.vectors import lane_count, load, store
 from tests.problems import DTYPES
 
 (_bound,) = re.findall(r"error of a quotient is below ([\d.]+) units", " ".join(division.__doc__.split()))

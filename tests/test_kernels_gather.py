@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from fastmlp._jit import JIT_DISABLED, as_records, uncached
-from fastmlp.gather import gather_rows
-from fastmlp.losses import LOSSES
-from fastmlp.narrow_gather import narrow_gather, narrow_gather_targets
-from fastmlp.records import LAYER, NETWORK
-from fastmlp.rows import as_rows
-from fastmlp.sources import SOURCE_KINDS
-from fastmlp.tiles import TILE
+from fastmlp.kernels.losses import LOSSES
+from fastmlp.kernels.narrow.gather import narrow_gather, narrow_gather_targets
+from fastmlp.kernels.records import LAYER, NETWORK
+from fastmlp.kernels.wide.gather import gather_rows
+from fastmlp.network.rows import as_rows
+from fastmlp.simd.conversion import SOURCE_KINDS
+from fastmlp.simd.jit import JIT_DISABLED, as_records, uncached
+from fastmlp.simd.tile_table import TILE
 from tests.problems import DTYPES
 
 CAPACITY = 11

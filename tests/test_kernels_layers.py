@@ -10,12 +10,20 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from numba import config
 
-from fastmlp._jit import JIT_DISABLED, uncached
-from fastmlp.activations import _apply, exp_of_size, half_exp_minus_one, logistic, logistic_of, tanh_from_exp, tanh_of
-from fastmlp.dense import BLOCK_COLUMN_BYTES, PANEL_BYTES
-from fastmlp.layout import Layout
-from fastmlp.microkernel import ASKING_TILES
-from fastmlp.tiles import BLOCK_BYTES, TILE
+from fastmlp.kernels.activations import (
+    _apply,
+    exp_of_size,
+    half_exp_minus_one,
+    logistic,
+    logistic_of,
+    tanh_from_exp,
+    tanh_of,
+)
+from fastmlp.kernels.wide.products import BLOCK_COLUMN_BYTES, PANEL_BYTES
+from fastmlp.microkernels.tile import ASKING_TILES
+from fastmlp.network.layout import Layout
+from fastmlp.simd.jit import JIT_DISABLED, uncached
+from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
 from tests.panels import ORIENTATIONS, GuardedLayout, GuardedNetwork, guards_checked
 from tests.phases import cut_into_halves, infer_blocks, naive_layers, propagate_blocks, update_blocks
 from tests.problems import (
@@ -403,9 +411,9 @@ def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is
     """Machine code that asks for the wrong lines computes the same; so here Python looks at what it would be told."""
     code = """
         import numpy as np
-        from fastmlp import dense
-        from fastmlp.microkernel import ASKING_TILES, MR
-        from fastmlp.tiles import ALIGNMENT, TILE
+        from fastmlp.kernels.wide import products
+        from fastmlp.microkernels.tile import ASKING_TILES, MR
+        from fastmlp.simd.tile_table import ALIGNMENT, TILE
         from tests.panels import GuardedNetwork
         from tests.phases import propagate_blocks
         from tests.problems import make_problem
@@ -417,7 +425,7 @@ def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is
             network = problem.network(GuardedNetwork, narrow=False)
             (layer,) = network.layers
             layer.ask_for_panels = 1
-            multiply, asked = dense.multiply_rows_ahead, {}
+            multiply, asked = products.multiply_rows_ahead, {}
 
             def watched(*arguments):
                 right, inner, ahead = arguments[7], arguments[8], arguments[11]
@@ -425,9 +433,9 @@ def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is
                 asked.setdefault((right - layer.parameters) // ((fan_in + 1) * width), []).extend(lines)
                 return multiply(*arguments)
 
-            dense.multiply_rows_ahead = watched
+            products.multiply_rows_ahead = watched
             propagate_blocks(network, problem, [0, n_samples])
-            dense.multiply_rows_ahead = multiply
+            products.multiply_rows_ahead = multiply
             assert sorted(asked) == list(range(n_panels - 1))
             for panel, lines in asked.items():
                 first = layer.parameters + (panel + 1) * (fan_in + 1) * width
@@ -444,8 +452,9 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
     """In phase 1 all of a narrow network's, to read; in phase 2 those that this block of tiles will write."""
     code = f"""
         import numpy as np
-        from fastmlp import narrow_phases, phases
-        from fastmlp.tiles import ALIGNMENT, TILE
+        from fastmlp.kernels.narrow import phases as narrow_phases
+        from fastmlp.kernels.wide import phases
+        from fastmlp.simd.tile_table import ALIGNMENT, TILE
         from tests.panels import GuardedNetwork
         from tests.phases import propagate_blocks, update_blocks
         from tests.problems import make_problem

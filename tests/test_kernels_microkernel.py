@@ -5,15 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
-from fastmlp import microkernel_naive
-from fastmlp._jit import JIT_DISABLED, uncached
-from fastmlp.dotkernel import DOT_COLUMNS, DOT_ROWS, multiply_samples
-from fastmlp.function_table import function_table
-from fastmlp.listed_tiles import multiply_listed_lanes, multiply_listed_rows
-from fastmlp.microkernel import MR, VECTORS, row_counts
-from fastmlp.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
-from fastmlp.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
-from fastmlp.tiles import LISTED_ROWS, TILE
+from fastmlp.microkernels import naive as microkernel_naive
+from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, multiply_samples
+from fastmlp.microkernels.function_table import function_table
+from fastmlp.microkernels.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
+from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
+from fastmlp.microkernels.tile import MR, VECTORS, row_counts
+from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
+from fastmlp.simd.jit import JIT_DISABLED, uncached
+from fastmlp.simd.tile_table import LISTED_ROWS, TILE
 from tests.problems import DTYPES
 
 NO_FLOOR = -np.inf

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.utils import shuffle
 
-from fastmlp._jit import JIT_DISABLED, uncached
-from fastmlp.shuffling import STATE_WORDS, shuffle_order
+from fastmlp.kernels.shuffling import STATE_WORDS, shuffle_order
+from fastmlp.simd.jit import JIT_DISABLED, uncached
 
 SIZES = [*range(1, 40), 63, 64, 65, 127, 128, 129, 500, 623, 624, 625, 1000, 1024, 1999, 2000]
 

@@ -6,10 +6,11 @@ import numba
 import numpy as np
 import pytest
 
-from fastmlp import atomics, team
-from fastmlp._jit import JIT_DISABLED, as_records, inner, uncached
-from fastmlp.clock import ticks
-from fastmlp.network import Network
+from fastmlp.drivers import team
+from fastmlp.network.network import Network
+from fastmlp.simd import atomics
+from fastmlp.simd.clock import ticks
+from fastmlp.simd.jit import JIT_DISABLED, as_records, inner, uncached
 from tests.problems import advance, make_problem, parameters_of
 
 # Where a thread writes down what it did: a number for each phase and block, and how often it read a phase wrongly.

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fastmlp import vectors, vectors_naive
-from fastmlp._jit import uncached
-from fastmlp.tiles import TILE, aligned_zeros
+from fastmlp.simd import vectors, vectors_naive
+from fastmlp.simd.jit import uncached
+from fastmlp.simd.tile_table import TILE, aligned_zeros
 from tests.problems import DTYPES
 
 # Numbers in the order in which `all_operations` stores them.

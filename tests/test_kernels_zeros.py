@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 from numba import config
 
-from fastmlp._jit import as_records, uncached
-from fastmlp.gather import gather_rows
-from fastmlp.indices_naive import as_indices
-from fastmlp.rows import as_rows
-from fastmlp.tiles import LISTED_ROWS, TILE
-from fastmlp.zeros import (
+from fastmlp.kernels.wide.gather import gather_rows
+from fastmlp.kernels.wide.nonzero_lists import (
     FIRST_HALF,
     SECOND_HALF,
     WHOLE,
@@ -21,6 +17,10 @@ from fastmlp.zeros import (
     listed_samples,
     mark_nonzeros,
 )
+from fastmlp.network.rows import as_rows
+from fastmlp.simd.integers_naive import as_indices
+from fastmlp.simd.jit import as_records, uncached
+from fastmlp.simd.tile_table import LISTED_ROWS, TILE
 from tests.panels import GuardedNetwork, guards_checked
 from tests.problems import DTYPES, SOLVERS, advance, make_problem, parameters_of
 
@@ -199,7 +199,7 @@ def test_a_step_in_pieces_writes_its_lists_where_there_is_room(in_halves, n_piec
     problem = make_problem([WIDTHS[dtype] + 5, WIDTHS[dtype] + 3, 3], dtype=dtype, density=0.1)
     results = []
     for leaves_zeros_out, pieces in ((False, 1), (True, n_pieces)):
-        monkeypatch.setattr("fastmlp.epochs.pieces_of_step", lambda seconds, pieces=pieces: pieces)
+        monkeypatch.setattr("fastmlp.network.epochs.pieces_of_step", lambda seconds, pieces=pieces: pieces)
         network = problem.network(
             GuardedNetwork, narrow=False, in_halves=in_halves, leaves_zeros_out=leaves_zeros_out, n_threads=1
         )

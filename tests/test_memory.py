@@ -9,8 +9,9 @@ import pytest
 import sklearn.neural_network
 from scipy import sparse
 
-from fastmlp import MLPClassifier, MLPRegressor, training
-from fastmlp.prediction_plan import rows_of_workspace
+from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.estimators.prediction_plan import rows_of_workspace
+from fastmlp.training import stochastic
 from tests.memory_formula import fit_bytes, workspace_bytes
 from tests.subprocesses import run_python
 from tests.traced_memory import held_bytes, tracing
@@ -98,7 +99,7 @@ def test_large_minibatch(dtype, n_threads):
 def test_gradients_in_halves(dtype, n_threads):
     layer_units, n_samples = [600, 600, 1], 960
     formula = fit_bytes(layer_units, n_samples=n_samples, dtype=dtype, batch_size=n_samples)
-    with mock.patch("fastmlp.layout.Layout.halves_below", np.inf):
+    with mock.patch("fastmlp.network.layout.Layout.halves_below", np.inf):
         none = fit_bytes(layer_units, n_samples=n_samples, dtype=dtype, batch_size=n_samples)
     assert none < 0.9 * formula  # or this would test nothing
     X = draw(n_samples, 600, dtype)
@@ -344,7 +345,7 @@ def test_epochs_leave_nothing_but_their_losses(layer_units, options):
     model = MLPClassifier(layer_units, max_iter=1000, tol=0.0, n_iter_no_change=10_000, **options)
     model.fit(X, labels(200, 3))
     held = {}
-    record = training._record_losses
+    record = stochastic._record_losses
 
     def record_and_measure(model, losses, n_samples):
         record(model, losses, n_samples)
@@ -354,7 +355,7 @@ def test_epochs_leave_nothing_but_their_losses(layer_units, options):
             held[model.n_iter_] = held_bytes() - floats
 
     # One epoch is offered at a time, so that there are many calls in between.
-    with tracing(), mock.patch.multiple(training, _record_losses=record_and_measure, MAX_EPOCHS_A_CALL=1):
+    with tracing(), mock.patch.multiple(stochastic, _record_losses=record_and_measure, MAX_EPOCHS_A_CALL=1):
         model.fit(X, labels(200, 3))
     # A single number that every epoch left would come to 24,000.
     assert held[1000] - held[20] < 10_000
@@ -364,13 +365,13 @@ def test_epochs_leave_nothing_but_their_losses(layer_units, options):
 def test_a_thousand_epochs_need_no_higher_peak_than_ten(early_stopping):
     X, y = draw(200, 5), labels(200, 3)
     peaks = []
-    record = training._record_losses
+    record = stochastic._record_losses
 
     def record_and_tidy_up(model, losses, n_samples):
         record(model, losses, n_samples)
         held_bytes()  # what Python keeps to use again is no part of a fit, and grows with the number of its calls
 
-    with tracing(), mock.patch.object(training, "_record_losses", record_and_tidy_up):
+    with tracing(), mock.patch.object(stochastic, "_record_losses", record_and_tidy_up):
         # The first fit is for what lasts as long as the process.
         for n_epochs in (1000, 10, 1000):
             model = MLPClassifier((30, 20), max_iter=n_epochs, tol=0.0, n_iter_no_change=10_000)

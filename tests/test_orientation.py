@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastmlp.orientation import gains_by_rows, is_narrow
-from fastmlp.tiles import TILES
+from fastmlp.network.orientation import gains_by_rows, is_narrow
+from fastmlp.simd.tile_table import TILES
 
 LANES = (4, 8, 16)
 
@@ -13,7 +13,7 @@ def use_tile(monkeypatch):
     """Return a function that lets the estimates be those of another tile."""
 
     def use(name):
-        monkeypatch.setattr("fastmlp.orientation.TILE", TILES[name])
+        monkeypatch.setattr("fastmlp.network.orientation.TILE", TILES[name])
         forget()
 
     def forget():

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits, make_multilabel_classification
 from sklearn.utils.validation import check_is_fitted
 
 import fastmlp
-from fastmlp.datasets import load_california_housing
+from fastmlp.cli.datasets import load_california_housing
 
 N_EPOCHS = 20
 LOSS_TOLERANCE = {"float64": 1e-8, "float32": 2e-3}
@@ -206,7 +206,7 @@ def test_slice_of_the_grid(case, dtype):
     task, settings, weighted = case
     # Both orientations in turn, in both precisions, whatever suits networks of this size.
     narrow = (SLICE.index(case) + (dtype == "float32")) % 2 == 0
-    with mock.patch("fastmlp.network.is_narrow", return_value=narrow):
+    with mock.patch("fastmlp.network.network.is_narrow", return_value=narrow):
         apart = compare(task, settings, dtype, weighted)
     if apart == "unstable":
         excused.append((case, dtype))

@@ -18,8 +18,8 @@ from sklearn.datasets import load_iris, make_multilabel_classification
 from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.archive import read_archive, write_archive
-from fastmlp.persistence import FORMAT_VERSION, SavedModel, load_model, save_model
+from fastmlp.estimators.persistence import FORMAT_VERSION, SavedModel, load_model, save_model
+from fastmlp.files.archive import read_archive, write_archive
 from tests.strangers import accepted, archive_bytes, spoil
 
 IRIS, SPECIES = load_iris(return_X_y=True)
@@ -193,7 +193,7 @@ class TestSaving:
         path = tmp_path / "model.npz"
         path.write_text("earlier")
         with monkeypatch.context() as patch:
-            patch.setattr("fastmlp.persistence.write_archive", lambda file, arrays: 1 / 0)
+            patch.setattr("fastmlp.estimators.persistence.write_archive", lambda file, arrays: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 save_model(path, classifier)
         assert path.read_text() == "earlier"

@@ -18,7 +18,7 @@ PREAMBLE = """
     import json
     import multiprocessing
     import warnings
-    from fastmlp import threads
+    from fastmlp.network import threads
     from tests.recorded_calls import calls, record, twins_used
     from tests.threaded import bits, fit_in_this_process, fit_quietly, model, samples, search
 
@@ -91,7 +91,7 @@ def test_fork_while_another_thread_is_in_a_compiled_call():
     parent, child = results_of(
         """
     import threading
-    from fastmlp.threads import compiled_call
+    from fastmlp.network.threads import compiled_call
     parent = fit_in_this_process(0)
     entered, leave = threading.Event(), threading.Event()
 
@@ -134,7 +134,7 @@ def test_a_fork_that_python_does_not_see(meanwhile):
         f"""
     import ctypes, os, threading
     from contextlib import nullcontext
-    from fastmlp import blas
+    from fastmlp.process import blas
 
     def in_a_child(action):
         reading, writing = os.pipe()
@@ -289,7 +289,7 @@ def test_without_openmp_and_tbb(has_workqueue):
     if not has_workqueue:
         blocked += '    sys.modules["numba.np.ufunc.workqueue"] = None\n'
     code = """
-    from fastmlp.cli import main
+    from fastmlp.cli.main import main
     result = fit_in_this_process(0)
     main(["info"])
     print(json.dumps(result))

@@ -17,7 +17,7 @@ PREAMBLE = """
     import numpy as np
     import warnings
     from concurrent.futures import ThreadPoolExecutor
-    from fastmlp import threads
+    from fastmlp.network import threads
     from tests.recorded_calls import calls, most_threads_at_once, record, twins_used
     from tests.threaded import assert_worth_sharing, bits, fit_quietly, model, samples
 

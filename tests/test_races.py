@@ -19,7 +19,8 @@ def test_guard_bands_and_bits_on_more_threads_than_processors(n_threads):
         import json
         import numba
         import numpy as np
-        from fastmlp import step, threads
+        from fastmlp.drivers import steps
+        from fastmlp.network import threads
         from tests.panels import BY_ROWS, GuardedNetwork, guards_checked
         from tests.problems import SOLVERS, advance, make_problem, parameters_of
 

@@ -9,10 +9,10 @@ import pytest
 from numba.core import event
 
 from fastmlp import MLPRegressor
-from fastmlp.persistence import SavedModel, load_model, save_model
-from fastmlp.table_roles import find_identifiers, read_features, read_target
-from fastmlp.table_training import predict_table, train_on_table
-from fastmlp.tables import Table, read_table
+from fastmlp.estimators.persistence import SavedModel, load_model, save_model
+from fastmlp.tables.reading import Table, read_table
+from fastmlp.tables.roles import find_identifiers, read_features, read_target
+from fastmlp.tables.training import predict_table, train_on_table
 from tests.subprocesses import run_python
 
 FILES = Path(__file__).parent / "tables"
@@ -238,8 +238,8 @@ def test_what_is_compiled_does_not_count_as_training(tmp_path):
         import time
         import numpy as np
         from fastmlp import MLPRegressor
-        from fastmlp.table_training import train_on_table
-        from fastmlp.tables import Table
+        from fastmlp.tables.training import train_on_table
+        from fastmlp.tables.reading import Table
 
         X = np.random.RandomState(0).standard_normal((100, 2))
         table = Table("t", {"a": X[:, 0], "b": X[:, 1], "y": X[:, 0]})

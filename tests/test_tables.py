@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastmlp import extras, tables
-from fastmlp.table_columns import find_columns
-from fastmlp.table_dialect import CHUNK_LINES, TEXT
-from fastmlp.tables import read_table
+from fastmlp.process import extras
+from fastmlp.tables import reading
+from fastmlp.tables.columns import find_columns
+from fastmlp.tables.dialect import CHUNK_LINES, TEXT
+from fastmlp.tables.reading import read_table
 
 FILES = Path(__file__).parent / "tables"
 # One table, written in many ways.
@@ -412,4 +413,4 @@ def test_text_needs_no_other_library_and_parquet_names_the_extra(tmp_path, monke
     assert read_table(FILES / "tab.tsv").n_rows == 240
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     with pytest.raises(extras.MissingExtraError, match=r"pip install 'fastmlp\[table\]'"):
-        tables.read_table(tmp_path / "t.parquet")
+        reading.read_table(tmp_path / "t.parquet")

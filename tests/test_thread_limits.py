@@ -19,7 +19,8 @@ PREAMBLE = """
     import numba
     from pathlib import Path
     from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
-    from fastmlp import processors, threads
+    from fastmlp.process import processors
+    from fastmlp.network import threads
     from tests.recorded_calls import calls, record, twins_used
     from tests.threaded import bits, fit_in_this_process, fit_quietly, model, samples
 
@@ -193,7 +194,7 @@ BOUND = """
     import sklearn.cluster
     bound = os.sched_getaffinity(0)
     import numba
-    from fastmlp import threads
+    from fastmlp.network import threads
     from tests.threaded import fit_in_this_process
 
     @numba.njit
@@ -265,7 +266,7 @@ def test_nothing_asks_for_the_slow_list_of_all_libraries(tmp_path):
 
 
 SETTINGS = """
-    from fastmlp.network import Network
+    from fastmlp.network.network import Network
     run = Network.run
 
     def settings():

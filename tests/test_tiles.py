@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fastmlp import tiles
-from fastmlp.tiles import TILE, TILES
+from fastmlp.simd import tile_table
+from fastmlp.simd.tile_table import TILE, TILES
 from tests.problems import DTYPES
 from tests.subprocesses import run_python
 
@@ -18,7 +18,7 @@ PROCESSORS = {
 
 COMPARISON = """
     import numpy as np
-    from fastmlp.tiles import TILE
+    from fastmlp.simd.tile_table import TILE
     from tests.panels import GuardedNetwork
     from tests.problems import advance, make_problem, parameters_of, relative_difference
 
@@ -103,27 +103,27 @@ def test_streaming_the_weights_changes_no_bit():
 )
 def test_the_choice_of_a_tile(features, processor, name, monkeypatch):
     monkeypatch.delenv("FASTMLP_TILE", raising=False)
-    monkeypatch.setattr(tiles.config, "CPU_NAME", processor)
-    monkeypatch.setattr(tiles.config, "CPU_FEATURES", features)
-    monkeypatch.setattr(tiles.llvm, "get_process_triple", lambda: "x86_64-unknown-linux-gnu")
-    assert tiles._choose().name == name
+    monkeypatch.setattr(tile_table.config, "CPU_NAME", processor)
+    monkeypatch.setattr(tile_table.config, "CPU_FEATURES", features)
+    monkeypatch.setattr(tile_table.llvm, "get_process_triple", lambda: "x86_64-unknown-linux-gnu")
+    assert tile_table._choose().name == name
 
 
 def test_a_processor_that_numba_is_told_to_know_nothing_of(monkeypatch):
     monkeypatch.delenv("FASTMLP_TILE", raising=False)
-    monkeypatch.setattr(tiles.config, "CPU_FEATURES", None)
-    monkeypatch.setattr(tiles.config, "CPU_NAME", "generic")
+    monkeypatch.setattr(tile_table.config, "CPU_FEATURES", None)
+    monkeypatch.setattr(tile_table.config, "CPU_NAME", "generic")
     for triple, name in (("x86_64-pc-windows-msvc", "generic"), ("arm64-apple-darwin23.0.0", "neon")):
-        monkeypatch.setattr(tiles.llvm, "get_process_triple", lambda triple=triple: triple)
-        assert tiles._choose().name == name
+        monkeypatch.setattr(tile_table.llvm, "get_process_triple", lambda triple=triple: triple)
+        assert tile_table._choose().name == name
 
 
 def test_a_name_that_is_not_in_the_table_is_refused(monkeypatch):
     monkeypatch.setenv("FASTMLP_TILE", "avx3")
     with pytest.raises(ValueError, match="FASTMLP_TILE is 'avx3'; it must be one of avx512, zen, avx2, neon, generic"):
-        tiles._choose()
+        tile_table._choose()
     monkeypatch.setenv("FASTMLP_TILE", "")  # as good as unset
-    assert tiles._choose().name in TILES
+    assert tile_table._choose().name in TILES
 
 
 @pytest.mark.parametrize("tile", TILES.values(), ids=TILES)
@@ -131,7 +131,7 @@ def test_what_the_kernels_rely_on(tile):
     registers = {"avx512": 32, "zen": 32, "avx2": 16, "neon": 32, "generic": 16}[tile.name]
     assert tile.rows * tile.vectors + tile.vectors + 1 <= registers
     assert tile.dot_rows * tile.dot_columns + min(tile.dot_rows, tile.dot_columns) + 1 <= registers
-    assert not tile.streams or tile.vector_bytes == tiles.ALIGNMENT
+    assert not tile.streams or tile.vector_bytes == tile_table.ALIGNMENT
     # Rows of inner products are cut into powers of two, and vectors are transposed by halves.
     for number in (tile.rows, tile.dot_rows):
         assert number & (number - 1) == 0

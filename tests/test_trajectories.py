@@ -160,7 +160,7 @@ def test_a_network_that_diverged_can_be_set_anew(shape):
 def test_sparse_samples_are_trained_on_like_dense_ones(shape, dtype):
     from scipy import sparse
 
-    from fastmlp.rows import as_rows
+    from fastmlp.network.rows import as_rows
 
     problem = make_problem(SHAPES[shape], "tanh", "log_loss", dtype, n_samples=40)
     problem.X[np.random.RandomState(0).uniform(size=problem.X.shape) < 0.5] = 0

@@ -15,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastmlp
-import fastmlp.checkpoints
-import fastmlp.network
+import fastmlp.network.network
+import fastmlp.training.checkpoints
 from fastmlp import MLPClassifier, MLPRegressor
 
 X, Y = load_iris(return_X_y=True)
@@ -71,8 +71,8 @@ def test_the_line_of_the_call_is_named(name):
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_an_interrupt(monkeypatch, solver):
-    monkeypatch.setattr(fastmlp.epochs.Epochs, "advance", interrupt)
-    monkeypatch.setattr(fastmlp.network.Network, "loss_and_gradient", interrupt)
+    monkeypatch.setattr(fastmlp.network.epochs.Epochs, "advance", interrupt)
+    monkeypatch.setattr(fastmlp.network.network.Network, "loss_and_gradient", interrupt)
     assert_points_at(lambda: MLPClassifier(solver=solver).fit(X, Y), UserWarning, "interrupted by user")
 
 
@@ -80,7 +80,7 @@ def test_an_interrupt(monkeypatch, solver):
 def test_a_checkpoint_that_cannot_be_written_or_removed(monkeypatch, tmp_path, name):
     path = tmp_path / "run.npz"
     if name == "replaced_file":
-        monkeypatch.setattr(fastmlp.checkpoints, name, fail)
+        monkeypatch.setattr(fastmlp.training.checkpoints, name, fail)
         text = "could not be written"
     else:
         monkeypatch.setattr(Path, "unlink", fail)
@@ -107,7 +107,7 @@ def test_a_filter_by_module_finds_the_users_module():
 
 
 def test_no_module_warns_in_a_way_of_its_own():
-    for path in Path(fastmlp.__file__).parent.glob("*.py"):
+    for path in Path(fastmlp.__file__).parent.rglob("*.py"):
         if path.stem != "user_warnings":
             calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
             assert not [call.lineno for call in calls if ast.unparse(call.func) in ("warnings.warn", "warn")], path

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 
 import fastmlp
-from fastmlp.threads import worth_sharing
+from fastmlp.network.threads import worth_sharing
 from tests.recorded_calls import Recorded, calls, record, twins_used
 
 # Steps of about a millisecond on one thread.

@@ -12,8 +12,8 @@ class Kernels:
     param_names = ("workload",)
 
     def setup(self, name):
-        from fastmlp.network import Network
-        from fastmlp.rows import as_rows
+        from fastmlp.network.network import Network
+        from fastmlp.network.rows import as_rows
 
         workload = WORKLOADS[name]
         n_rows = 4 * workload.batch_size

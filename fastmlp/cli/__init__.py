@@ -1,0 +1,1 @@
+"""The fastmlp command: demos, tables, display."""

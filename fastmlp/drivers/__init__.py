@@ -1,0 +1,1 @@
+"""The compiled drivers of many steps, and how threads share them."""

@@ -1,0 +1,189 @@
+"""The compiled drivers: many training steps, or an evaluation, in one call.
+
+They call the phases (see ``wide.phases``) through their addresses, block after block, or have a team share them (see
+``blocks`` and ``region``). All threads wait for each other twice in a training step, however deep the network is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.drivers.blocks import first_half, propagate_blocks, update_blocks
+from fastmlp.kernels.losses import sum_losses
+from fastmlp.kernels.optimizers import ADAM
+from fastmlp.kernels.shuffling import shuffle_order
+from fastmlp.simd.clock import ticks
+from fastmlp.simd.jit import inner, kernel
+
+
+@inner
+def _l2_term(workspace, shared):
+    """Return half of alpha times the sum of squares of all weights (biases apart) before the last update."""
+    total = 0.0
+    for tile in range(shared.n_tiles):
+        total += workspace[shared.squares + tile]
+    return 0.5 * shared.alpha * total
+
+
+@inner
+def _end_epoch(run, loss):
+    """Apply scikit-learn's stopping rule; return whether it fires."""
+    if not run.has_rule:
+        return False
+    if loss > run.best_loss - run.tol:
+        run.no_improvement_count += 1
+    else:
+        run.no_improvement_count = 0
+    if loss < run.best_loss:
+        run.best_loss = loss
+    return run.no_improvement_count > run.n_iter_no_change
+
+
+@inner
+def _weight_of(run, shared, sample_weight, order, rows):
+    """Return the sum of the weights of the next minibatch: without weights, its number of samples."""
+    if not shared.weighted:
+        return float(rows)
+    total = 0.0
+    for row in range(run.position, run.position + rows):
+        total += sample_weight[order[row]]
+    return total
+
+
+@inner
+def _largest_weight_of(run, sample_weight, order, rows):
+    """Return the size of the largest weight of the next minibatch."""
+    largest = 0.0
+    for row in range(run.position, run.position + rows):
+        largest = max(largest, abs(sample_weight[order[row]]))
+    return largest
+
+
+@inner
+def _begin_step(run, shared, rows, weight_sum, learning_rate):
+    """Write to the record what the phases need to know of this step."""
+    shared.rows = rows
+    shared.middle = first_half(rows, shared.grain)
+    shared.start = run.position
+    shared.gather = not run.resident
+    shared.scale = 1.0 / weight_sum
+    shared.rate = learning_rate
+    if run.piece == 0:
+        run.t += 1
+    if shared.optimizer == ADAM:
+        t = float(run.t)
+        shared.rate *= np.sqrt(1.0 - shared.beta_2**t) / (1.0 - shared.beta_1**t)
+
+
+@kernel
+def train(
+    board,
+    workspace,
+    tiles,
+    layers,
+    network,
+    source,
+    targets,
+    labels,
+    sample_weight,
+    order,
+    run_record,
+    generator,
+    learning_rates,
+    epoch_losses,
+    tile_bounds,
+    n_blocks,
+    phase_1,
+    phase_2,
+):
+    """Run as many minibatches as the run's record allows, and at most one epoch per learning rate.
+
+    epoch_losses (n_epochs,): the losses of the epochs that ended. workspace, network, run_record, generator and order
+    are changed. tile_bounds (n_pieces * n_blocks + 1,): where the blocks of weights begin. A step that would take too
+    long for one call comes in several pieces of each phase; then each call does one piece. board: the team's, empty
+    on one thread.
+    """
+    shared = network[0]
+    run = run_record[0]
+    n_pieces = (len(tile_bounds) - 1) // n_blocks
+    n_samples = len(order)
+    run.steps = 0
+    run.epochs = 0
+    shared.blocks_are_halves = n_blocks * n_pieces == 2
+    started = ticks()
+    while (
+        run.epochs < len(learning_rates)
+        and run.steps < run.most_steps
+        and (n_blocks == 1 or run.steps == 0 or ticks() - started < run.most_ticks)
+    ):
+        if run.position == 0 and run.piece == 0 and run.shuffle:
+            run.generator_position = shuffle_order(order, generator, run.generator_position)
+        rows = min(run.batch_size, n_samples - run.position)
+        weight_sum = _weight_of(run, shared, sample_weight, order, rows)
+        if weight_sum == 0 and _largest_weight_of(run, sample_weight, order, rows) > 0:
+            run.weights_cancel = 1
+            break
+        # A minibatch without weight changes nothing and counts for nothing.
+        if weight_sum != 0:
+            _begin_step(run, shared, rows, weight_sum, learning_rates[run.epochs])
+            while run.piece < 2 * n_pieces:
+                first = run.piece % n_pieces * n_blocks
+                if run.piece < n_pieces:
+                    propagate_blocks(
+                        board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first,
+                        n_blocks, n_pieces * n_blocks, phase_1,
+                    )  # fmt: skip
+                else:
+                    update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
+                run.piece += 1
+                if n_pieces > 1 and run.piece < 2 * n_pieces:
+                    return
+            run.piece = 0
+            run.resident = rows == n_samples and not run.shuffle
+            loss = sum_losses(workspace, shared)
+            l2_term = _l2_term(workspace, shared) if shared.alpha != 0 else 0.0
+            run.accumulated_loss += (loss + l2_term) / weight_sum * rows
+        run.steps += 1
+        run.position += rows
+        if run.position == n_samples:
+            loss = run.accumulated_loss / n_samples
+            epoch_losses[run.epochs] = loss
+            run.position = 0
+            run.accumulated_loss = 0.0
+            run.epochs += 1
+            if _end_epoch(run, loss):
+                break
+    run.ticks = ticks() - started
+
+
+@kernel
+def evaluate(
+    board,
+    workspace,
+    tiles,
+    layers,
+    network,
+    source,
+    targets,
+    labels,
+    sample_weight,
+    order,
+    tile_bounds,
+    phase_1,
+    phase_2,
+):
+    """Add the gradient of one chunk of samples to the gradient block, and its losses to those in the record.
+
+    The gradient is unfused: sums over samples, without L2 term and not divided.
+    """
+    shared = network[0]
+    shared.gather = 1
+    shared.blocks_are_halves = 0
+    n_blocks = len(tile_bounds) - 1
+    first = np.intp(0)
+    propagate_blocks(
+        board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first, n_blocks,
+        n_blocks, phase_1,
+    )  # fmt: skip
+    shared.loss_sum += sum_losses(workspace, shared)
+    update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)

@@ -1,0 +1,1 @@
+"""scikit-learn's surface: parameters, validation, labels, fitted attributes, predictions."""

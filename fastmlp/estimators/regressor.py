@@ -1,0 +1,284 @@
+"""The regressor, with scikit-learn's interface."""
+
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp.estimators.base import BaseMultilayerPerceptron
+from fastmlp.estimators.validation import check_X_y, fit_context, regression_targets
+
+
+class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
+    """A multilayer perceptron that predicts numbers, one or several at once.
+
+    It does what :class:`sklearn.neural_network.MLPRegressor` does, with the same parameters,
+    attributes and numbers, and trains on compiled code.
+
+    Parameters
+    ----------
+    loss : {'squared_error', 'poisson'}, default='squared_error'
+        Half the squared error, with an output layer that is the identity, or half the Poisson
+        deviance, with one that is the exponential function; the latter wants targets >= 0.
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Units of each hidden layer; an empty sequence means that there is none.
+    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
+        Activation of the hidden layers.
+    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+        How the loss is minimised: stochastic gradient descent, Adam (which suits data sets of
+        thousands of samples), or L-BFGS on all samples at once (which suits small ones).
+    alpha : float, default=0.0001
+        Strength of the L2 penalty on the weights. It is divided by the samples of a minibatch.
+    batch_size : int or 'auto', default='auto'
+        Samples of a minibatch; 'auto' is ``min(200, n_samples)``. Not used by 'lbfgs'.
+    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
+        Schedule of the rate, only for 'sgd'. 'invscaling' divides the initial rate by
+        ``t_ ** power_t`` after every epoch. 'adaptive' keeps the rate while training improves by at
+        least ``tol`` and divides it by 5 when it has stopped to.
+    learning_rate_init : float, default=0.001
+        The initial rate, for 'sgd' and 'adam'.
+    power_t : float, default=0.5
+        Exponent of 'invscaling'.
+    max_iter : int, default=200
+        Largest number of epochs, or of iterations with 'lbfgs'.
+    shuffle : bool, default=True
+        Whether samples come in a new order in every epoch. Not used by 'lbfgs'.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, validation split and order of samples.
+    tol : float, default=1e-4
+        By how much the loss (or validation score) has to improve to count as an improvement.
+        'lbfgs' takes it for the gradient at which it stops.
+    verbose : bool or int, default=False
+        Whether to print the loss of every epoch.
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the solution of the last ``fit``.
+    momentum : float, default=0.9
+        How much of its velocity a parameter keeps, for 'sgd'.
+    nesterovs_momentum : bool, default=True
+        Whether momentum looks one step ahead, for 'sgd'.
+    early_stopping : bool, default=False
+        Whether to hold out ``validation_fraction`` of the samples, to stop when the score on them
+        no longer improves, and to keep the parameters which scored best. Not used by 'lbfgs'.
+    validation_fraction : float, default=0.1
+        Share of the samples to hold out.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay of Adam's first and second moment.
+    epsilon : float, default=1e-8
+        What keeps Adam from dividing by zero.
+    n_iter_no_change : int, default=10
+        Training stops after more than this many epochs in a row without an improvement.
+    max_fun : int, default=15000
+        Largest number of evaluations of the loss, for 'lbfgs'.
+    n_threads : int or None, default=None
+        Largest number of threads; None leaves it to the limits of the process. The result does not
+        depend on it, bit for bit.
+    dtype : {'float32', 'float64'} or None, default=None
+        What to compute in. None is scikit-learn's rule: float32 if X is float32, else float64.
+    checkpoint : path or None, default=None
+        A file to which ``fit`` saves its state while it trains, so that the same call, made again
+        after an interrupt or a crash, goes on from there to the very weights that it would have
+        come to; it is removed when the fit ends. See ``docs/files.md``. Not for 'lbfgs', and not
+        used by ``partial_fit``.
+    checkpoint_interval : float, default=60.0
+        Seconds from one save to the next; 0 saves as often as training comes back from compiled
+        code, which is about every tenth of a second.
+
+    Attributes
+    ----------
+    loss_ : float
+        The loss of the last epoch.
+    best_loss_ : float or None
+        The lowest loss of all epochs; None with early stopping. Not set by 'lbfgs'.
+    loss_curve_ : list of float
+        The loss of every epoch. Not set by 'lbfgs'.
+    validation_scores_ : list of float or None
+        R² on the held-out samples after every epoch, with early stopping.
+    best_validation_score_ : float or None
+        The best of them.
+    t_ : int
+        Samples that the solver has been shown, counted again in every epoch.
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Weights. They are the user's: what is written into them counts in the next call.
+    intercepts_ : list of ndarray of shape (fan_out,)
+        Biases.
+    n_features_in_ : int
+        Features of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any that are strings.
+    n_iter_ : int
+        Epochs or iterations of the last fit.
+    n_layers_ : int
+        Layers, input and output included.
+    n_outputs_ : int
+        Units of the output layer.
+    out_activation_ : str
+        Its activation.
+
+    See Also
+    --------
+    MLPClassifier : The same for classes instead of numbers.
+    sklearn.neural_network.MLPRegressor : The estimator that this one stands in for.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> from sklearn.model_selection import train_test_split
+    >>> from fastmlp import MLPRegressor
+    >>> X, y = make_regression(n_samples=200, n_features=20, random_state=1)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=1)
+    >>> regressor = MLPRegressor(random_state=1, max_iter=2000, tol=0.1)
+    >>> regressor.fit(X_train, y_train)
+    MLPRegressor(max_iter=2000, random_state=1, tol=0.1)
+    >>> bool(regressor.score(X_test, y_test) > 0.95)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMultilayerPerceptron._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+
+    def __init__(
+        self,
+        loss="squared_error",
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        n_threads=None,
+        dtype=None,
+        checkpoint=None,
+        checkpoint_interval=60.0,
+    ):
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            loss=loss,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            n_threads=n_threads,
+            dtype=dtype,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
+        )
+
+    @fit_context
+    def fit(self, X, y, sample_weight=None):
+        """Train on samples and their targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each sample counts.
+
+        Returns
+        -------
+        self : MLPRegressor
+            The estimator.
+        """
+        return self._fit(X, y, sample_weight=sample_weight)
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @fit_context
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch, from where the last call left off.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each sample counts.
+
+        Returns
+        -------
+        self : MLPRegressor
+            The estimator.
+        """
+        return self._fit(X, y, sample_weight=sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predicted values.
+        """
+        check_is_fitted(self)
+        outputs = self._predict_outputs(X)
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def _validate_input(self, X, y, incremental, reset, classes):
+        return check_X_y(self, X, y, reset=reset, y_numeric=True)
+
+    def _encode_targets(self, y):
+        return regression_targets(y, self.loss)
+
+    def _count_outputs(self, targets):
+        return targets.shape[1]
+
+    def _choose_out_activation(self):
+        return "exp" if self.loss == "poisson" else "identity"
+
+    def _strata(self, targets):
+        return None
+
+    def _score_outputs(self, targets, outputs, sample_weight):
+        if not np.isfinite(outputs).all():
+            return float("nan")
+        return float(r2_score(targets, outputs, sample_weight=sample_weight))

@@ -1,0 +1,1 @@
+"""Safe files: archive, header, atomic replacement."""

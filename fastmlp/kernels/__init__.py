@@ -1,0 +1,1 @@
+"""The compiled kernels: what happens to a block of samples or of weights."""

@@ -1,0 +1,1 @@
+"""Kernels of networks whose samples fill the vectors."""

@@ -1,0 +1,152 @@
+"""The records that kernels read: a layer's, the network's, a run's and that of the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(slots=True)
+class LayerPlaces:
+    """Where a layer's matrices start in the workspace, in numbers, and its shape."""
+
+    fan_in: int
+    fan_out: int
+    parameters: int = 0  # W and b: panels of fan_in + 1 rows
+    transposed: int = 0  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
+    inputs: int = 0  # A_l: panels of `capacity` rows
+    rows: int = 0  # X, whole panels of rows, only in a narrow network that has use for it (see ``narrow.gradients``)
+    marks: int = 0  # which features are not zero, by features and samples, or 0 (see ``wide.nonzero_lists``)
+    mark_rows: int = 0  # marks of a group of features
+    feature_lists: int = 0  # of each tile of samples
+    feature_list_size: int = 0
+    sample_lists: int = 0  # of tiles of features, so many at a time, in each block's scratch
+    n_sample_lists: int = 0
+    sample_list_size: int = 0
+    outputs: int = 0  # A_{l+1}
+    deltas: int = 0  # dL/dz_{l+1}
+    first_half: int = 0  # gradient over half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``wide.gradients``)
+    second_half: int = 0
+    first_tile: int = 0  # number of this layer's first weight tile among those of all layers
+    row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
+    block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
+    few_units: int = 0  # those of the last panel if they are few, else 0 (see ``wide.remainder_gradients``)
+    high_tiles: int = 0  # row tiles of such a panel, which are NR rows high
+    ask_for_panels: int = 0  # whether those of W, or of W transposed, are asked for while the one before is multiplied
+    activation: int = 0
+
+
+LAYER_FIELDS = [field.name for field in fields(LayerPlaces)]
+
+LAYER = np.dtype([(name, np.int64) for name in LAYER_FIELDS], align=True)
+"""The same as a record, which kernels read."""
+
+
+NETWORK = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "n_layers",
+            "capacity",  # rows of the activation panels: the largest minibatch
+            "n_parameters",  # numbers in the parameter block, its padding included
+            "n_tiles",
+            "grain",  # a block of samples starts at a multiple of this
+            "loss",
+            "optimizer",
+            "targets",  # panels like the outputs
+            "losses",  # one number per sample of the minibatch
+            "weights",  # likewise
+            "sums",  # likewise, for the softmax
+            "squares",  # sum of squares of each weight tile
+            "zeros",  # NR zeros
+            "scratch",  # where each block of weights has a place for the gradients of its tiles
+            "scratch_size",  # numbers of such a place
+            "ask_ahead",  # whether parameters are asked for while their gradient is being computed
+            "listed_forward",  # addresses of kernels, where zeros of X are left out (see ``wide.sparse_products``)
+            "listed_gradient",
+            "listed_half_gradient",
+            "nesterovs_momentum",
+            # What follows changes from step to step.
+            "rows",  # samples of this minibatch
+            "middle",  # samples of its first half
+            "blocks_are_halves",  # whether phase 1 cuts it into its halves
+            "start",  # where it starts in the order of samples
+            "gather",  # whether its rows must be copied into the first panels
+            "weighted",  # whether samples have weights
+            "update",  # whether phase 2 updates the parameters, or stores the gradient
+            "shared",  # whether several threads do the work
+        )
+    ]
+    + [
+        (name, np.float64)
+        for name in (
+            "alpha",
+            "momentum",
+            "beta_1",
+            "beta_2",
+            "epsilon",
+            "rate",  # Adam's has its bias correction folded in
+            "scale",  # one over the sum of the minibatch's weights
+            "loss_sum",  # of all samples evaluated so far, weighted
+        )
+    ],
+    align=True,
+)
+"""What all layers share."""
+
+
+SOURCE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "address",  # of X[0, 0], or of the values of a CSR matrix
+            "kind",  # data type, see vectors.SOURCE_KINDS
+            "item_bytes",
+            "row_stride",  # in bytes
+            "column_stride",
+            "columns",
+            "is_sparse",
+            "row_starts",  # address of indptr
+            "column_numbers",  # address of indices
+            "row_starts_wide",  # whether they are int64 (else int32)
+            "column_numbers_wide",
+        )
+    ],
+    align=True,
+)
+"""How the gather kernel reads X."""
+
+RUN = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "batch_size",
+            "position",  # samples of the current epoch that are done
+            "t",  # Adam's steps
+            "most_steps",  # minibatches of the next call, at most
+            "steps",  # minibatches of the last call
+            "epochs",  # that ended in it
+            "piece",  # pieces of the current step that are done, of both phases
+            "shuffle",
+            "generator_position",
+            "resident",  # whether the panels hold the whole, unshuffled data set already
+            "has_rule",
+            "ticks",  # of the clock, that the last call took
+            "most_ticks",  # after so many a call on several threads begins no further step
+            "weights_cancel",  # whether the call ended before a minibatch whose weights sum to zero but aren't all zero
+        )
+    ]
+    + [
+        (name, np.float64)
+        for name in (
+            "accumulated_loss",
+            "tol",
+            "n_iter_no_change",
+            "best_loss",
+            "no_improvement_count",
+        )
+    ],
+    align=True,
+)
+"""Where a run over epochs stands; the driver changes it."""

@@ -1,0 +1,1 @@
+"""Kernels of networks whose units fill the vectors."""

@@ -1,0 +1,312 @@
+"""The two phases of a training step, and the one of a prediction, compiled once for each data type.
+
+Those of a step of a narrow network are in ``narrow.phases``.
+
+Phase 1 (`propagate`) runs over blocks of samples: gather, forward through all layers, loss, deltas
+back through all layers, and on two threads the gradients of small matrices over the block. Samples are
+independent, so no thread waits for another between layers. Phase 2 (`update`) runs over blocks of weight
+tiles: the gradient over the whole minibatch (see ``wide.gradients``), then the optimiser's update while the tile
+is hot, by the thread that owns the block. Every number is computed in an order that does not depend on the
+blocks, so the number of threads does not show in the bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.kernels.losses import activate_outputs, output_and_loss
+from fastmlp.kernels.optimizers import update_tile
+from fastmlp.kernels.tiles import add_tiles, ask_for_lines, tile_vectors
+from fastmlp.kernels.wide.gather import gather_rows
+from fastmlp.kernels.wide.gradients import (
+    bias_gradient,
+    half_gradient,
+    has_list,
+    is_high,
+    low_panels,
+    sum_bias_halves,
+    sum_weight_halves,
+    weight_gradient,
+)
+from fastmlp.kernels.wide.products import dense_backward_data, dense_forward, weight_gradient_tile_ahead
+from fastmlp.kernels.wide.remainder_gradients import transposed_gradient, transposed_half_gradient
+from fastmlp.kernels.wide.sparse_products import call_listed_forward, call_listed_gradient, call_listed_half_gradient
+from fastmlp.microkernels.tile import MR, VECTORS
+from fastmlp.simd.denormals import flush_denormals, restore_denormals
+from fastmlp.simd.jit import inner, kernel
+from fastmlp.simd.tile_table import TILE
+from fastmlp.simd.vectors import (
+    BLOCK_COLUMNS,
+    end_of_streams,
+    lane_count,
+    load,
+    panel_width,
+    store,
+    stream,
+    sum_lanes,
+    transpose_tile,
+)
+
+# Constants to the compiler: other tiles have no code for these.
+STREAMS = TILE.streams
+ASKS_FOR_PANELS = TILE.asks_for_panels
+
+
+@inner
+def _asks_for_panels(layer, shared):
+    """Return whether panels of W are asked for: where it is large, or parts of it were written by another core."""
+    if ASKS_FOR_PANELS:
+        return shared.shared | layer.ask_for_panels
+    return np.intp(0)
+
+
+@inner
+def _listed_layers(workspace, tiles, layer, shared, begin, end, is_new, asks):
+    """Go forward through the first layer if it leaves zeros out; return of how many layers that takes care."""
+    if layer.marks == 0:
+        return 0
+    call_listed_forward(shared.listed_forward, (workspace, tiles, layer, shared, begin, end, is_new, asks))
+    return 1
+
+
+@inner
+def _half_gradient(workspace, tiles, layer, shared, begin, end):
+    """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch."""
+    first_unit = np.intp(0)
+    if layer.marks:
+        n_panels = low_panels(layer, panel_width(workspace))
+        arguments = (workspace, tiles, layer, shared, n_panels, begin, end)
+        call_listed_half_gradient(shared.listed_half_gradient, arguments)
+        first_unit = layer.fan_in // MR * MR
+    half_gradient(workspace, tiles, layer, shared, first_unit, begin, end)
+    if layer.few_units:
+        transposed_half_gradient(workspace, tiles, layer, shared, begin, end)
+
+
+@kernel
+def propagate(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
+    """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers."""
+    former = flush_denormals()
+    shared = network[0]
+    capacity = shared.capacity
+    n_layers = shared.n_layers
+    if shared.gather:
+        gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
+        if shared.weighted:
+            for row in range(begin, end):
+                workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
+    asks = _asks_for_panels(layers[0], shared)
+    n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, asks)
+    for number in range(n_done, n_layers):
+        layer = layers[number]
+        dense_forward(workspace, tiles, layer, begin, end, capacity, _asks_for_panels(layer, shared))
+    output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, begin, end)
+    for number in range(n_layers - 1, -1, -1):
+        layer = layers[number]
+        if number > 0:
+            dense_backward_data(
+                workspace, tiles, layer, layers[number - 1], begin, end, capacity, shared.zeros,
+                _asks_for_panels(layer, shared),
+            )  # fmt: skip
+        if shared.blocks_are_halves and layer.first_half:
+            _half_gradient(workspace, tiles, layer, shared, begin, end)
+    restore_denormals(former)
+
+
+@inner
+def _transpose(workspace, layer, weights, unit, panel, rows):
+    """Copy a tile of W, from row `unit` on, to its place in W transposed."""
+    width = panel_width(workspace)
+    first = panel * width
+    columns = min(width, layer.fan_out - first)
+    for top in range(0, rows, MR):
+        source = weights + top * width
+        place = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width + top
+        whole = 0
+        if rows - top >= MR:
+            # By blocks, but for the columns that would reach beyond the matrix.
+            whole = columns // BLOCK_COLUMNS * BLOCK_COLUMNS
+            transpose_tile(workspace, source, place, whole)
+        for column in range(whole, columns):
+            for row in range(min(MR, rows - top)):
+                workspace[place + column * width + row] = workspace[source + row * width + column]
+
+
+@inner
+def _update_bias(workspace, layer, shared, panel, vectors, scratch):
+    """Gradient and update of the biases of one panel."""
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    place = layer.parameters + (panel * (layer.fan_in + 1) + layer.fan_in) * width
+    rows = np.intp(1)  # not a literal: see `_product` in dense
+    if layer.first_half:
+        sum_bias_halves(workspace, layer, shared, scratch, panel, vectors)
+    else:
+        bias_gradient(workspace, layer, shared, scratch, panel, np.intp(0), shared.rows, vectors)
+    if shared.update:
+        update_tile(workspace, shared, scratch, place, place, rows, vectors * lanes, 0.0)
+    else:
+        place += shared.n_parameters
+        for column in range(0, vectors * lanes, lanes):
+            total = load(workspace, place + column) + load(workspace, scratch + column)
+            store(workspace, place + column, total)
+
+
+@inner
+def _stream_tile(workspace, source, target, rows, columns):
+    """Copy a tile of parameters past the caches. workspace[source...], workspace[target...] (rows, columns)."""
+    width = panel_width(workspace)
+    for row in range(rows):
+        for place in range(row * width, row * width + columns, lane_count(workspace)):
+            stream(workspace, target + place, load(workspace, source + place))
+
+
+@inner
+def _ask_for_tile(workspace, layer, place, unit, panel, height, columns):
+    """Ask for a tile of W, and its place in W transposed, for this core alone: all cores have read them in phase 1.
+
+    Else each store would wait for the other cores to give up their copy of the line, one line after the other.
+    """
+    width = panel_width(workspace)
+    ask_for_lines(workspace, place, height, columns, lane_count(workspace))
+    if layer.transposed:
+        first = panel * width
+        transposed = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width
+        ask_for_lines(workspace, transposed, min(width, layer.fan_out - first), height, MR)
+
+
+@inner
+def _asks_meanwhile(layer, shared, unit, vectors):
+    """Return whether a tile's parameters are asked for while its gradient is computed: those of whole tiles can be."""
+    asks = shared.ask_ahead or layer.marks > 0
+    return asks and not layer.first_half and layer.fan_in - unit >= MR and vectors == VECTORS
+
+
+@inner
+def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch, is_first):
+    """Compute the gradient of a tile of W, from row `unit` on, which lies at `place`; return where the gradient does.
+
+    workspace[scratch...]: shared.scratch_size numbers. Overwritten. is_first: whether no tile of these rows came before
+    in this block, so that there is no list of their samples yet.
+    """
+    begin = np.intp(0)  # not a literal: see `_product` in dense
+    if is_high(workspace, layer, panel):
+        return transposed_gradient(workspace, tiles, layer, shared, scratch, unit, panel)
+    if layer.first_half:
+        sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors, is_first)
+    elif has_list(layer, unit):
+        call_listed_gradient(
+            shared.listed_gradient, (workspace, tiles, layer, shared, scratch, unit, panel, is_first, place)
+        )  # fmt: skip
+    elif _asks_meanwhile(layer, shared, unit, vectors):
+        weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
+    else:
+        weight_gradient(workspace, tiles, layer, shared, scratch, unit, panel, begin, shared.rows, vectors)
+    return scratch
+
+
+@inner
+def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first):
+    """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that.
+
+    All threads have read W in phase 1, so its lines lie in the caches of all. AMD's processors take these back one
+    after the other when one thread writes, which may take longer than computing the tile. A store past the caches does
+    not wait for that.
+    """
+    width = panel_width(workspace)
+    columns = vectors * lane_count(workspace)
+    place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
+    height = min(width if is_high(workspace, layer, panel) else MR, layer.fan_in - unit)
+    if shared.shared and shared.update and not (STREAMS or _asks_meanwhile(layer, shared, unit, vectors)):
+        _ask_for_tile(workspace, layer, place, unit, panel, height, columns)
+    gradient = _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch, is_first)
+    if not shared.update:
+        place += shared.n_parameters
+        add_tiles(workspace, gradient, place, place, height, columns)
+        return workspace.dtype.type(0)
+    streams = STREAMS and shared.shared
+    updated = gradient if streams else place
+    squares = update_tile(workspace, shared, gradient, place, updated, height, columns, shared.alpha)
+    if layer.transposed:
+        _transpose(workspace, layer, updated, unit, panel, height)
+    if streams:
+        _stream_tile(workspace, updated, place, height, columns)
+    return sum_lanes(squares)
+
+
+@inner
+def tile_place(layer, tile, n_panels, width):
+    """Return the panel and the first row of a layer's weight tile, fan_in for the biases.
+
+    n_panels: those that are not of few units (see `low_panels` in gradients), of `width` columns each.
+
+    The numbering keeps a block of A_l in cache. All panels of the first block of row tiles come first, then those of
+    the next, and the tiles of a panel of few units are the last::
+
+                  panel 0   panel 1   panel 2   few units
+                +---------+---------+---------+   +----+
+        block 0 | 0, 1, 2 | 3, 4, 5 | 6, 7, 8 |   | 15 |    block_tiles = 3, row_tiles = 5, high_tiles = 2:
+                +---------+---------+---------+   | 16 |    the last of them are the biases
+        block 1 | 9, 10   | 11, 12  | 13, 14  |   +----+
+                +---------+---------+---------+
+    """
+    n_tiles = layer.row_tiles * n_panels
+    if tile >= n_tiles:
+        return n_panels, min((tile - n_tiles) * width, layer.fan_in)
+    first = tile // (layer.block_tiles * n_panels) * layer.block_tiles
+    height = min(layer.block_tiles, layer.row_tiles - first)
+    tile -= first * n_panels
+    return tile // height, min((first + tile % height) * MR, layer.fan_in)
+
+
+@kernel
+def update(workspace, tiles, layers, network, first_tile, last_tile, block):
+    """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
+    former = flush_denormals()
+    shared = network[0]
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    scratch = shared.scratch + block * shared.scratch_size
+    for number in range(shared.n_layers):
+        layer = layers[number]
+        n_panels = low_panels(layer, width)
+        n_tiles = layer.row_tiles * n_panels + layer.high_tiles
+        begin = max(first_tile - layer.first_tile, 0)
+        for tile in range(begin, min(last_tile - layer.first_tile, n_tiles)):
+            panel, unit = tile_place(layer, tile, n_panels, width)
+            vectors = tile_vectors(layer.fan_out, panel * width, lanes)
+            if unit == layer.fan_in:
+                _update_bias(workspace, layer, shared, panel, vectors, scratch)
+            else:
+                is_first = np.intp(panel == 0 or tile - layer.block_tiles < begin)
+                workspace[shared.squares + layer.first_tile + tile] = _update_weights(
+                    workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first
+                )
+    if STREAMS:
+        end_of_streams()
+    restore_denormals(former)
+
+
+@kernel
+def infer(workspace, tiles, layers, network, source, order, out, first, begin, end):
+    """Forward alone for samples ``order[first]`` and on, in rows `begin` to `end` of the workspace.
+
+    out (len(order), n_outputs): the rows of these samples are overwritten.
+    """
+    former = flush_denormals()
+    shared = network[0]
+    capacity = shared.capacity
+    gather_rows(workspace, layers[0].inputs, source[0], order, first - begin, begin, end, capacity)
+    asks = layers[0].ask_for_panels
+    n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), asks)
+    for number in range(n_done, shared.n_layers):
+        layer = layers[number]
+        dense_forward(workspace, tiles, layer, begin, end, capacity, layer.ask_for_panels)
+    last = layers[shared.n_layers - 1]
+    width = panel_width(workspace)
+    activate_outputs(workspace, last, shared, begin, end)
+    for row in range(begin, end):
+        for column in range(last.fan_out):
+            place = last.outputs + (column // width * capacity + row) * width + column % width
+            out[first - begin + row, column] = workspace[place]
+    restore_denormals(former)

@@ -1,0 +1,163 @@
+"""The three products of a dense layer, cut into register tiles, each finished while its tile is in cache.
+
+Offsets are into the workspace; a layer's record says what lies where (see ``layout``). Each
+function destroys what its first line names and nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.kernels.activations import RELU, activate, differentiate
+from fastmlp.kernels.optimizers import ADAM, MOMENTUM
+from fastmlp.kernels.tiles import tile_rows, tile_vectors
+from fastmlp.microkernels.tile import ASKING_TILES, MR
+from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
+from fastmlp.simd.jit import inner
+from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
+from fastmlp.simd.vectors import lane_count, line_count, panel_width
+
+# A product goes over the samples in blocks of as many rows as this has numbers: 256 in float32, 128 in float64. Of a
+# block's activations no more than BLOCK_BYTES are used at a time, while all panels of W pass by them: W is read from
+# memory once for each block, one number after the other.
+BLOCK_COLUMN_BYTES = 1024
+BLOCK_COLUMN_VECTORS = BLOCK_COLUMN_BYTES // TILE.vector_bytes
+PANEL_BYTES = TILE.vectors * TILE.vector_bytes
+
+
+@inner
+def inner_step(rows, inner, width):
+    """Return how many terms of its sums a product takes at a time, so that what they take of A stays in cache.
+
+    Between two visits the sums rest in their place in memory: neither their order nor a bit of them changes.
+    """
+    panels = (inner + width - 1) // width
+    most = max(1, BLOCK_BYTES // (rows * PANEL_BYTES))
+    n_blocks = (panels + most - 1) // most
+    return (panels + n_blocks - 1) // n_blocks * width
+
+
+@inner
+def _product(
+    workspace, tiles, out, start, start_step, left, right, right_step, inner, columns, begin, end, capacity, floor,
+    outputs, activation, asks,
+):  # fmt: skip
+    """Out = f(start + left right), or (left right) * f'(outputs), for samples `begin` to `end`.
+
+    out, outputs (capacity, columns), left (capacity, inner), right (inner, columns): panels, those of right
+    `right_step` apart. start: a row for each panel, `start_step` apart. outputs: -1 for the former of the two. asks:
+    whether each panel of right is asked for while the one before is multiplied.
+
+    Callers write their constants as ``np.intp``: a literal has a type of its own, for which all this would be compiled
+    again.
+    """
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    no_floor = workspace.dtype.type(-float("inf"))
+    line = line_count(workspace)
+    block_rows = BLOCK_COLUMN_VECTORS * lanes
+    for top in range(begin, end, block_rows):
+        bottom = min(end, top + block_rows)
+        step = inner_step(bottom - top, inner, width)
+        for unit in range(0, inner, step):
+            units = min(step, inner - unit)
+            is_last = unit + units == inner
+            for first in range(0, columns, width):
+                panel = first // width
+                vectors = tile_vectors(columns, first, lanes)
+                panel_right = right + panel * right_step + unit * width
+                asking_rows = ASKING_TILES * MR if asks and first + width < columns else 0
+                row = top
+                while row < bottom:
+                    rows = tile_rows(bottom - row)
+                    place = (panel * capacity + row) * width
+                    tile_start = start + panel * start_step if unit == 0 else out + place
+                    stride = 0 if unit == 0 else width
+                    tile_left = left + (unit // width * capacity + row) * width
+                    lowest = floor if is_last else no_floor
+                    mask = outputs + place if is_last and outputs >= 0 and activation == RELU else -1
+                    if rows == MR and row - top < asking_rows:
+                        multiply_rows_ahead(
+                            workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
+                            panel_right, units, lowest, mask, panel_right + right_step + (row - top) // MR * line,
+                        )  # fmt: skip
+                    else:
+                        multiply_rows(
+                            workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
+                            panel_right, units, rows, vectors, lowest, mask,
+                        )  # fmt: skip
+                    if is_last and outputs >= 0:
+                        differentiate(
+                            workspace, out + place, width, outputs + place, width, rows, vectors * lanes, activation
+                        )  # fmt: skip
+                    elif is_last:
+                        activate(workspace, out + place, width, rows, vectors * lanes, activation)
+                    row += rows
+
+
+@inner
+def dense_forward(workspace, tiles, layer, begin, end, capacity, asks):
+    """A_{l+1} = f(A_l W + b) for samples `begin` to `end`.
+
+    asks: whether each panel of W is asked for while the one before is multiplied.
+
+    outputs (capacity, fan_out), inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all
+    panels.
+    """
+    width = panel_width(workspace)
+    panel_size = (layer.fan_in + 1) * width
+    floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
+    _product(
+        workspace, tiles, layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs,
+        layer.parameters, panel_size, layer.fan_in, layer.fan_out, begin, end, capacity, floor, np.intp(-1),
+        layer.activation, asks,
+    )  # fmt: skip
+
+
+@inner
+def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, zeros, asks):
+    """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`; `asks` as in forward.
+
+    below.deltas (capacity, fan_in), layer.deltas (capacity, fan_out), transposed (fan_out, fan_in),
+    all panels.
+    """
+    width = panel_width(workspace)
+    no_floor = workspace.dtype.type(-float("inf"))
+    _product(
+        workspace, tiles, below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width,
+        layer.fan_out, layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
+        asks,
+    )  # fmt: skip
+
+
+@inner
+def weight_gradient_tile(workspace, tiles, layer, shared, out, unit, panel, begin, end, rows, vectors):
+    """Tile = A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over samples `begin` to `end`.
+
+    workspace[out...] (rows, NR). Overwritten.
+    """
+    width = panel_width(workspace)
+    left = layer.inputs + (unit // width * shared.capacity + begin) * width + unit % width
+    right = layer.deltas + (panel * shared.capacity + begin) * width
+    multiply_lanes(workspace, tiles, out, left, right, end - begin, rows, vectors)
+
+
+@inner
+def weight_gradient_tile_ahead(workspace, tiles, layer, shared, out, unit, panel, weights):
+    """Tile = A_l^T delta_{l+1}, a whole one from row `unit` on; meanwhile ask for its parameters at `weights`.
+
+    workspace[out...] (MR, NR). Overwritten.
+    """
+    width = panel_width(workspace)
+    left = layer.inputs + unit // width * shared.capacity * width + unit % width
+    right = layer.deltas + panel * shared.capacity * width
+    first_moments, second_moments = moments_of(shared, weights)
+    multiply_lanes_ahead(workspace, tiles, out, left, right, shared.rows, weights, first_moments, second_moments)
+
+
+@inner
+def moments_of(shared, weights):
+    """Return where the moments of a tile of weights lie; where the optimiser has fewer, the same place again."""
+    first_moments = weights + shared.n_parameters if shared.optimizer >= MOMENTUM else weights
+    second_moments = first_moments + shared.n_parameters if shared.optimizer == ADAM else first_moments
+    return first_moments, second_moments

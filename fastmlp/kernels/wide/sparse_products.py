@@ -1,0 +1,155 @@
+"""The products of a first layer that leaves zeros of X out (see ``wide.nonzero_lists``).
+
+Few networks do so. What phases call here are kernels of their own, whose addresses stand in the record of what all
+layers share: they are compiled when the first such network is made.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.kernels.activations import RELU, activate
+from fastmlp.kernels.tiles import tile_rows, tile_vectors
+from fastmlp.kernels.wide.nonzero_lists import (
+    FIRST_HALF,
+    SECOND_HALF,
+    WHOLE,
+    list_features,
+    list_samples,
+    listed_features,
+    listed_samples,
+    mark_nonzeros,
+)
+from fastmlp.kernels.wide.products import BLOCK_COLUMN_VECTORS, PANEL_BYTES, moments_of
+from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
+from fastmlp.microkernels.tile import MR
+from fastmlp.microkernels.tile_calls import multiply_rows
+from fastmlp.simd.jit import calls_of, inner, kernel
+from fastmlp.simd.tile_table import ALIGNMENT, LISTED_ROWS
+from fastmlp.simd.vectors import lane_count, line_count, panel_width
+
+# Cache lines of a row of a panel: tiles below each other ask for one each.
+LINES = max(1, PANEL_BYTES // ALIGNMENT)
+
+
+@kernel
+def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
+    """A_1 = f(X W + b) for samples `begin` to `end`; marks and lists are written first.
+
+    layer.outputs (capacity, fan_out), layer.inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all panels.
+    is_new: whether these samples were gathered since they were marked. asks: whether each panel of W is asked for while
+    the one before is multiplied. As `dense_forward`, but that all terms of a sum are taken at once: those that are left
+    use little of X.
+    """
+    capacity = shared.capacity
+    if is_new:
+        mark_nonzeros(workspace, layer, begin, end, capacity)
+    # Anew for a full batch that stays: its blocks may be others, and so its tiles.
+    list_features(workspace, layer, begin, end, capacity)
+    width = panel_width(workspace)
+    lanes = lane_count(workspace)
+    line = line_count(workspace)
+    floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
+    panel_size = (layer.fan_in + 1) * width
+    block_rows = BLOCK_COLUMN_VECTORS * lanes
+    for top in range(begin, end, block_rows):
+        bottom = min(end, top + block_rows)
+        for first in range(0, layer.fan_out, width):
+            panel = first // width
+            vectors = tile_vectors(layer.fan_out, first, lanes)
+            right = layer.parameters + panel * panel_size
+            bias = right + layer.fan_in * width
+            row = top
+            while row < bottom:
+                rows = min(LISTED_ROWS, tile_rows(bottom - row))
+                out = layer.outputs + (panel * capacity + row) * width
+                left = layer.inputs + row * width
+                if rows == LISTED_ROWS:
+                    left_places, right_places, count = listed_features(workspace, layer, row)
+                    ahead = -1
+                    if asks and first + width < layer.fan_out:
+                        ahead = right + panel_size + row // LISTED_ROWS % LINES * line
+                    multiply_listed_rows(
+                        workspace, tiles, out, left, right, left_places, right_places, count, vectors, bias,
+                        np.intp(0), floor, ahead,
+                    )  # fmt: skip
+                else:
+                    multiply_rows(
+                        workspace, tiles, out, bias, np.intp(0), left, capacity * width, right, layer.fan_in, rows,
+                        vectors, floor, np.intp(-1),
+                    )  # fmt: skip
+                activate(workspace, out, width, rows, vectors * lanes, layer.activation)
+                row += rows
+
+
+@inner
+def _write_lists(workspace, layer, scratch, unit, begin, middle, end):
+    """Write the lists of a whole tile of W, from row `unit` on: see `list_samples` in zeros."""
+    for row in range(unit, unit + MR, LISTED_ROWS):
+        list_samples(workspace, layer, scratch, row, begin, middle, end)
+
+
+@inner
+def _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, part, weights):
+    """Tile = X^T delta_1, a whole one from row `unit` on, over the listed samples of a part of the minibatch.
+
+    workspace[out...] (MR, NR). Overwritten. weights: what is asked for meanwhile with its moments, or -1.
+    """
+    width = panel_width(workspace)
+    vectors = tile_vectors(layer.fan_out, panel * width, lane_count(workspace))
+    left = layer.inputs + unit // width * shared.capacity * width + unit % width
+    right = layer.deltas + panel * shared.capacity * width
+    first_moments, second_moments = moments_of(shared, weights)
+    if weights < 0:
+        weights = first_moments = second_moments = out
+    for row in range(0, MR, LISTED_ROWS):
+        samples, count = listed_samples(workspace, layer, scratch, unit + row, part)
+        down = row * width
+        multiply_listed_lanes(
+            workspace, tiles, out + down, left + row, right, samples, samples, count, vectors, weights + down,
+            first_moments + down, second_moments + down,
+        )  # fmt: skip
+
+
+@kernel
+def listed_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_first, weights):
+    """Gradient of a whole tile of the first W, from row `unit` on; the lists of its samples are written if `is_first`.
+
+    workspace[scratch...] (MR, NR), or (2 MR, NR) for those of the two halves of the minibatch, and the lists.
+    Overwritten. weights: what is asked for meanwhile with its moments.
+    """
+    begin = np.intp(0)
+    if is_first:
+        middle = shared.middle if layer.first_half else shared.rows
+        _write_lists(workspace, layer, scratch, unit, begin, middle, shared.rows)
+    if layer.first_half:
+        second = scratch + MR * panel_width(workspace)
+        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, FIRST_HALF, np.intp(-1))
+        _multiply(workspace, tiles, layer, shared, second, scratch, unit, panel, SECOND_HALF, np.intp(-1))
+    else:
+        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, WHOLE, weights)
+
+
+@kernel
+def listed_half_gradient(workspace, tiles, layer, shared, n_panels, begin, end):
+    """Gradient of all whole tiles in the first panels of the first W over samples `begin` to `end`, one half.
+
+    workspace[layer.first_half...] or workspace[layer.second_half...] (fan_in + 1, fan_out), panels: the rows of these
+    tiles are overwritten.
+    """
+    width = panel_width(workspace)
+    is_second = end > shared.middle
+    half = layer.second_half if is_second else layer.first_half
+    # Halves that are pieces of a step come one after the other, and there may be one block's scratch.
+    scratch = shared.scratch + (is_second and shared.shared) * shared.scratch_size
+    for panel in range(n_panels):
+        for unit in range(0, layer.fan_in // MR * MR, MR):
+            if panel == 0:
+                _write_lists(workspace, layer, scratch, unit, begin, end, end)
+            out = half + (panel * (layer.fan_in + 1) + unit) * width
+            _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, WHOLE, np.intp(-1))
+
+
+call_listed_forward = calls_of(listed_forward)
+call_listed_gradient = calls_of(listed_gradient)
+call_listed_half_gradient = calls_of(listed_half_gradient)

@@ -1,0 +1,1 @@
+"""The register-tile generators: matrix products whose sums stay in registers."""

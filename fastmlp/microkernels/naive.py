@@ -1,0 +1,253 @@
+"""The micro-kernel's naive twin: the same products, one number at a time in plain Python."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.simd.integers_naive import as_indices
+from fastmlp.simd.tile_table import LISTED_ROWS, TILE
+
+
+def _multiply(
+    workspace: np.ndarray,
+    out: int,
+    start: int | None,
+    start_stride: int,
+    left_offsets: np.ndarray,
+    right_offsets: np.ndarray,
+    rows: int,
+    vectors: int,
+    floor: float,
+    activations: int,
+) -> None:
+    """Compute a tile whose A[row, k] lies at ``left_offsets[row, k]``, and the k-th row of B at ``right_offsets[k]``.
+
+    Without a `start`, sums begin at zero.
+    """
+    panel_width = TILE.columns(workspace.dtype)
+    columns = vectors * TILE.lanes(workspace.dtype)
+    for row in range(rows):
+        total = np.zeros(columns, workspace.dtype)
+        if start is not None:
+            place = start + row * start_stride
+            total[:] = workspace[place : place + columns]
+        for k, b_row in enumerate(right_offsets):
+            total += workspace[left_offsets[row, k]] * workspace[b_row : b_row + columns]
+        if activations >= 0:
+            place = activations + row * panel_width
+            total[workspace[place : place + columns] == 0] = 0
+        else:
+            total = np.maximum(total, floor).astype(workspace.dtype)
+        workspace[out + row * panel_width : out + row * panel_width + columns] = total
+
+
+def _lane_offsets(workspace: np.ndarray, left: int, rows: int, inner: int) -> np.ndarray:
+    """Return where A[row, k] lies if the rows are lanes of one panel of A."""
+    return left + np.arange(rows)[:, None] + np.arange(inner) * TILE.columns(workspace.dtype)
+
+
+def _rows_of_panel(workspace: np.ndarray, right: int, inner: int) -> np.ndarray:
+    """Return where the rows of a panel of B begin."""
+    return right + np.arange(inner) * TILE.columns(workspace.dtype)
+
+
+def multiply_rows(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    start: int | None,
+    start_stride: int,
+    left: int,
+    panel_step: int,
+    right: int,
+    inner: int,
+    rows: int,
+    vectors: int,
+    floor: float,
+    activations: int,
+) -> None:
+    """Compute ``C = start + A B``; rows of the tile are rows of A's panels."""
+    panel_width = TILE.columns(workspace.dtype)
+    k = np.arange(inner)
+    columns = k // panel_width * panel_step + k % panel_width
+    offsets = left + np.arange(rows)[:, None] * panel_width + columns
+    _multiply(workspace, out, start, start_stride, offsets, right + k * panel_width, rows, vectors, floor, activations)
+
+
+def multiply_lanes(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    left: int,
+    right: int,
+    inner: int,
+    rows: int,
+    vectors: int,
+) -> None:
+    """Compute ``C = A^T B``; rows of the tile are lanes of one panel of A."""
+    offsets, right_rows = _lane_offsets(workspace, left, rows, inner), _rows_of_panel(workspace, right, inner)
+    _multiply(workspace, out, None, 0, offsets, right_rows, rows, vectors, -np.inf, -1)
+
+
+def multiply_rows_ahead(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    start: int | None,
+    start_stride: int,
+    left: int,
+    panel_step: int,
+    right: int,
+    inner: int,
+    floor: float,
+    activations: int,
+    ahead: int,
+) -> None:
+    """Compute ``C = start + A B`` for a whole tile; there is no cache to bring anything to."""
+    multiply_rows(
+        workspace, tiles, out, start, start_stride, left, panel_step, right, inner, TILE.rows, TILE.vectors, floor,
+        activations,
+    )  # fmt: skip
+
+
+def multiply_lanes_ahead(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    left: int,
+    right: int,
+    inner: int,
+    weights: int,
+    first_moments: int,
+    second_moments: int,
+) -> None:
+    """Compute ``C = A^T B`` for a whole tile; there is no cache to bring anything to."""
+    multiply_lanes(workspace, tiles, out, left, right, inner, TILE.rows, TILE.vectors)
+
+
+def multiply_listed_rows(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    left: int,
+    right: int,
+    left_places: int,
+    right_places: int,
+    count: int,
+    vectors: int,
+    start: int,
+    start_stride: int,
+    floor: float,
+    ahead: int,
+) -> None:
+    """Compute ``C = start + A B`` over the k of a list; rows of the tile are rows of A's panels."""
+    rows = left + np.arange(LISTED_ROWS)[:, None] * TILE.columns(workspace.dtype)
+    _multiply_listed(workspace, out, start, start_stride, rows, right, left_places, right_places, count, vectors, floor)
+
+
+def multiply_listed_lanes(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    left: int,
+    right: int,
+    left_places: int,
+    right_places: int,
+    count: int,
+    vectors: int,
+    weights: int,
+    first_moments: int,
+    second_moments: int,
+) -> None:
+    """Compute ``C = A^T B`` over the k of a list; rows of the tile are lanes of one panel of A."""
+    rows = left + np.arange(LISTED_ROWS)[:, None]
+    _multiply_listed(workspace, out, None, 0, rows, right, left_places, right_places, count, vectors, -np.inf)
+
+
+def _multiply_listed(
+    workspace: np.ndarray,
+    out: int,
+    start: int | None,
+    start_stride: int,
+    left_rows: np.ndarray,
+    right: int,
+    left_places: int,
+    right_places: int,
+    count: int,
+    vectors: int,
+    floor: float,
+) -> None:
+    """Compute a tile whose A[row, k] lies at ``left_rows[row]`` and as much behind it as the list for A says."""
+    indices = as_indices(workspace)
+    left = left_rows + indices[left_places : left_places + count]
+    right_rows = right + indices[right_places : right_places + count]
+    _multiply(workspace, out, start, start_stride, left, right_rows, LISTED_ROWS, vectors, floor, -1)
+
+
+def multiply_rows_of_panels(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    out_step: int,
+    left: int,
+    right: int,
+    right_step: int,
+    inner: int,
+    rows: int,
+    vectors: int,
+    n_panels: int,
+    panel_step: int,
+    activations: int,
+    activations_step: int,
+) -> None:
+    """Compute ``C = A B`` for some panels of samples; rows of the tile are rows of A's panels."""
+    for panel in range(n_panels):
+        multiply_rows(
+            workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner,
+            rows, vectors, -np.inf, activations + panel * activations_step if activations >= 0 else -1,
+        )  # fmt: skip
+
+
+def multiply_lanes_of_panels(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    out_step: int,
+    left: int,
+    right: int,
+    right_step: int,
+    inner: int,
+    rows: int,
+    vectors: int,
+    n_panels: int,
+    floor: float,
+) -> None:
+    """Compute ``C = A^T B`` for some panels of samples; rows of the tile are lanes of one panel of A."""
+    for panel in range(n_panels):
+        offsets = _lane_offsets(workspace, left, rows, inner)
+        right_rows = _rows_of_panel(workspace, right + panel * right_step, inner)
+        _multiply(workspace, out + panel * out_step, None, 0, offsets, right_rows, rows, vectors, floor, -1)
+
+
+def multiply_samples(
+    workspace: np.ndarray,
+    tiles: np.ndarray,
+    out: int,
+    a: int,
+    a_step: int,
+    b: int,
+    b_step: int,
+    n_vectors: int,
+    n_tiles: int,
+    rows: int,
+    columns: int,
+) -> None:
+    """Write ``out[i, j] = sum over samples of a[i] b[j]`` for tiles of the second micro-kernel, below each other."""
+    panel_width = TILE.columns(workspace.dtype)
+    samples = np.arange(n_vectors * TILE.lanes(workspace.dtype))
+    panels, lanes = samples // panel_width, samples % panel_width
+    for row in range(n_tiles * rows):
+        for column in range(columns):
+            left = workspace[a + row * panel_width + panels * a_step + lanes]
+            right = workspace[b + column * panel_width + panels * b_step + lanes]
+            workspace[out + row * panel_width + column] = left @ right

@@ -1,0 +1,217 @@
+"""Tiles of products that leave terms out: k runs over a list, which has those k whose numbers of A are not all zero.
+
+Which these are, and who writes the lists, is told in ``wide.nonzero_lists``. The loop over k is the micro-kernel's, but
+for where the numbers of a k lie: that is read from two lists, one for A and one for B::
+
+          k  0  1  2  3  4  5  6  7                                B
+           +------------------------+                       k = 1  | vectors |
+    row 0  | .  a  .  .  a  .  .  . |                       k = 4  | vectors |
+    row 1  | .  .  .  .  a  .  .  . |     list: 1, 4, 5     k = 5  | vectors |
+    row 2  | .  .  .  .  .  a  .  . |
+           +------------------------+     a: not zero
+
+A term that is left out would have added zero, so each number is the same sum as without a list. A tile is
+lower than the micro-kernel's, because fewer terms are then left in the lists: with 4 x 3 registers there are 12 FMAs to
+7 loads, and as many sums as it takes that none waits for the one before. What is lower still is multiplied with all its
+zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
+from fastmlp.microkernels import naive
+from fastmlp.microkernels.tile import VECTORS, TileFunction
+from fastmlp.microkernels.tile_calls import N_AHEAD, TILE_SLOTS, Workspace
+from fastmlp.simd.jit import emitted
+from fastmlp.simd.tile_table import ALIGNMENT, LISTED_ROWS
+from fastmlp.simd.vector_type import Vector
+
+_INDEX = ir.IntType(64)
+
+LISTED_SLOTS = 2 * (VECTORS + 1)
+"""Places that these functions take in the table of functions, behind the others."""
+
+
+def _slot(vectors: int, rows_are_lanes: bool) -> int:
+    return TILE_SLOTS + int(rows_are_lanes) * (VECTORS + 1) + vectors
+
+
+# The place that a tile of no vectors would have.
+_AHEAD_SLOT = _slot(0, False)
+
+
+def listed_tile_function_type(scalar: ir.Type, index: ir.Type, rows_are_lanes: bool) -> ir.FunctionType:
+    """Return the type of a tile function; see `ListedTileFunction` for the arguments."""
+    pointer = scalar.as_pointer()
+    own = [pointer] * N_AHEAD if rows_are_lanes else [pointer, _INDEX, scalar, pointer]
+    return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, _INDEX, *[index.as_pointer()] * 2, *own])
+
+
+class ListedTileFunction(TileFunction):
+    """One function of the generator: ``C = start + A B`` over the k of a list, for a number of vectors.
+
+    The LLVM function's arguments are pointers to C, to A and to B, the number of k in the list, and two lists of where
+    the numbers of these k begin, in A and in B. A weight gradient starts with zeros and ends as it is; for it there
+    follow tiles of parameters that will be needed next, for which a tile of all vectors asks in its first turns, a line
+    of each in a turn. For forward, they are a pointer to the starting values, the stride between their rows, the floor,
+    and a pointer into the next panel of B, where the second form (`asks_for_panel`) asks for a line of each k.
+    """
+
+    kind = "listed_tile"
+
+    def __init__(self, vector: Vector, vectors: int, rows_are_lanes: bool, asks_for_panel: bool = False) -> None:
+        super().__init__(vector, LISTED_ROWS, vectors, rows_are_lanes, int(asks_for_panel))
+        self.index_type = ir.IntType(vector.dtype.bitwidth)
+
+    def function_type(self) -> ir.FunctionType:
+        """Return the type of the function."""
+        return listed_tile_function_type(self.scalar_type, self.index_type, self.rows_are_lanes)
+
+    def _emit(self, function: ir.Function) -> None:
+        c, a, b, count, a_places, b_places, *own = function.args
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        end = function.append_basic_block("end")
+        operands = (a, b, (a_places, b_places))
+        first, floor, next_panel = _INDEX(0), None, None
+        if self.rows_are_lanes:
+            sums = self._zeros()
+            if self.vectors == VECTORS:
+                lines = _INDEX(self.rows * self.panel_width * self.alignment // ALIGNMENT)
+                first = builder.select(builder.icmp_signed("<", count, lines), count, lines)
+                asked_for = self._parameters_asked_for(own)
+                sums = self._sum_listed(builder, *operands, sums, _INDEX(0), first, asked_for, None)
+        else:
+            start, start_stride, floor, ahead = own
+            sums = self._starting_values(builder, start, start_stride)
+            next_panel = ahead if self.n_ahead else None
+        sums = self._sum_listed(builder, *operands, sums, first, count, [], next_panel)
+        self._epilogue(builder, sums, c, floor, None, end)
+        builder.position_at_end(end)
+        builder.ret_void()
+
+    def _sum_listed(
+        self,
+        builder: Any,
+        a: ir.Value,
+        b: ir.Value,
+        lists: tuple[ir.Value, ir.Value],
+        sums: list[ir.Value],
+        first: ir.Value,
+        last: ir.Value,
+        asked_for: list[tuple[ir.Value, bool]],
+        next_panel: ir.Value | None,
+    ) -> list[ir.Value]:
+        """Emit the loop over the entries `first` to `last` of the list; return the sums behind it."""
+        before = builder.block
+        loop = builder.append_basic_block("listed")
+        after = builder.append_basic_block("after")
+        builder.cbranch(builder.icmp_signed("<", first, last), loop, after)
+
+        builder.position_at_end(loop)
+        number = builder.phi(_INDEX)
+        phis = [builder.phi(self.vector_type) for _ in sums]
+        a_place, b_place = (builder.sext(builder.load(builder.gep(places, [number])), _INDEX) for places in lists)
+        results = self._add_products(builder, builder.gep(a, [a_place]), builder.gep(b, [b_place]), phis)
+        if next_panel is not None:
+            self._prefetch(builder, builder.gep(next_panel, [b_place]), _INDEX(0), to_write=False, cache_level=2)
+        for tile, to_write in asked_for:
+            self._prefetch(builder, tile, builder.mul(number, _INDEX(ALIGNMENT)), to_write, cache_level=1)
+        next_number = builder.add(number, _INDEX(1))
+        builder.cbranch(builder.icmp_signed("<", next_number, last), loop, after)
+        for phi, value, again in ((number, first, next_number), *zip(phis, sums, results, strict=True)):
+            phi.add_incoming(value, before)
+            phi.add_incoming(again, loop)
+
+        builder.position_at_end(after)
+        final = [builder.phi(self.vector_type) for _ in sums]
+        for phi, value, result in zip(final, sums, results, strict=True):
+            phi.add_incoming(value, before)
+            phi.add_incoming(result, loop)
+        return final
+
+
+def listed_tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
+    """Return all tile functions that go over lists, and their places in the table."""
+    functions = [
+        (_slot(vectors, rows_are_lanes), ListedTileFunction(vector, vectors, rows_are_lanes))
+        for rows_are_lanes in (False, True)
+        for vectors in range(1, VECTORS + 1)
+    ]
+    return [*functions, (_AHEAD_SLOT, ListedTileFunction(vector, VECTORS, False, asks_for_panel=True))]
+
+
+def _call_tile(memory: Workspace, slot: ir.Value, rows_are_lanes: bool, args: Any, own: list[ir.Value]) -> None:
+    """Emit the call of a tile function: what both kinds are given from `args`, then their own."""
+    _, _, out, left, right, left_places, right_places, count, *_ = args
+    lists = [memory.index_pointer(places) for places in (left_places, right_places)]
+    function_type = listed_tile_function_type(memory.scalar, memory.index, rows_are_lanes)
+    memory.call(slot, function_type, [*map(memory.pointer, (out, left, right)), count, *lists, *own])
+
+
+@emitted(naive.multiply_listed_rows)
+def multiply_listed_rows(
+    typingctx: Any,
+    workspace: Any,
+    tiles: Any,
+    out: Any,
+    left: Any,
+    right: Any,
+    left_places: Any,
+    right_places: Any,
+    count: Any,
+    vectors: Any,
+    start: Any,
+    start_stride: Any,
+    floor: Any,
+    ahead: Any,
+) -> Any:
+    """C = start + A B over the k of a list, where the rows of the tile are rows of A's panels (forward).
+
+    `tiles` is the table of addresses. All places are offsets into `workspace`, those of the lists too, whose numbers
+    are offsets from `left` (A) and `right` (B). `ahead` lies in the next panel of B, some cache lines behind the place
+    that `right` has in this one. Where it is negative, nothing is asked for; else the tile has all vectors.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        memory = Workspace(context, builder, sig, args)
+        *_, vectors, start, stride, floor, ahead = args
+        asks = builder.icmp_signed(">=", ahead, ahead.type(0))
+        slot = builder.select(asks, _INDEX(_AHEAD_SLOT), builder.add(_INDEX(_slot(0, False)), vectors))
+        _call_tile(memory, slot, False, args, [memory.pointer(start), stride, floor, memory.pointer(ahead)])
+        return context.get_dummy_value()
+
+    return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype, types.intp), codegen
+
+
+@emitted(naive.multiply_listed_lanes)
+def multiply_listed_lanes(
+    typingctx: Any,
+    workspace: Any,
+    tiles: Any,
+    out: Any,
+    left: Any,
+    right: Any,
+    left_places: Any,
+    right_places: Any,
+    count: Any,
+    vectors: Any,
+    weights: Any,
+    first_moments: Any,
+    second_moments: Any,
+) -> Any:
+    """C = A^T B over the k of a list, where the rows of the tile are lanes of one panel of A (weight gradient).
+
+    As above; meanwhile three tiles of parameters are asked for.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        memory = Workspace(context, builder, sig, args)
+        slot = builder.add(_INDEX(_slot(0, True)), args[-1 - N_AHEAD])
+        _call_tile(memory, slot, True, args, list(map(memory.pointer, args[-N_AHEAD:])))
+        return context.get_dummy_value()
+
+    return types.void(workspace, tiles, *[types.intp] * 10), codegen

@@ -1,0 +1,1 @@
+"""A network in memory: layout, workspace, cost model, threads."""

@@ -1,0 +1,383 @@
+"""A network in memory: its parameters, optimiser moments and workspace, and the calls into the compiled steps."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fastmlp.drivers.blocks import listed_kernels, training_phases
+from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run_inference
+from fastmlp.drivers.region import EVALUATE, Driver
+from fastmlp.kernels.losses import OUTPUT_ACTIVATIONS
+from fastmlp.kernels.optimizers import N_MOMENTS, NONE, optimizer_of
+from fastmlp.kernels.records import LAYER, NETWORK
+from fastmlp.microkernels.function_table import function_table
+from fastmlp.network.epochs import SECONDS_PER_CALL, Epochs, WeightsCancelError
+from fastmlp.network.layout import Layout, pack, pack_parameters, unpack_parameters
+from fastmlp.network.network_records import layout_and_records
+from fastmlp.network.orientation import gains_by_rows, is_narrow
+from fastmlp.network.rows import Rows
+from fastmlp.network.threads import (
+    compiled_call,
+    expected_seconds,
+    helped_call,
+    may_gain,
+    resolve_n_threads,
+    worth_sharing,
+)
+from fastmlp.simd.jit import as_records
+from fastmlp.simd.tile_table import TILE, aligned_zeros
+
+# Samples of one chunk of an L-BFGS evaluation: a compiled call covers at least one. In a very large network it is
+# fewer, because so many would keep Ctrl-C waiting; on one thread they shouldn't take longer than this.
+_CHUNK = 1024
+_LONGEST_CHUNK = 0.25
+
+# Predictions that are expected to take so many seconds on one thread are worth waking others for.
+_WORTH_HELP = 0.4e-3
+
+# What a unit of a narrow network costs for each sample besides its products (activation, loss, ends of short loops),
+# in floating-point operations that take as long (measured on planar and on 8-8-8-8-10 units).
+_NARROW_WORK_PER_UNIT = 55
+
+
+class Network:
+    """One network in column panels, ready for compiled steps.
+
+    Parameters
+    ----------
+    layer_units : sequence of int
+        Units of each layer, from the features to the outputs; two or more.
+    activation : {"identity", "logistic", "tanh", "relu"}
+        Activation of the hidden layers.
+    loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"}
+        Loss, which fixes the output activation too.
+    dtype : dtype
+        float32 or float64.
+    solver : {"sgd", "adam", "lbfgs"} or None
+        None for a network that only predicts.
+    batch_size : int
+        Most samples of a minibatch: the rows of the workspace.
+    alpha : float
+        Strength of the L2 term.
+    momentum, nesterovs_momentum, beta_1, beta_2, epsilon
+        As in scikit-learn.
+    n_threads : int or None
+        None for the smallest of the limits in force.
+    gathers : bool, default=True
+        Whether every step has samples of its own to gather; False where all steps have the same full batch. It may
+        decide how the first gradient is computed, and so its last bits.
+    rows : Rows, optional
+        What the network is made for. Where much of it is zero, the first layer leaves these terms of its products out
+        (see ``wide.nonzero_lists``), whatever rows it is given then.
+
+    Attributes
+    ----------
+    t : int
+        Adam's steps so far.
+    leaves_zeros_out : bool
+        Whether it leaves terms of zeros out.
+    """
+
+    def __init__(
+        self,
+        layer_units: Sequence[int],
+        *,
+        activation: str = "relu",
+        loss: str = "log_loss",
+        dtype: np.dtype | type = np.float32,
+        solver: str | None = "adam",
+        batch_size: int = 200,
+        alpha: float = 0.0001,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_threads: int | None = None,
+        gathers: bool = True,
+        rows: Rows | None = None,
+    ) -> None:
+        self.layer_units = [int(units) for units in layer_units]
+        self.dtype = np.dtype(dtype)
+        self.t = 0
+        self._activation, self._loss = activation, loss
+        self.n_threads = resolve_n_threads(n_threads)
+        optimizer = optimizer_of(solver, momentum)
+        weights = sum(a * b for a, b in itertools.pairwise(self.layer_units))
+        # Floating-point operations of forward, backward data and weight gradient; the first layer has no backward data.
+        self._work_per_sample = 6 * weights - 2 * self.layer_units[0] * self.layer_units[1]
+        if solver == "lbfgs" or solver is None:
+            seconds = self.expected_seconds(1) * (1 if solver else 1 / 3)  # a prediction is forward only
+            batch_size = min(batch_size, _CHUNK, max(TILE.rows, int(_LONGEST_CHUNK / seconds)))
+        n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
+        units, lanes = tuple(self.layer_units), TILE.lanes(self.dtype)
+        self.narrow = optimizer != NONE and is_narrow(units, batch_size, lanes)
+        part = 1.0 if self.narrow or rows is None else rows.listed_part(units[1], lanes)
+        self._work_per_sample -= round((1 - part) * 4 * units[0] * units[1])
+        if self.narrow:
+            self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(units[1:])
+        self._layout, layers, record = layout_and_records(
+            Layout, units, activation, loss, self.dtype, optimizer, batch_size, n_copies, solver is not None,
+            self.n_threads, self.narrow, self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
+            optimizer != NONE and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
+            round(part, 1),  # it divides the work among threads, roughly; and networks of one shape share a layout
+        )  # fmt: skip
+        self._n_copies = n_copies
+        self.leaves_zeros_out = self._layout.places[0].marks > 0
+        self._workspace = aligned_zeros(self._layout.size, self.dtype)
+        if self.narrow:
+            self._layout.write_ones(self._workspace)
+        self._layers, self._record = layers.copy().view(LAYER), record.copy().view(NETWORK)
+        self._records = (as_records(self._layers), as_records(self._record))
+        self.fields = self._record[0]
+        if self.leaves_zeros_out:
+            for name, address in listed_kernels(self.dtype).items():
+                self.fields[name] = address
+        for name, value in (
+            ("nesterovs_momentum", nesterovs_momentum),
+            ("alpha", alpha),
+            ("momentum", momentum),
+            ("beta_1", beta_1),
+            ("beta_2", beta_2),
+            ("epsilon", epsilon),
+        ):
+            self.fields[name] = value
+        self.out_activation = OUTPUT_ACTIVATIONS[loss]
+        self._has_labels = loss == "log_loss"
+
+    # --- parameters and moments -------------------------------------------------------------------
+
+    def _pack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
+        first, width = copy * self._layout.n_parameters, self._layout.panel_width
+        for layer, W, b in zip(self._layout.places, coefs, intercepts, strict=True):
+            pack_parameters(np.asarray(W), np.asarray(b), self._workspace, first + layer.parameters, width)
+
+    def _unpack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
+        first, width = copy * self._layout.n_parameters, self._layout.panel_width
+        for layer, W, b in zip(self._layout.places, coefs, intercepts, strict=True):
+            unpack_parameters(W, b, self._workspace, first + layer.parameters, width)
+
+    def set_parameters(self, coefs: Sequence, intercepts: Sequence) -> None:
+        """Copy weights and biases in, casting them to the network's data type."""
+        self._pack(coefs, intercepts, 0)
+        for layer, W in zip(self._layout.places[1:], coefs[1:], strict=True):
+            if layer.transposed:
+                pack(np.asarray(W).T, self._workspace, layer.transposed, self._layout.panel_width)
+
+    def get_parameters(self, coefs: Sequence, intercepts: Sequence) -> None:
+        """Write weights and biases into the given arrays."""
+        self._unpack(coefs, intercepts, 0)
+
+    def parameters(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return copies of weights and biases, in the network's data type."""
+        return self._copies(0)
+
+    def moments(self) -> list[list[np.ndarray]]:
+        """Return copies of the moments that the optimiser has, each as `set_moments` takes it: none, one or two."""
+        copies = (self._copies(copy) for copy in range(1, 1 + N_MOMENTS[int(self.fields["optimizer"])]))
+        return [coefs + intercepts for coefs, intercepts in copies]
+
+    def _copies(self, copy: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        coefs = [np.empty((layer.fan_in, layer.fan_out), self.dtype) for layer in self._layout.places]
+        intercepts = [np.empty(layer.fan_out, self.dtype) for layer in self._layout.places]
+        self._unpack(coefs, intercepts, copy)
+        return coefs, intercepts
+
+    def set_moments(self, first: Sequence, second: Sequence | None = None) -> None:
+        """Copy the optimiser's moments in: velocities, or Adam's first and second; weights first, then biases."""
+        n = len(self._layers)
+        for copy, moments in enumerate((first, second)[: self._n_copies], start=1):
+            if moments is not None:
+                self._pack(moments[:n], moments[n:], copy)
+
+    def save_state(self) -> np.ndarray:
+        """Return a copy of parameters and moments."""
+        return self._workspace[: (1 + self._n_copies) * self._layout.n_parameters].copy()
+
+    def restore_state(self, state: np.ndarray) -> None:
+        """Put a copy of parameters and moments back."""
+        self._workspace[: len(state)] = state
+        self.set_parameters(*self.parameters())
+
+    def get_moments(self, first: Sequence, second: Sequence | None = None) -> None:
+        """Write the optimiser's moments into the given arrays."""
+        n = len(self._layers)
+        for copy, moments in enumerate((first, second)[: self._n_copies], start=1):
+            if moments is not None:
+                self._unpack(moments[:n], moments[n:], copy)
+
+    # --- work -------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple:
+        """What the time of a step depends on, but for its samples."""
+        return (*self.layer_units, self._activation, self._loss, self.dtype, int(self.fields["optimizer"]))
+
+    def expected_seconds(self, rows: int) -> float:
+        """Return the seconds that a step over so many samples is expected to take on one thread."""
+        return expected_seconds(rows * self._work_per_sample, self.dtype.itemsize)
+
+    def n_blocks(self, rows: int) -> int:
+        """Return into how many blocks a step over so many samples is cut: 1 runs on the serial twin."""
+        work = rows * self._work_per_sample
+        return self.n_threads if worth_sharing(work, self.dtype.itemsize, self.n_threads) else 1
+
+    def tile_bounds(self, n_blocks: int) -> np.ndarray:
+        """Return where each block of weight tiles begins, so that all blocks have the same work."""
+        return self._layout.tile_bounds(n_blocks)
+
+    def prepared_targets(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets and labels as the kernels want them; one of the two has no rows."""
+        if self._has_labels:
+            labels = np.require(targets, np.int64, ["C", "A", "W"])
+            return np.empty((0, 0), self.dtype), labels
+        return np.require(targets, self.dtype, ["C", "A", "W"]), np.empty(0, np.int64)
+
+    def prepared_weights(self, sample_weight: np.ndarray | None) -> np.ndarray:
+        """Return the samples' weights as the kernels want them; none is an empty array."""
+        if sample_weight is None:
+            return np.empty(0, self.dtype)
+        return np.require(sample_weight, self.dtype, ["C", "A", "W"])
+
+    def epochs(
+        self,
+        rows: Rows,
+        targets: np.ndarray,
+        *,
+        sample_weight: np.ndarray | None = None,
+        order: np.ndarray | None = None,
+        batch_size: int = 200,
+        random_state: np.random.RandomState | None = None,
+        tol: float | None = None,
+        n_iter_no_change: float = 10,
+        best_loss: float = np.inf,
+        no_improvement_count: int = 0,
+        n_blocks: int | None = None,
+    ) -> Epochs:
+        """Return a run over epochs of minibatches, which `Epochs.advance` carries on.
+
+        `order` is not copied if it is a writable array of int64: with a `random_state` it is shuffled in place.
+        """
+        self._check_blocks(n_blocks)
+        return Epochs(
+            self, rows, targets, sample_weight, order, batch_size, random_state, tol,
+            n_iter_no_change, best_loss, no_improvement_count, n_blocks,
+        )  # fmt: skip
+
+    def loss_and_gradient(
+        self,
+        rows: Rows,
+        targets: np.ndarray,
+        sample_weight: np.ndarray | None,
+        flat_parameters: np.ndarray,
+        gradient: np.ndarray,
+    ) -> float:
+        """Return the loss over all rows, and fill one flat vector with its gradient.
+
+        The loss is the one whose derivative the gradient is: summed over outputs, where the loss
+        reported by `epochs` for several outputs of a squared error is their mean.
+
+        Parameters
+        ----------
+        rows, targets, sample_weight
+            As for `epochs`.
+        flat_parameters, gradient : ndarray of shape (n_parameters,)
+            All weight matrices in C order, then all biases. `gradient` is overwritten.
+        """
+        coefs, intercepts = self._views(flat_parameters)
+        self.set_parameters(coefs, intercepts)
+        n_parameters = self._layout.n_parameters
+        self._workspace[n_parameters : 2 * n_parameters] = 0
+        shared = self.fields
+        weights = self.prepared_weights(sample_weight)
+        shared["weighted"] = len(weights) > 0
+        weight_sum = float(weights.sum(dtype=np.float64)) if len(weights) else float(rows.n_rows)
+        if weight_sum == 0:
+            raise WeightsCancelError
+        n_blocks = self.n_blocks(self._layout.capacity)
+        arguments = (rows.source, *self.prepared_targets(targets), weights)
+        shared["start"] = 0
+        shared["loss_sum"] = 0.0
+        for start in range(0, rows.n_rows, self._layout.capacity):
+            order = np.arange(start, min(start + self._layout.capacity, rows.n_rows))
+            shared["rows"] = len(order)
+            self.run(n_blocks, EVALUATE, training_phases, *arguments, order, self.tile_bounds(n_blocks))
+        total = float(shared["loss_sum"])
+        if self.out_activation == "identity":
+            total *= self.layer_units[-1]
+        coef_gradients, intercept_gradients = self._views(gradient)
+        self._unpack(coef_gradients, intercept_gradients, 1)
+        for W, dW in zip(coefs, coef_gradients, strict=True):
+            dW += shared["alpha"] * W
+            total += 0.5 * shared["alpha"] * float(np.vdot(W, W))
+        gradient /= weight_sum
+        return total / weight_sum
+
+    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        coefs, intercepts, place = [], [], 0
+        for layer in self._layout.places:
+            size = layer.fan_in * layer.fan_out
+            coefs.append(flat[place : place + size].reshape(layer.fan_in, layer.fan_out))
+            place += size
+        for layer in self._layout.places:
+            intercepts.append(flat[place : place + layer.fan_out])
+            place += layer.fan_out
+        return coefs, intercepts
+
+    def predict(
+        self, rows: Rows, out: np.ndarray, n_blocks: int | None = None, order: np.ndarray | None = None
+    ) -> None:
+        """Write the outputs, after the output activation, into `out` of shape (n_rows, n_outputs).
+
+        With an `order`, int64 numbers of rows, only those are predicted, `out` having as many rows as it has numbers.
+        """
+        self._check_blocks(n_blocks)
+        if self.narrow:
+            self._predictor().predict(rows, out, n_blocks, order)
+            return
+        n_rows = rows.n_rows if order is None else len(order)
+        seconds = self.expected_seconds(1) / 3  # of a sample: forward only
+        n_threads = n_blocks or (self.n_threads if seconds * n_rows > _WORTH_HELP else 1)
+        capacity = int(self.fields["capacity"])
+        n_threads = min(n_threads, max(1, capacity // TILE.rows))
+        block_rows = inference_block_rows(n_rows, capacity, n_threads)
+        start = 0
+        while start < n_rows:
+            stop = min(start + max(block_rows, int(SECONDS_PER_CALL / seconds)), n_rows)
+            part = np.arange(start, stop) if order is None else order[start:stop]
+            arguments = (self._workspace, self.function_table(), *self._records, rows.source, part, out[start:stop])
+            began = time.perf_counter()
+            with helped_call(n_threads) as helpers:
+                run_inference(helpers, self.dtype, arguments, block_rows)
+            seconds = max(time.perf_counter() - began, 1e-9) / (stop - start)
+            start = stop
+
+    def _check_blocks(self, n_blocks: int | None) -> None:
+        """Refuse more blocks than there are threads: the workspace holds scratch for so many only."""
+        if n_blocks is not None and not 1 <= n_blocks <= self.n_threads:
+            raise ValueError(f"n_blocks is {n_blocks}; it must be from 1 to n_threads, {self.n_threads}.")
+
+    def _predictor(self) -> Network:
+        """Return a network with the same parameters in the orientation that predictions use."""
+        network = Network(
+            self.layer_units, activation=self._activation, loss=self._loss, dtype=self.dtype, solver=None,
+            batch_size=PREDICTION_ROWS, n_threads=self.n_threads,
+        )  # fmt: skip
+        network.set_parameters(*self.parameters())
+        return network
+
+    def function_table(self) -> np.ndarray:
+        """Return the addresses of the micro-kernels that this network needs."""
+        return function_table(self.dtype, self.narrow, self.leaves_zeros_out)
+
+    def run(self, n_threads: int, driver: Driver, phases: Callable[..., tuple], *arguments: object) -> None:
+        """Call a driver, whose phases are shared by several threads where that is allowed."""
+        records = (self._workspace, self.function_table(), *self._records)
+        with compiled_call(n_threads) as may_share:
+            self.fields["shared"] = may_share
+            arguments = (*records, *arguments, *phases(self.dtype, self.narrow))
+            driver(n_threads if may_share else 1, self.dtype, arguments)

@@ -1,0 +1,70 @@
+"""The records of a network, filled from its layout."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from fastmlp.kernels.activations import ACTIVATIONS
+from fastmlp.kernels.losses import LOSSES
+from fastmlp.kernels.optimizers import NONE
+from fastmlp.kernels.records import NETWORK
+from fastmlp.network.layout import Layout
+from fastmlp.simd.tile_table import RESIDENT_BYTES, TILE
+
+# A block of samples starts at a multiple of this, so that most of its tiles have rows enough.
+_ROW_GRAIN = 4
+
+
+@functools.lru_cache(maxsize=128)
+def layout_and_records(
+    kind: type[Layout],
+    layer_units: tuple[int, ...],
+    activation: str,
+    loss: str,
+    dtype: np.dtype,
+    optimizer: int,
+    capacity: int,
+    n_copies: int,
+    with_deltas: bool,
+    n_threads: int,
+    narrow: bool,
+    with_rows: bool,
+    in_halves: bool,
+    listed_part: float,
+) -> tuple[Layout, np.ndarray, np.ndarray]:
+    """Return the layout of a network and the bytes of its records, which are the same for all of one shape.
+
+    What a user may change from one network to the next, alpha and the like, is not among them. Bytes are copied six
+    times as fast as records.
+    """
+    layout = kind(
+        layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves, listed_part
+    )
+    layers = layout.layers.copy()
+    layers["activation"] = ACTIVATIONS[activation]
+    layers["activation"][-1] = ACTIVATIONS["identity"]
+    record = np.zeros(1, dtype=NETWORK)
+    parameter_bytes = (1 + n_copies) * layout.n_parameters * dtype.itemsize
+    for name, value in {
+        "n_layers": len(layers),
+        "capacity": layout.capacity,
+        "n_parameters": layout.n_parameters,
+        "n_tiles": layout.n_tiles,
+        "grain": layout.panel_width if narrow else _ROW_GRAIN,
+        "loss": LOSSES[loss],
+        "optimizer": optimizer,
+        "targets": layout.targets,
+        "losses": layout.losses,
+        "weights": layout.weights,
+        "sums": layout.sums,
+        "squares": layout.squares,
+        "zeros": layout.zeros,
+        "scratch": layout.scratch,
+        "scratch_size": layout.scratch_size,
+        "ask_ahead": TILE.asks_ahead and optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
+        "update": optimizer != NONE,
+    }.items():
+        record[name] = value
+    return layout, layers.view(np.uint8), record.view(np.uint8)

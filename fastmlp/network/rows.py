@@ -1,0 +1,79 @@
+"""The samples as kernels read them: where X lies, its strides and its data type.
+
+X is read where it lies: nothing is converted or copied up front, a read-only or memory-mapped X costs no second
+compilation, and the kernels do not multiply by the type of X.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastmlp.kernels.records import SOURCE
+from fastmlp.network.sparsity import listed_part
+from fastmlp.simd.conversion import SOURCE_KINDS
+from fastmlp.simd.jit import as_records
+
+
+class Rows:
+    """What the gather kernel needs to know of X; it keeps X alive.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+        Shape of X.
+    source : ndarray of SOURCE
+        One record, read by the kernels.
+    """
+
+    def __init__(self, X: Any, arrays: tuple[np.ndarray, ...], source: np.ndarray) -> None:
+        self.n_rows, self.n_features = X.shape
+        self.source = source
+        self._X, self._keep_alive = X, arrays
+
+    def listed_part(self, fan_out: int, lanes: int) -> float:
+        """Return which part of the first layer's terms is left without those of zeros: see ``network.sparsity``."""
+        return listed_part(self._X, fan_out, lanes)
+
+
+def _readable(X: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
+    if X.dtype in SOURCE_KINDS and X.dtype.isnative:
+        return X
+    return X.astype(dtype)
+
+
+def as_rows(X: Any, dtype: np.dtype | type) -> Rows:
+    """Return X in the form that the kernels read.
+
+    Parameters
+    ----------
+    X : ndarray or CSR or CSC sparse matrix of shape (n_rows, n_features)
+        Not copied, whatever its strides, if its data type is one of ``SOURCE_KINDS``; CSC is
+        converted to CSR.
+    dtype : dtype
+        The network's; what the kernels cannot read (float16, foreign byte order) is converted to
+        it.
+    """
+    source = np.zeros(1, dtype=SOURCE)
+    record = source[0]
+    record["columns"] = X.shape[1]
+    arrays: tuple[np.ndarray, ...]
+    if isinstance(X, np.ndarray):
+        values = _readable(X, dtype)
+        arrays = (values,)
+        record["row_stride"], record["column_stride"] = values.strides
+    else:
+        X = X.tocsr()
+        # SciPy lets these be strided views; the kernels read them one number after the other.
+        values, row_starts, column_numbers = map(np.ascontiguousarray, (_readable(X.data, dtype), X.indptr, X.indices))
+        arrays = (values, row_starts, column_numbers)
+        record["is_sparse"] = 1
+        record["row_starts"] = row_starts.ctypes.data
+        record["column_numbers"] = column_numbers.ctypes.data
+        record["row_starts_wide"] = row_starts.dtype.itemsize == 8
+        record["column_numbers_wide"] = column_numbers.dtype.itemsize == 8
+    record["address"] = values.ctypes.data
+    record["kind"] = SOURCE_KINDS[values.dtype]
+    record["item_bytes"] = values.dtype.itemsize
+    return Rows(X, arrays, as_records(source))

@@ -1,0 +1,395 @@
+"""How many threads, and which twin: the driver alone, which is the serial one, or in a parallel region.
+
+A fit uses `n_threads` threads if that is given, else the smallest of all limits in force: Numba's pool
+(``NUMBA_NUM_THREADS``) and its current mask (``numba.set_num_threads``), ``OMP_NUM_THREADS``, the OpenMP limit that
+``threadpoolctl`` sets, the processors this process may run on (CPU affinity), and the CPU quota of its control groups
+(see `processors`).
+
+Even then a call runs on the serial twin when
+
+- the work of a step is too small to share out (`worth_sharing`);
+- the threading layer is ``workqueue``, which aborts the process when two threads enter it, or there is none;
+- this process was forked, by Python or by C code, from one whose thread pool had started (GNU OpenMP kills such a
+  child);
+- another thread of this process is in a compiled call too: together they would exceed the limit. (Who comes while a
+  call runs on several threads waits for its end, a tenth of a second at most as a rule.)
+- shared steps turn out slower than serial ones (`Sharing`), because other processes compete for the processors.
+
+Both twins give the same bits, so none of this shows in a result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing.process
+import os
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numba.extending
+import numba.np.ufunc.parallel
+from numba import config
+
+from fastmlp.process.forks import OfThisProcess
+from fastmlp.process.helper_threads import Helper
+from fastmlp.process.interrupts import to_the_end
+from fastmlp.process.processors import count_processors, cpu_quota, on_all_processors, openmp_libraries
+from fastmlp.simd.jit import JIT_DISABLED
+
+# The cost model, measured on two cores of a Zen 4 and of a Sapphire Rapids machine. A step on one thread runs at about
+# 60 GFLOP/s in float32, half that in float64; on n threads it takes 1.25 / n of the time, and two barriers with their
+# cold cache lines on top. These cost from 4 microseconds, where cores share a cache, to 20, where they do not, and on
+# other processors small steps run at up to 150 GFLOP/s: where sharing may help, `Sharing` finds out whether it does.
+_SECONDS_PER_FLOP = 1 / 60e9
+_SHARING_LOSS = 1.25
+_SECONDS_PER_STEP = 4e-6
+
+
+def expected_seconds(flops: float, itemsize: int) -> float:
+    """Return the seconds that the cost model gives a step on one thread."""
+    return flops * _SECONDS_PER_FLOP * (itemsize / 4)
+
+
+def worth_sharing(flops: float, itemsize: int, n_threads: int) -> bool:
+    """Return whether a step may be faster on several threads.
+
+    Parameters
+    ----------
+    flops : float
+        Floating-point operations of the step.
+    itemsize : int
+        Bytes of a number: 4 or 8.
+    n_threads : int
+        Threads at hand.
+    """
+    return not JIT_DISABLED and may_gain(flops, itemsize, n_threads)
+
+
+def may_gain(flops: float, itemsize: int, n_threads: int) -> bool:
+    """Return whether the cost model gives a step fewer seconds on several threads, be they at hand or not."""
+    serial = expected_seconds(flops, itemsize)
+    return n_threads > 1 and serial > serial * _SHARING_LOSS / n_threads + _SECONDS_PER_STEP
+
+
+def _pool_has_started() -> bool:
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
+
+
+class _Caller:
+    """One compiled call that is under way."""
+
+
+class _Process:
+    """What this process knows of its own threads; made anew in a forked child."""
+
+    def __init__(self, forked_with_pool: bool) -> None:
+        self.forked_with_pool = forked_with_pool
+        # Weak: a Ctrl-C in the moment before or after a call can keep it from being taken out, but not from being
+        # forgotten. Else this process would think for good that it is not alone.
+        self.callers: weakref.WeakSet[_Caller] = weakref.WeakSet()
+        # Held by the call that runs on several threads. Reentrant: a signal handler may predict.
+        self.sharing = threading.RLock()
+        self.helpers: list[Helper] = []
+
+
+def _is_fork_of_stranger() -> bool:
+    """Return whether multiprocessing forked this process before fastmlp was imported, with Numba's pool started."""
+    process = multiprocessing.process.current_process()
+    return type(process).__name__ == "ForkProcess" and _pool_has_started()
+
+
+def _made_from(former: _Process | None) -> _Process:
+    if former is None:
+        return _Process(forked_with_pool=_is_fork_of_stranger())
+    return _Process(forked_with_pool=former.forked_with_pool or _pool_has_started())
+
+
+_process = OfThisProcess(_made_from)
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+def _environment_limit() -> int | None:
+    value = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(value) if value.isdigit() and int(value) > 0 else None
+
+
+def _openmp_limit() -> int | None:
+    return min((library.num_threads for library in openmp_libraries()), default=None)
+
+
+def _pool_size() -> int:
+    """Return the number of threads that Numba's pool has, or will have when it starts.
+
+    Numba takes the number of processors from the affinity when it is imported. If OpenMP had bound the process to one
+    of them by then, that is one, and is put right as long as the pool has not started and nobody has asked for one.
+    """
+    is_default = config.NUMBA_NUM_THREADS == config.NUMBA_DEFAULT_NUM_THREADS and "NUMBA_NUM_THREADS" not in os.environ
+    if is_default and not _pool_has_started() and count_processors() > config.NUMBA_NUM_THREADS:
+        _enlarge_pool(count_processors())
+    return config.NUMBA_NUM_THREADS
+
+
+def _enlarge_pool(n_threads: int) -> None:
+    """Have Numba's pool, which has not started, start with more threads."""
+    parallel = numba.np.ufunc.parallel
+    # Not public: where these are missing, the pool is what Numba makes it.
+    if all(hasattr(parallel, name) for name in ("NUM_THREADS", "snt_check", "gen_snt_check")):
+        config.NUMBA_NUM_THREADS = parallel.NUM_THREADS = n_threads
+        # What `set_num_threads` compares its argument with, in Python and in compiled functions, is a copy.
+        parallel.snt_check = check = parallel.gen_snt_check()
+        numba.extending.overload(check)(lambda n: check)
+
+
+def _limits() -> dict[str, int | None]:
+    return {
+        "Numba's pool": _pool_size(),
+        # Asking before the pool has started would start it; nobody can have set a mask then.
+        "Numba's mask": numba.get_num_threads() if _pool_has_started() else None,
+        "OMP_NUM_THREADS": _environment_limit(),
+        "OpenMP": _openmp_limit(),
+        "CPU affinity": count_processors(),
+        "CPU quota": cpu_quota(),
+    }
+
+
+def resolve_n_threads(n_threads: int | None) -> int:
+    """Return the number of threads to use.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        Clipped to Numba's pool; None for the smallest of all limits in force.
+    """
+    if n_threads is not None:
+        return max(1, min(n_threads, _pool_size()))
+    return max(1, min(limit for limit in _limits().values() if limit is not None))
+
+
+def threading_layer() -> str:
+    """Return the name of Numba's threading layer, starting it if need be; "none" where none can be loaded."""
+    try:
+        if not _pool_has_started():
+            _pool_size()
+            with on_all_processors():
+                numba.get_num_threads()
+        return numba.threading_layer()
+    except (ValueError, ImportError):
+        return "none"
+
+
+def describe() -> dict[str, Any]:
+    """Return the threads that a fit may use, the threading layer and the limits, for people to read."""
+    return {
+        "n_threads": resolve_n_threads(None),
+        "threading_layer": threading_layer(),
+        **_limits(),
+    }
+
+
+# --- which twin -----------------------------------------------------------------------------------------------------
+
+
+def _may_share() -> bool:
+    return not JIT_DISABLED and not _process().forked_with_pool and threading_layer() in ("omp", "tbb")
+
+
+@contextlib.contextmanager
+def _counted_call(n_threads: int, may_share: Callable[[], bool]) -> Iterator[bool]:
+    """Count a compiled call among those under way; give whether it may run on several threads.
+
+    That it may if no other call is under way, and `may_share` allows it.
+    """
+    process, caller = _process(), _Caller()
+    try:
+        # Whoever has added itself after this lock was taken and the others counted waits here for the lock.
+        process.callers.add(caller)
+        with process.sharing:
+            if n_threads > 1 and len(process.callers) == 1 and may_share():
+                yield True
+                return
+        yield False
+    finally:
+        process.callers.discard(caller)
+
+
+@contextlib.contextmanager
+def compiled_call(n_threads: int) -> Iterator[bool]:
+    """Surround a compiled call; give whether it may enter a parallel region of `n_threads` threads.
+
+    Numba's mask of threads is set for the call and restored after it, whatever happens in between.
+    """
+    with _counted_call(n_threads, _may_share) as may_share:
+        if not may_share:
+            yield False
+            return
+        former = numba.get_num_threads()
+        try:
+            numba.set_num_threads(n_threads)
+            yield True
+        finally:
+            to_the_end(lambda: numba.set_num_threads(former))
+
+
+@contextlib.contextmanager
+def helped_call(n_threads: int) -> Iterator[list[Helper]]:
+    """Surround a compiled call; give the threads that may help with it, at most ``n_threads - 1``."""
+    with _counted_call(n_threads, lambda: not JIT_DISABLED and not _process().forked_with_pool) as may_share:
+        helpers = _process().helpers
+        while may_share and len(helpers) < n_threads - 1:
+            helpers.append(Helper())
+        yield helpers[: n_threads - 1] if may_share else []
+
+
+@dataclass
+class Experience:
+    """What runs of one shape have found out in this process, each for those that come after it.
+
+    Python threads that train the same shape at once share it without a lock. Each field is replaced as a whole, and
+    what one of them overwrites costs a trial at most.
+
+    Attributes
+    ----------
+    serial, shared : float or None
+        Seconds of a step on one thread, and on all; None before the first trial.
+    shared_calls : int
+        Calls on all threads.
+    calls : int
+        Calls since the slower of the two was last tried.
+    interval : int
+        After so many it is tried again.
+    """
+
+    FIRST_INTERVAL = 2
+
+    serial: float | None = None
+    shared: float | None = None
+    shared_calls: int = 0
+    calls: int = 0
+    interval: int = FIRST_INTERVAL
+
+    @property
+    def serial_is_faster(self) -> bool:
+        """Whether a step on one thread is known to be faster."""
+        return self.serial is not None and self.shared is not None and self.serial < self.shared
+
+
+@functools.lru_cache(maxsize=256)
+def experience_of(shape: Hashable) -> Experience:
+    """Return what is known of a shape: all that the time of a step depends on, the number of threads among it."""
+    return Experience()
+
+
+class Sharing:
+    """On how many threads the calls of one run go, watched while it goes on.
+
+    The cost model decides first, and short steps are tried on one thread too: the faster is kept. Long steps are tried
+    on one thread only where they are not clearly faster on several than the model expects of one: a thread that waits
+    for one which is not running, because other processes compete for the processors, makes a shared step tens of times
+    slower. Such steps get a second chance before that, as the pool of threads had to be started for them, and memory
+    was touched for the first time. What was slower is tried again, soon if it has only just become so, then now and
+    then; not so one thread while long steps are clearly faster on several.
+
+    A trial is two short calls, of which the first counts for nothing: it wakes threads and fills their caches. Of other
+    calls the better one of two counts: in the first of a fit memory is touched for the first time, and in any of them
+    another process may have had a turn.
+
+    Parameters
+    ----------
+    n_threads : int
+        Threads that the cost model chose.
+    expected : float
+        Seconds of a step on one thread by the cost model.
+    known : Experience
+        What earlier runs have found out; this one adds to it.
+    """
+
+    # Of the time that the model expects of one thread. It may in truth take little more: the model is for small layers.
+    _CLEARLY_FASTER = 0.6
+
+    # Of the time that was measured on one thread.
+    _STILL_FASTER = 0.8
+
+    # A trial of a step that is expected to take longer would show in the time of a fit.
+    _LONG_STEP = 1e-3
+
+    # The interval between two trials doubles up to so many calls.
+    _LAST_INTERVAL = 16
+
+    def __init__(self, n_threads: int, expected: float, known: Experience) -> None:
+        self._most, self._expected, self._known = n_threads, expected, known
+        # Shared steps that take no longer need no trial of one thread.
+        self._fast = self._CLEARLY_FASTER * expected if expected > self._LONG_STEP else 0.0
+        # Threads of the trial that is under way, or None, and whether its first call has been made.
+        self._trial: int | None = None
+        self._is_warm = False
+        # Threads and seconds of this run's last call that counted.
+        self._last: tuple[int, float] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of a step, as far as is known."""
+        return min((s for s in (self._known.serial, self._known.shared) if s is not None), default=self._expected)
+
+    def choose(self) -> tuple[int, bool]:
+        """Return the threads for the next call, and whether it is part of a trial, to be kept short."""
+        if self._most == 1:
+            return 1, False
+        if self._trial is None:
+            n_threads, is_trial = self._choose()
+            if not is_trial:
+                return n_threads, False
+            self._trial = n_threads
+        return self._trial, True
+
+    def _choose(self) -> tuple[int, bool]:
+        known, most = self._known, self._most
+        serial, shared = known.serial, known.shared
+        if shared is None:
+            return most, True
+        if serial is None:
+            if shared <= self._fast:
+                return most, False
+            has_second_chance = self._fast > 0 and known.shared_calls < 2
+            return (most if has_second_chance else 1), True
+        if self._expected > self._LONG_STEP and shared <= self._STILL_FASTER * serial:
+            return most, False
+        known.calls += 1
+        if known.calls < known.interval:
+            return (1 if known.serial_is_faster else most), False
+        known.calls = 0
+        known.interval = min(2 * known.interval, self._LAST_INTERVAL)
+        return (most if known.serial_is_faster else 1), True
+
+    def record(self, n_threads: int, seconds: float) -> None:
+        """Take note of the seconds of a step."""
+        is_trial = self._trial is not None
+        if is_trial and not self._is_warm:
+            self._is_warm = True
+            return
+        known, last = self._known, self._last
+        self._trial, self._is_warm, self._last = None, False, (n_threads, seconds)
+        if not is_trial:
+            former = known.serial if n_threads == 1 else known.shared
+            if last is not None and last[0] == n_threads:
+                former = last[1]
+            if former is not None:
+                seconds = min(seconds, former)
+        serial_was_faster = known.serial_is_faster
+        if n_threads == 1:
+            known.serial = seconds
+        else:
+            known.shared = seconds
+            known.shared_calls += 1
+        if known.serial_is_faster != serial_was_faster:
+            known.calls, known.interval = 0, known.FIRST_INTERVAL

@@ -1,0 +1,1 @@
+"""The process that fastmlp lives in: interrupts, forks, processors, threads, warnings."""

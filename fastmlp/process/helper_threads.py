@@ -1,0 +1,59 @@
+"""Threads that help with a compiled call if they come in time, and that nobody waits for if they do not.
+
+A helper is a daemon thread of Python's that sleeps until it is offered something to do. What it does must be a compiled
+call that releases the GIL, and whose work is handed out in parts: whoever comes first takes the next one. So a helper
+that another process keeps from running costs nothing but its share of the work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from fastmlp.process.processors import on_all_processors
+
+
+class Helper:
+    """A thread that does one thing after another; it starts when it is first offered something.
+
+    One thread at a time may make offers (see `threads.helped_call`).
+    """
+
+    def __init__(self) -> None:
+        self._is_offered = threading.Semaphore(0)
+        self._work: Callable[[], object] | None = None
+        self._is_idle = True
+        self._has_started = False
+
+    def offer(self, work: Callable[[], object]) -> bool:
+        """Have the thread do something as soon as it runs; return whether it takes offers now.
+
+        It takes none while it is busy, or has yet to wake up for the last one.
+        """
+        if not self._is_idle:
+            return False
+        self._is_idle = False
+        self._work = work
+        self._is_offered.release()
+        if not self._has_started:
+            self._has_started = True
+            with on_all_processors():  # a thread begins with the processors of the one that starts it
+                threading.Thread(target=self._run, name="fastmlp-helper", daemon=True).start()
+        return True
+
+    def withdraw(self) -> None:
+        """Take back what the thread has not begun, so that nothing is kept alive for it."""
+        self._work = None
+
+    def _run(self) -> None:
+        while True:
+            self._is_offered.acquire()
+            work, self._work = self._work, None
+            try:
+                if work is not None:
+                    work()
+            except Exception as error:  # as Python reports it where a thread ends with one; this thread goes on
+                threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, None)))
+            finally:
+                del work
+                self._is_idle = True

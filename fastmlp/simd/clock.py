@@ -1,0 +1,33 @@
+"""The processor's own clock, read inside a compiled call: how a call on several threads knows that it takes too long.
+
+The number of steps of a call is chosen beforehand, from how long steps took before. Where another process suddenly
+competes for a processor, though, a step on several threads may take a hundred times as long, and Python would not see a
+Ctrl-C for as many calls' time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import types
+
+from fastmlp.simd.jit import emitted
+from fastmlp.simd.vector_type import declare
+
+_INT64 = ir.IntType(64)
+# x86's time-stamp counter, which a user may read; elsewhere what LLVM calls steady, and nought where there is none.
+_IS_X86 = llvm.get_process_triple().startswith(("x86_64", "amd64", "i386", "i686"))
+_INTRINSIC = "llvm.readcyclecounter" if _IS_X86 else "llvm.readsteadycounter"
+
+
+@emitted(time.perf_counter_ns)
+def ticks(typingctx: Any) -> Any:
+    """Return the ticks of the clock since some moment; their number a second is the processor's affair."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.call(declare(builder, _INTRINSIC, _INT64, []), [])
+
+    return types.int64(), codegen

@@ -1,0 +1,165 @@
+"""The table of register tiles: how many numbers of which matrix live in registers at once.
+
+A tile is ``rows`` x ``vectors`` SIMD registers of accumulators. It must leave room for ``vectors``
+registers of the right-hand matrix and one broadcast value, and ``rows`` must divide the panel
+width, so that the rows of a weight gradient tile (units of the layer below) never straddle two
+panels.
+
+=========  ==============  =========  ================================================
+tile       registers       lanes      accumulators + right operand + broadcast
+=========  ==============  =========  ================================================
+avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28; asks ahead, for the coming panels of large weight matrices too
+zen        32 of 512 bit   16 / 8     the same, but not for panels; threads stream new weights past the caches
+avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
+neon       32 of 128 bit   4 / 2      4 * 4 + 4 + 1 = 21
+generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
+=========  ==============  =========  ================================================
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+import llvmlite.binding as llvm
+import numpy as np
+from numba import config
+
+ALIGNMENT = 64
+"""Bytes on which every panel starts: a cache line, and the widest vector."""
+
+LISTED_ROWS = 4
+"""Rows of the tiles that go over lists (see ``microkernels.sparse_tiles``)."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        The instruction set that the tile is made for.
+    vector_bytes : int
+        Size of one SIMD register.
+    rows : int
+        MR, rows of the micro-tile.
+    vectors : int
+        Vectors in one row of the micro-tile.
+    registers : int
+        SIMD registers that there are.
+    dot_rows, dot_columns : int
+        Inner products that the second micro-kernel keeps in registers, one vector each (see
+        ``microkernels.dot_products``).
+    cache_bytes : int
+        Second-level cache that such a processor has at least.
+    asks_ahead : bool
+        Whether the loop of multiply-adds asks for what will be needed next from beyond the second-level cache (see
+        ``microkernels.tile``).
+    asks_for_panels : bool
+        Whether a product with a weight matrix from beyond that cache, or parts of which another core has written, asks
+        for each of its panels while it multiplies by the one before.
+    streams : bool
+        Whether weights that several threads read are written past the caches (see ``wide.phases``). A register must
+        then be a whole cache line.
+    """
+
+    name: str
+    vector_bytes: int
+    rows: int
+    vectors: int
+    registers: int
+    dot_rows: int
+    dot_columns: int
+    cache_bytes: int = 1 << 20
+    asks_ahead: bool = False
+    asks_for_panels: bool = False
+    streams: bool = False
+
+    def lanes(self, dtype: type[np.floating] | np.dtype) -> int:
+        """Return how many numbers of `dtype` one register holds."""
+        return self.vector_bytes // np.dtype(dtype).itemsize
+
+    def columns(self, dtype: type[np.floating] | np.dtype) -> int:
+        """Return NR, the width of a panel and of the micro-tile."""
+        return self.vectors * self.lanes(dtype)
+
+    def most_rows(self, vectors: int) -> int:
+        """Return the most rows of a narrow network's tiles of so many vectors: as the registers allow, up to nine.
+
+        Beside the sums they hold a row of B and one number of A. Nine rows of one vector already keep the processor
+        busy while a sum waits for the one before, and each height is one more function to compile.
+        """
+        return min(9, (self.registers - 1) // vectors - 1)
+
+    @property
+    def in_halves(self) -> bool:
+        """Whether tanh and the logistic function go over a tile in two loops of half the way (see ``activations``)."""
+        return self.vector_bytes < 64
+
+
+_AVX512 = Tile(
+    "avx512", vector_bytes=64, rows=8, vectors=3, registers=32, dot_rows=4, dot_columns=5, asks_ahead=True,
+    asks_for_panels=True,
+)  # fmt: skip
+
+TILES = {
+    tile.name: tile
+    for tile in (
+        _AVX512,
+        replace(_AVX512, name="zen", asks_for_panels=False, streams=True),
+        Tile("avx2", vector_bytes=32, rows=4, vectors=3, registers=16, dot_rows=4, dot_columns=3, cache_bytes=1 << 19),
+        Tile("neon", vector_bytes=16, rows=4, vectors=4, registers=32, dot_rows=4, dot_columns=4),
+        Tile("generic", vector_bytes=16, rows=4, vectors=2, registers=16, dot_rows=2, dot_columns=4),
+    )
+}
+
+
+def _features() -> set[str]:
+    """Return the processor features that Numba compiles for (it may have been told to use fewer)."""
+    if config.CPU_FEATURES is not None:
+        names = config.CPU_FEATURES.split(",")
+        return {name[1:] for name in names if name.startswith("+")}
+    if config.CPU_NAME == "generic":
+        return set()
+    return {name for name, present in llvm.get_host_cpu_features().items() if present}
+
+
+def _choose() -> Tile:
+    """Return the tile for this process: ``FASTMLP_TILE`` if it is set, else the widest that the processor has."""
+    wanted = os.environ.get("FASTMLP_TILE")
+    if wanted:
+        if wanted not in TILES:
+            raise ValueError(f"FASTMLP_TILE is {wanted!r}; it must be one of {', '.join(TILES)}, or unset.")
+        return TILES[wanted]
+    features = _features()
+    if "avx512f" in features:
+        # LLVM's names for AMD's processors since Zen are znver1, znver2 and so on.
+        is_zen = (config.CPU_NAME or llvm.get_host_cpu_name()).startswith("znver")
+        return TILES["zen" if is_zen else "avx512"]
+    if {"avx2", "fma"} <= features:
+        return TILES["avx2"]
+    if "neon" in features or llvm.get_process_triple().startswith(("aarch64", "arm64")):
+        return TILES["neon"]
+    return TILES["generic"]
+
+
+TILE = _choose()
+"""The tile of this process."""
+
+BLOCK_BYTES = TILE.cache_bytes * 5 // 8
+"""How much of the activations a product uses at a time: it stays in the second-level cache."""
+
+RESIDENT_BYTES = TILE.cache_bytes
+"""Parameters and moments of more bytes than these come from beyond the second-level cache, and are asked for early.
+
+So are the panels of a weight matrix that alone has more.
+"""
+
+
+def aligned_zeros(size: int, dtype: np.dtype | type) -> np.ndarray:
+    """Return `size` zeros that start on a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(size * dtype.itemsize + ALIGNMENT, dtype=np.uint8)
+    shift = -raw.ctypes.data % ALIGNMENT
+    return raw[shift : shift + size * dtype.itemsize].view(dtype)

@@ -1,0 +1,1 @@
+"""Tables of the user's own: reading them, training on them, writing predictions."""

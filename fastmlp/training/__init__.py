@@ -1,0 +1,1 @@
+"""The solvers: epochs, early stopping, callbacks, checkpoints, L-BFGS."""

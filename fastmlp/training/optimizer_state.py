@@ -1,0 +1,247 @@
+"""What a stochastic solver remembers between two calls: its learning rate and its moments.
+
+The arithmetic of an update is compiled (:mod:`fastmlp.kernels.optimizers`). Here lives the state around it,
+which ``fit`` makes anew, ``partial_fit`` continues and a pickle carries. The names are
+scikit-learn's, because notebooks and converters read them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# The adaptive schedule gives up once the rate has fallen to this.
+SMALLEST_ADAPTIVE_RATE = 1e-6
+
+# Python computes the rates of the schedule invscaling one by one, to the bit of scikit-learn's. Training may stop
+# before it gets to them, so no more are computed ahead.
+MOST_RATES_AHEAD = 512
+
+
+def _writable(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the arrays, those copied that are read-only: joblib maps a model into memory so."""
+    return [array if array.flags.writeable else array.copy() for array in arrays]
+
+
+def _shapes(arrays: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
+    return [np.shape(array) for array in arrays]
+
+
+class StochasticOptimizer:
+    """The part that both solvers share.
+
+    Parameters
+    ----------
+    learning_rate_init : float
+        The rate that the user asked for.
+
+    Attributes
+    ----------
+    learning_rate : float
+        The rate as it is now.
+    """
+
+    def __init__(self, learning_rate_init: float):
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = float(learning_rate_init)
+
+    def trigger_stopping(self, msg: str, verbose: Any) -> bool:
+        """Decide whether training ends now that it no longer improves, and say so.
+
+        Parameters
+        ----------
+        msg : str
+            Why training is thought to be done.
+        verbose : bool or int
+            Whether to print it.
+
+        Returns
+        -------
+        bool
+            True if training is over.
+        """
+        if verbose:
+            print(f"{msg} Stopping.")
+        return True
+
+
+class SGDOptimizer(StochasticOptimizer):
+    """Rates and velocities of stochastic gradient descent.
+
+    Parameters
+    ----------
+    params : sequence of ndarray
+        The parameters to be trained, ``coefs_ + intercepts_``.
+    learning_rate_init : float
+        The first rate.
+    lr_schedule : {"constant", "invscaling", "adaptive"}
+        How the rate changes.
+    momentum : float
+        How much of its velocity a parameter keeps.
+    nesterov : bool
+        Whether momentum looks one step ahead.
+    power_t : float
+        Exponent of the schedule ``invscaling``.
+
+    Attributes
+    ----------
+    velocities : list of ndarray
+        One velocity for each parameter.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[np.ndarray],
+        learning_rate_init: float,
+        lr_schedule: str,
+        momentum: float,
+        nesterov: bool,
+        power_t: float,
+    ):
+        super().__init__(learning_rate_init)
+        self.lr_schedule = lr_schedule
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.power_t = power_t
+        self.velocities = [np.zeros_like(parameter) for parameter in params]
+
+    def fits(self, params: Sequence[np.ndarray]) -> bool:
+        """Tell whether there is a velocity of the right shape for each parameter."""
+        return _shapes(self.velocities) == _shapes(params)
+
+    def network_options(self) -> dict[str, Any]:
+        """Return the options with which the compiled network updates as this optimiser does."""
+        return {
+            "solver": "sgd",
+            "momentum": float(self.momentum),
+            "nesterovs_momentum": bool(self.nesterov),
+        }
+
+    def load_into(self, network: Any) -> None:
+        """Hand the velocities to the network that is about to train."""
+        self.velocities = _writable(self.velocities)
+        network.set_moments(self.velocities, None)
+
+    def save_from(self, network: Any) -> None:
+        """Take the velocities back from the network."""
+        network.get_moments(self.velocities, None)
+
+    def coming_rates(self, n_epochs: int, t: int, n_samples: int) -> np.ndarray:
+        """Return the rates of the coming epochs, unless something happens to change them.
+
+        Parameters
+        ----------
+        n_epochs : int
+            How many at most.
+        t : int
+            Samples seen so far.
+        n_samples : int
+            Samples of one epoch.
+        """
+        if self.lr_schedule != "invscaling":
+            return np.full(n_epochs, self.learning_rate)
+        coming = range(1, min(n_epochs, MOST_RATES_AHEAD))
+        return np.array([self.learning_rate, *(self._rate_after(t + epoch * n_samples) for epoch in coming)])
+
+    def epochs_ended(self, t: int) -> None:
+        """Change the rate as the schedule has it, now that ``t`` samples have been seen."""
+        if self.lr_schedule == "invscaling":
+            self.learning_rate = self._rate_after(t)
+
+    def _rate_after(self, t: int) -> float:
+        return float(self.learning_rate_init) / (t + 1) ** self.power_t
+
+    def trigger_stopping(self, msg: str, verbose: Any) -> bool:
+        """Decide whether training ends; the adaptive schedule first tries a smaller rate."""
+        if self.lr_schedule != "adaptive":
+            return super().trigger_stopping(msg, verbose)
+        if self.learning_rate <= SMALLEST_ADAPTIVE_RATE:
+            return super().trigger_stopping(msg + " Learning rate too small.", verbose)
+        self.learning_rate /= 5.0
+        if verbose:
+            print(f"{msg} Setting learning rate to {self.learning_rate:f}")
+        return False
+
+
+class AdamOptimizer(StochasticOptimizer):
+    """Rate and moments of Adam.
+
+    Parameters
+    ----------
+    params : sequence of ndarray
+        The parameters to be trained, ``coefs_ + intercepts_``.
+    learning_rate_init : float
+        The rate before bias correction.
+    beta_1, beta_2 : float
+        Decay of the first and of the second moment.
+    epsilon : float
+        What keeps the update from dividing by zero.
+
+    Attributes
+    ----------
+    learning_rate : float
+        The rate of the last step, bias correction included.
+    t : int
+        Steps so far.
+    ms, vs : list of ndarray
+        First and second moments, one for each parameter.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[np.ndarray],
+        learning_rate_init: float,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+    ):
+        super().__init__(learning_rate_init)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.t = 0
+        self.ms = [np.zeros_like(parameter) for parameter in params]
+        self.vs = [np.zeros_like(parameter) for parameter in params]
+
+    def fits(self, params: Sequence[np.ndarray]) -> bool:
+        """Tell whether there are moments of the right shape for each parameter."""
+        return _shapes(self.ms) == _shapes(self.vs) == _shapes(params)
+
+    def network_options(self) -> dict[str, Any]:
+        """Return the options with which the compiled network updates as this optimiser does."""
+        return {
+            "solver": "adam",
+            "beta_1": float(self.beta_1),
+            "beta_2": float(self.beta_2),
+            "epsilon": float(self.epsilon),
+        }
+
+    def load_into(self, network: Any) -> None:
+        """Hand moments and step to the network that is about to train."""
+        self.ms, self.vs = _writable(self.ms), _writable(self.vs)
+        if self.t > 0:  # else all are zeros, as in the new network
+            network.set_moments(self.ms, self.vs)
+        network.t = self.t
+
+    def save_from(self, network: Any) -> None:
+        """Take moments and step back from the network."""
+        network.get_moments(self.ms, self.vs)
+        self.t = int(network.t)
+        if self.t > 0:
+            correction = np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
+            self.learning_rate = float(self.learning_rate_init * correction)
+
+    def coming_rates(self, n_epochs: int, t: int, n_samples: int) -> np.ndarray:
+        """Return the rates of the coming epochs: always the same, Adam corrects them step by step.
+
+        Parameters
+        ----------
+        n_epochs : int
+            How many.
+        t, n_samples : int
+            Not used: this optimiser has no schedule.
+        """
+        return np.full(n_epochs, float(self.learning_rate_init))
+
+    def epochs_ended(self, t: int) -> None:
+        """Do nothing: Adam's rate depends on its steps only."""
