@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 
 from fastmlp.kernels.narrow import phases as narrow_phases
-from fastmlp.kernels.optimizers import ADAM
 from fastmlp.kernels.wide import phases
 from fastmlp.reference import DERIVATIVES
 
@@ -64,7 +63,7 @@ def update_blocks(network, problem, tile_cuts, learning_rate):
     shared.scale = 1 / (problem.n_samples if problem.sample_weight is None else problem.sample_weight.sum())
     shared.rate = learning_rate
     network.t += 1
-    if shared.optimizer == ADAM:
+    if shared.corrects_bias:
         shared.rate *= np.sqrt(1 - shared.beta_2**network.t) / (1 - shared.beta_1**network.t)
     for block, (first, last) in enumerate(itertools.pairwise(map(int, tile_cuts))):
         phase(*_records(network), first, last, block)

@@ -10,7 +10,6 @@ import numpy as np
 
 from fastmlp.drivers.blocks import first_half, propagate_blocks, update_blocks
 from fastmlp.kernels.losses import sum_losses
-from fastmlp.kernels.optimizers import ADAM
 from fastmlp.kernels.shuffling import shuffle_order
 from fastmlp.simd.clock import ticks
 from fastmlp.simd.jit import inner, kernel
@@ -70,7 +69,7 @@ def _begin_step(run, shared, rows, weight_sum, learning_rate):
     shared.rate = learning_rate
     if run.piece == 0:
         run.t += 1
-    if shared.optimizer == ADAM:
+    if shared.corrects_bias:
         t = float(run.t)
         shared.rate *= np.sqrt(1.0 - shared.beta_2**t) / (1.0 - shared.beta_1**t)
 

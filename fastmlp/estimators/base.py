@@ -26,16 +26,14 @@ from fastmlp.estimators.validation import (
 )
 from fastmlp.training.callbacks import fit_tasks
 from fastmlp.training.early_stopping import Validation, split_indices
-from fastmlp.training.optimizer_state import AdamOptimizer, SGDOptimizer
+from fastmlp.training.optimizer_state import SOLVERS, StochasticOptimizer
 from fastmlp.training.random_state import generator_of
-
-STOCHASTIC_SOLVERS = ("sgd", "adam")
 
 
 class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters, ABC):
     """The common part of :class:`fastmlp.MLPClassifier` and :class:`fastmlp.MLPRegressor`."""
 
-    _optimizer: SGDOptimizer | AdamOptimizer
+    _optimizer: StochasticOptimizer
     _random_state: Any
     loss_curve_: list[float]
     validation_scores_: list[float] | None
@@ -138,7 +136,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         targets = self._encode_targets(y)
-        if self.early_stopping and incremental and self.solver in STOCHASTIC_SOLVERS:
+        if self.early_stopping and incremental and self.solver in SOLVERS:
             raise ValueError("partial_fit does not support early_stopping=True")
 
         # A number seeds a new generator in every call, as in scikit-learn. That takes a tenth of a small partial_fit,
@@ -172,7 +170,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
             self.intercepts_.append(intercept)
         self.__dict__.pop("_best_coefs", None)
         self.__dict__.pop("_best_intercepts", None)
-        if self.solver in STOCHASTIC_SOLVERS:
+        if self.solver in SOLVERS:
             self._reset_progress()
 
     def _describe(self, layer_units):
@@ -216,7 +214,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
             self._describe(layer_units)
             self.n_iter_ = 0
             self.t_ = 0
-        if self.solver in STOCHASTIC_SOLVERS:
+        if self.solver in SOLVERS:
             if not hasattr(self, "loss_curve_"):  # fitted with lbfgs before
                 self._reset_progress()
             # An earlier fit may have had the other setting of early_stopping.
@@ -269,17 +267,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         parameters = self.coefs_ + self.intercepts_
         if incremental and hasattr(self, "_optimizer") and self._optimizer.fits(parameters):
             return
-        if self.solver == "sgd":
-            self._optimizer = SGDOptimizer(
-                parameters,
-                self.learning_rate_init,
-                self.learning_rate,
-                self.momentum,
-                self.nesterovs_momentum,
-                self.power_t,
-            )
-        else:
-            self._optimizer = AdamOptimizer(parameters, self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
+        self._optimizer = SOLVERS[self.solver].of_model(self, parameters)
 
     def _convert(self, X, targets, sample_weight, dtype, order=None):
         """Bring the data into the form that the core takes."""
@@ -315,7 +303,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         return predict_outputs(self, check_X(self, X))
 
     def _check_solver(self):
-        if self.solver not in STOCHASTIC_SOLVERS:
+        if self.solver not in SOLVERS:
             raise AttributeError(
                 f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
             )

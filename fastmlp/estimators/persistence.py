@@ -51,8 +51,8 @@ NUMBER_ATTRIBUTES = ("loss_", "best_loss_", "best_validation_score_")
 VECTOR_ATTRIBUTES = ("loss_curve_", "validation_scores_")
 # Where and how often fits save themselves. A file from a stranger must not choose what a fit will write and remove.
 NOT_SAVED = ("checkpoint", "checkpoint_interval")
-SGD_FIELDS = ("learning_rate_init", "learning_rate", "momentum", "power_t")
-ADAM_FIELDS = ("learning_rate_init", "learning_rate", "beta_1", "beta_2", "epsilon")
+# The names under which a file keeps the moments of an optimiser, which has one or two of each parameter.
+MOMENTS = ("first_moments", "second_moments")
 
 
 class SavedModel(NamedTuple):
@@ -191,22 +191,16 @@ def _take_apart_labels(estimator, arrays):
 
 
 def _take_apart_optimizer(optimizer, dtype, arrays):
-    if hasattr(optimizer, "velocities"):
-        moments = {"first_moments": optimizer.velocities}
-        numbers = {name: encode_number(getattr(optimizer, name)) for name in SGD_FIELDS}
-        header = {
-            "solver": "sgd",
-            "lr_schedule": str(optimizer.lr_schedule),
-            "nesterov": bool(optimizer.nesterov),
-        }
-    else:
-        moments = {"first_moments": optimizer.ms, "second_moments": optimizer.vs}
-        numbers = {name: encode_number(getattr(optimizer, name)) for name in ADAM_FIELDS}
-        header = {"solver": "adam", "t": int(optimizer.t)}
-    for kind, vectors in moments.items():
+    for kind, vectors in zip(MOMENTS, optimizer.moments(), strict=False):
         for index, vector in enumerate(vectors):
             arrays[f"{kind}_{index}"] = np.asarray(vector).astype(dtype, copy=False)
-    return header | numbers
+    encode: dict[str, Any] = {"number": encode_number, "integer": int, "boolean": bool}
+    header = {"solver": optimizer.solver}
+    for name, holds in optimizer.saved_fields.items():
+        header[name] = (
+            encode[holds](getattr(optimizer, name)) if isinstance(holds, str) else str(getattr(optimizer, name))
+        )
+    return header
 
 
 # --- loading -------------------------------------------------------------------------------------
@@ -349,31 +343,16 @@ def _put_labels(estimator, fields, arrays):
 
 
 def _put_optimizer(estimator, fields, arrays, dtype):
-    from fastmlp.training.optimizer_state import AdamOptimizer, SGDOptimizer
+    from fastmlp.training.optimizer_state import SOLVERS
 
-    parameters = estimator.coefs_ + estimator.intercepts_
-    shapes = [parameter.shape for parameter in parameters]
-    optimizer: Any
-    if fields.choice("solver", ("sgd", "adam")) == "sgd":
-        numbers = {name: fields.number(name) for name in SGD_FIELDS}
-        optimizer = SGDOptimizer(
-            [],
-            learning_rate_init=numbers["learning_rate_init"],
-            lr_schedule=fields.choice("lr_schedule", ("constant", "invscaling", "adaptive")),
-            momentum=numbers["momentum"],
-            nesterov=fields.boolean("nesterov"),
-            power_t=numbers["power_t"],
-        )
-        optimizer.velocities = _take_vectors(arrays, "first_moments", shapes, dtype)
-    else:
-        numbers = {name: fields.number(name) for name in ADAM_FIELDS}
-        rate = numbers["learning_rate_init"]
-        betas = {name: numbers[name] for name in ("beta_1", "beta_2", "epsilon")}
-        optimizer = AdamOptimizer([], learning_rate_init=rate, **betas)
-        optimizer.t = fields.integer("t", 0)
-        optimizer.ms = _take_vectors(arrays, "first_moments", shapes, dtype)
-        optimizer.vs = _take_vectors(arrays, "second_moments", shapes, dtype)
-    optimizer.learning_rate = numbers["learning_rate"]
+    shapes = [parameter.shape for parameter in estimator.coefs_ + estimator.intercepts_]
+    kind = SOLVERS[fields.choice("solver", tuple(SOLVERS))]
+    read = {"number": fields.number, "integer": lambda name: fields.integer(name, 0), "boolean": fields.boolean}
+    optimizer = kind.__new__(kind)  # all that it holds comes from the file
+    for name, holds in kind.saved_fields.items():
+        setattr(optimizer, name, read[holds](name) if isinstance(holds, str) else fields.choice(name, holds))
+    for member, name in zip(MOMENTS, kind.moment_names, strict=False):
+        setattr(optimizer, name, _take_vectors(arrays, member, shapes, dtype))
     estimator._optimizer = optimizer
 
 

@@ -4,14 +4,17 @@ The formulas are scikit-learn's (``sklearn.neural_network``): momentum and Neste
 writes them; Adam (Kingma and Ba, 2014, section 2, last paragraph) with the bias correction folded
 into the rate and epsilon outside the correction.
 
-Adding an optimiser is one line in ``OPTIMIZERS``, its number of moments in ``N_MOMENTS``, and one
-branch in ``update_row``.
+An optimiser is a function of one vector, a function of the constants that it keeps in registers, and a row of
+``OPTIMIZERS``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 from fastmlp.kernels.division import quotient
-from fastmlp.simd.jit import inner
+from fastmlp.simd.jit import inner, switch
 from fastmlp.simd.vectors import (
     lane_count,
     load,
@@ -22,17 +25,137 @@ from fastmlp.simd.vectors import (
     store,
 )
 
-NONE, SGD, MOMENTUM, ADAM = range(4)
-N_MOMENTS = {NONE: 0, SGD: 0, MOMENTUM: 1, ADAM: 2}
+
+@inner
+def _sgd_constants(workspace, network):
+    return (splat_of(workspace, network.rate),)
 
 
-def optimizer_of(solver: str | None, momentum: float) -> int:
-    """Return the kernels' number for a solver; momentum 0 is plain gradient descent, which keeps no velocities."""
-    if solver == "adam":
-        return ADAM
+@inner
+def _sgd(w, g, m, v, constants):
+    (rate,) = constants
+    return w - g * rate, m, v
+
+
+@inner
+def _momentum_constants(workspace, network):
+    return (
+        splat_of(workspace, network.rate),
+        splat_of(workspace, network.momentum),
+        network.nesterovs_momentum,
+    )
+
+
+@inner
+def _momentum(w, g, m, v, constants):
+    rate, momentum, nesterovs_momentum = constants
+    step = g * rate
+    velocity = m * momentum - step
+    if nesterovs_momentum:
+        return w + (velocity * momentum - step), velocity, v
+    return w + velocity, velocity, v
+
+
+@inner
+def _adam_constants(workspace, network):
+    return (
+        splat_of(workspace, network.rate),
+        splat_of(workspace, network.beta_1),
+        splat_of(workspace, network.beta_2),
+        splat_of(workspace, 1.0 - network.beta_1),
+        splat_of(workspace, 1.0 - network.beta_2),
+        splat_of(workspace, network.epsilon),
+    )
+
+
+@inner
+def _adam(w, g, m, v, constants):
+    rate, beta_1, beta_2, new_1, new_2, epsilon = constants
+    m = m * beta_1 + g * new_1
+    v = v * beta_2 + g * g * new_2
+    return w - quotient(m * rate, square_root(v) + epsilon), m, v
+
+
+class Optimizer(NamedTuple):
+    """One row of the table of optimisers.
+
+    Attributes
+    ----------
+    code : int
+        The number by which kernels know it.
+    n_moments : int
+        Numbers that it keeps for each parameter: 0, 1 or 2.
+    corrects_bias : bool
+        Whether the driver multiplies the rate by Adam's correction of the moments' bias.
+    constants : kernel or None
+        Returns a tuple of what `update` needs besides, from the workspace and the network's record.
+    update : kernel or None
+        Returns the new ``w, m, v`` from a vector of parameters, the gradient of the loss with the L2 term, the two
+        moments (those that it does not have hold anything, and are not kept), and the constants. None if gradients are
+        only stored.
+    """
+
+    code: int
+    n_moments: int
+    corrects_bias: bool = False
+    constants: Callable[..., Any] | None = None
+    update: Callable[..., Any] | None = None
+
+
+OPTIMIZERS = {
+    "none": Optimizer(0, 0),
+    "sgd": Optimizer(1, 0, False, _sgd_constants, _sgd),
+    "momentum": Optimizer(2, 1, False, _momentum_constants, _momentum),
+    "adam": Optimizer(3, 2, True, _adam_constants, _adam),
+}
+"""The optimisers by their names; ``none`` is for L-BFGS and for networks that only predict."""
+
+
+def optimizer_of(solver: str | None, momentum: float) -> Optimizer:
+    """Return the row of a solver; momentum 0 is plain gradient descent, which keeps no velocities."""
+    if solver is None or solver == "lbfgs":
+        return OPTIMIZERS["none"]
     if solver == "sgd":
-        return MOMENTUM if momentum else SGD
-    return NONE
+        return OPTIMIZERS["momentum" if momentum else "sgd"]
+    return OPTIMIZERS[solver]
+
+
+def _tile_update(optimizer: Optimizer) -> Callable[..., Any]:
+    """Return the loop over the vectors of a tile, made for one optimiser."""
+    n_moments, constants_of, update = optimizer.n_moments, optimizer.constants, optimizer.update
+    assert constants_of is not None
+    assert update is not None
+
+    @inner
+    def update_vectors(workspace, network, gradient, weights, updated, rows, columns, alpha):
+        lanes = lane_count(workspace)
+        width = panel_width(workspace)
+        first_moments = weights + network.n_parameters
+        second_moments = first_moments + network.n_parameters
+        # Held in registers: the compiler cannot know that the stores below leave the record alone.
+        squares = splat_of(workspace, 0.0)
+        scale = splat_of(workspace, network.scale)
+        alpha = splat_of(workspace, alpha)
+        constants = constants_of(workspace, network)
+        for row in range(rows):
+            for place in range(row * width, row * width + columns, lanes):
+                w = load(workspace, weights + place)
+                squares = multiply_add(w, w, squares)
+                g = multiply_add(w, alpha, load(workspace, gradient + place)) * scale
+                m = load(workspace, first_moments + place) if n_moments > 0 else w
+                v = load(workspace, second_moments + place) if n_moments > 1 else w
+                w, m, v = update(w, g, m, v, constants)
+                if n_moments > 0:
+                    store(workspace, first_moments + place, m)
+                if n_moments > 1:
+                    store(workspace, second_moments + place, v)
+                store(workspace, updated + place, w)
+        return squares
+
+    return update_vectors
+
+
+_update_vectors = switch({row.code: _tile_update(row) for row in OPTIMIZERS.values() if row.update is not None})
 
 
 @inner
@@ -43,50 +166,14 @@ def update_tile(workspace, network, gradient, weights, updated, rows, columns, a
     workspace[gradient...], likewise: the sum over samples of the loss's derivative, not yet divided, without L2 term.
     workspace[updated...], likewise: overwritten with the new parameters; it may be either of the two.
     """
-    lanes = lane_count(workspace)
-    width = panel_width(workspace)
-    first_moments = weights + network.n_parameters
-    second_moments = first_moments + network.n_parameters
-    # Held in registers: the compiler cannot know that the stores below leave the record alone.
-    squares = splat_of(workspace, 0.0)
-    scale = splat_of(workspace, network.scale)
-    alpha = splat_of(workspace, alpha)
-    rate = splat_of(workspace, network.rate)
-    if network.optimizer == ADAM:
-        beta_1 = splat_of(workspace, network.beta_1)
-        beta_2 = splat_of(workspace, network.beta_2)
-        new_1 = splat_of(workspace, 1.0 - network.beta_1)
-        new_2 = splat_of(workspace, 1.0 - network.beta_2)
-        epsilon = splat_of(workspace, network.epsilon)
-        for row in range(rows):
-            for place in range(row * width, row * width + columns, lanes):
-                w = load(workspace, weights + place)
-                squares = multiply_add(w, w, squares)
-                g = multiply_add(w, alpha, load(workspace, gradient + place)) * scale
-                m = load(workspace, first_moments + place) * beta_1 + g * new_1
-                v = load(workspace, second_moments + place) * beta_2 + g * g * new_2
-                store(workspace, first_moments + place, m)
-                store(workspace, second_moments + place, v)
-                store(workspace, updated + place, w - quotient(m * rate, square_root(v) + epsilon))
-    elif network.optimizer == MOMENTUM:
-        momentum = splat_of(workspace, network.momentum)
-        nesterovs_momentum = network.nesterovs_momentum
-        for row in range(rows):
-            for place in range(row * width, row * width + columns, lanes):
-                w = load(workspace, weights + place)
-                squares = multiply_add(w, w, squares)
-                g = multiply_add(w, alpha, load(workspace, gradient + place)) * scale
-                step = g * rate
-                velocity = load(workspace, first_moments + place) * momentum - step
-                store(workspace, first_moments + place, velocity)
-                if nesterovs_momentum:
-                    velocity = velocity * momentum - step
-                store(workspace, updated + place, w + velocity)
-    else:
-        for row in range(rows):
-            for place in range(row * width, row * width + columns, lanes):
-                w = load(workspace, weights + place)
-                squares = multiply_add(w, w, squares)
-                g = multiply_add(w, alpha, load(workspace, gradient + place)) * scale
-                store(workspace, updated + place, w - g * rate)
-    return squares
+    return _update_vectors(
+        network.optimizer, workspace, network, gradient, weights, updated, rows, columns, alpha
+    )  # fmt: skip
+
+
+@inner
+def moments_of(network, weights):
+    """Return where the moments of a tile of weights lie; where the optimiser has fewer, the same place again."""
+    first_moments = weights + network.n_parameters if network.n_moments > 0 else weights
+    second_moments = first_moments + network.n_parameters if network.n_moments > 1 else first_moments
+    return first_moments, second_moments

@@ -54,6 +54,8 @@ NETWORK = np.dtype(
             "grain",  # a block of samples starts at a multiple of this
             "loss",
             "optimizer",
+            "n_moments",  # that it keeps for each parameter
+            "corrects_bias",  # whether the rate is corrected for the bias of the moments
             "targets",  # panels like the outputs
             "losses",  # one number per sample of the minibatch
             "weights",  # likewise

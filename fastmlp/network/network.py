@@ -12,7 +12,7 @@ from fastmlp.drivers.blocks import listed_kernels, training_phases
 from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run_inference
 from fastmlp.drivers.region import EVALUATE, Driver
 from fastmlp.kernels.losses import OUTPUT_ACTIVATIONS
-from fastmlp.kernels.optimizers import N_MOMENTS, NONE, optimizer_of
+from fastmlp.kernels.optimizers import optimizer_of
 from fastmlp.kernels.records import LAYER, NETWORK
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.network.epochs import SECONDS_PER_CALL, Epochs, WeightsCancelError
@@ -107,15 +107,16 @@ class Network:
         self._activation, self._loss = activation, loss
         self.n_threads = resolve_n_threads(n_threads)
         optimizer = optimizer_of(solver, momentum)
+        trains = optimizer.update is not None
         weights = sum(a * b for a, b in itertools.pairwise(self.layer_units))
         # Floating-point operations of forward, backward data and weight gradient; the first layer has no backward data.
         self._work_per_sample = 6 * weights - 2 * self.layer_units[0] * self.layer_units[1]
         if solver == "lbfgs" or solver is None:
             seconds = self.expected_seconds(1) * (1 if solver else 1 / 3)  # a prediction is forward only
             batch_size = min(batch_size, _CHUNK, max(TILE.rows, int(_LONGEST_CHUNK / seconds)))
-        n_copies = 1 if solver == "lbfgs" else N_MOMENTS[optimizer]
+        n_copies = 1 if solver == "lbfgs" else optimizer.n_moments
         units, lanes = tuple(self.layer_units), TILE.lanes(self.dtype)
-        self.narrow = optimizer != NONE and is_narrow(units, batch_size, lanes)
+        self.narrow = trains and is_narrow(units, batch_size, lanes)
         part = 1.0 if self.narrow or rows is None else rows.listed_part(units[1], lanes)
         self._work_per_sample -= round((1 - part) * 4 * units[0] * units[1])
         if self.narrow:
@@ -123,7 +124,7 @@ class Network:
         self._layout, layers, record = layout_and_records(
             Layout, units, activation, loss, self.dtype, optimizer, batch_size, n_copies, solver is not None,
             self.n_threads, self.narrow, self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
-            optimizer != NONE and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
+            trains and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
             round(part, 1),  # it divides the work among threads, roughly; and networks of one shape share a layout
         )  # fmt: skip
         self._n_copies = n_copies
@@ -178,7 +179,7 @@ class Network:
 
     def moments(self) -> list[list[np.ndarray]]:
         """Return copies of the moments that the optimiser has, each as `set_moments` takes it: none, one or two."""
-        copies = (self._copies(copy) for copy in range(1, 1 + N_MOMENTS[int(self.fields["optimizer"])]))
+        copies = (self._copies(copy) for copy in range(1, 1 + int(self.fields["n_moments"])))
         return [coefs + intercepts for coefs, intercepts in copies]
 
     def _copies(self, copy: int) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.losses import LOSSES
-from fastmlp.kernels.optimizers import NONE
+from fastmlp.kernels.optimizers import Optimizer
 from fastmlp.kernels.records import NETWORK
 from fastmlp.network.layout import Layout
 from fastmlp.simd.tile_table import RESIDENT_BYTES, TILE
@@ -24,7 +24,7 @@ def layout_and_records(
     activation: str,
     loss: str,
     dtype: np.dtype,
-    optimizer: int,
+    optimizer: Optimizer,
     capacity: int,
     n_copies: int,
     with_deltas: bool,
@@ -54,7 +54,9 @@ def layout_and_records(
         "n_tiles": layout.n_tiles,
         "grain": layout.panel_width if narrow else _ROW_GRAIN,
         "loss": LOSSES[loss],
-        "optimizer": optimizer,
+        "optimizer": optimizer.code,
+        "n_moments": optimizer.n_moments,
+        "corrects_bias": optimizer.corrects_bias,
         "targets": layout.targets,
         "losses": layout.losses,
         "weights": layout.weights,
@@ -63,8 +65,8 @@ def layout_and_records(
         "zeros": layout.zeros,
         "scratch": layout.scratch,
         "scratch_size": layout.scratch_size,
-        "ask_ahead": TILE.asks_ahead and optimizer != NONE and parameter_bytes > RESIDENT_BYTES,
-        "update": optimizer != NONE,
+        "ask_ahead": TILE.asks_ahead and optimizer.update is not None and parameter_bytes > RESIDENT_BYTES,
+        "update": optimizer.update is not None,
     }.items():
         record[name] = value
     return layout, layers.view(np.uint8), record.view(np.uint8)

@@ -57,6 +57,34 @@ def passage(function: Callable) -> Any:
     return numba.njit(no_cpython_wrapper=True, forceinline=True, **_INNER, **_COMMON)(function)
 
 
+def switch(functions: dict[int, Callable]) -> Any:
+    """Return an inner function that calls one of several, chosen by its first argument at run time.
+
+    Parameters
+    ----------
+    functions : dict of int to inner function
+        What is called with the other arguments, by the number that chooses it; the last if no number fits. All return
+        values of one type.
+    """
+    (code, function), *others = functions.items()
+    if not others:
+
+        @inner
+        def call(selected, *arguments):
+            return function(*arguments)
+
+        return call
+    otherwise = switch(dict(others))
+
+    @inner
+    def choose(selected, *arguments):
+        if selected == code:
+            return function(*arguments)
+        return otherwise(selected, *arguments)
+
+    return choose
+
+
 def uncached(function: Callable) -> Any:
     """Compile a kernel that Python calls, apart from the cache on disk: for tests and measurements."""
     return numba.njit(**_KERNEL, **_COMMON)(function)

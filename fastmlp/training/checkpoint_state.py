@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp.files.header import Fields, decode_generator, encode_generator, encode_number, require
+from fastmlp.kernels.optimizers import optimizer_of
 
 FORMAT = "fastmlp checkpoint"
 FORMAT_VERSION = 1
@@ -66,7 +67,7 @@ class State(NamedTuple):
 
 
 def _n_moments(model: Any) -> int:
-    return 2 if model.solver == "adam" else int(model.momentum != 0)
+    return optimizer_of(model.solver, model.momentum).n_moments
 
 
 def most_members(model: Any) -> int:

@@ -5,8 +5,9 @@ which ``fit`` makes anew, ``partial_fit`` continues and a pickle carries. The na
 scikit-learn's, because notebooks and converters read them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def _shapes(arrays: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
     return [np.shape(array) for array in arrays]
 
 
-class StochasticOptimizer:
+class StochasticOptimizer(ABC):
     """The part that both solvers share.
 
     Parameters
@@ -39,11 +40,57 @@ class StochasticOptimizer:
     ----------
     learning_rate : float
         The rate as it is now.
+    solver : str
+        The estimator's parameter that chooses this class.
+    moment_names : tuple of str
+        Its attributes that hold one array for each parameter.
+    saved_fields : dict
+        Its other attributes, as files keep them: what each holds ("number", "integer", "boolean"), or a tuple of the
+        words that it may be.
     """
+
+    solver: ClassVar[str]
+    moment_names: ClassVar[tuple[str, ...]]
+    saved_fields: ClassVar[dict[str, Any]]
 
     def __init__(self, learning_rate_init: float):
         self.learning_rate_init = learning_rate_init
         self.learning_rate = float(learning_rate_init)
+
+    @classmethod
+    @abstractmethod
+    def of_model(cls, model: Any, params: Sequence[np.ndarray]) -> "StochasticOptimizer":
+        """Return a new optimiser with an estimator's settings, for its parameters."""
+
+    @abstractmethod
+    def network_options(self) -> dict[str, Any]:
+        """Return the options with which the compiled network updates as this optimiser does."""
+
+    @abstractmethod
+    def coming_rates(self, n_epochs: int, t: int, n_samples: int) -> np.ndarray:
+        """Return the rates of the coming epochs; see `SGDOptimizer.coming_rates`."""
+
+    @abstractmethod
+    def epochs_ended(self, t: int) -> None:
+        """Change the rate as the schedule has it, now that ``t`` samples have been seen."""
+
+    def moments(self) -> list[list[np.ndarray]]:
+        """Return the lists of arrays, one array for each parameter in each list."""
+        return [getattr(self, name) for name in self.moment_names]
+
+    def fits(self, params: Sequence[np.ndarray]) -> bool:
+        """Return whether there is a moment of the right shape for each parameter."""
+        return all(_shapes(moments) == _shapes(params) for moments in self.moments())
+
+    def load_into(self, network: Any) -> None:
+        """Hand the moments to the network that is about to train."""
+        for name in self.moment_names:
+            setattr(self, name, _writable(getattr(self, name)))
+        network.set_moments(*self.moments())
+
+    def save_from(self, network: Any) -> None:
+        """Take the moments back from the network."""
+        network.get_moments(*self.moments())
 
     def trigger_stopping(self, msg: str, verbose: Any) -> bool:
         """Decide whether training ends now that it no longer improves, and say so.
@@ -89,6 +136,17 @@ class SGDOptimizer(StochasticOptimizer):
         One velocity for each parameter.
     """
 
+    solver = "sgd"
+    moment_names = ("velocities",)
+    saved_fields: ClassVar[dict[str, Any]] = {
+        "lr_schedule": ("constant", "invscaling", "adaptive"),
+        "nesterov": "boolean",
+        "learning_rate_init": "number",
+        "learning_rate": "number",
+        "momentum": "number",
+        "power_t": "number",
+    }
+
     def __init__(
         self,
         params: Sequence[np.ndarray],
@@ -105,9 +163,17 @@ class SGDOptimizer(StochasticOptimizer):
         self.power_t = power_t
         self.velocities = [np.zeros_like(parameter) for parameter in params]
 
-    def fits(self, params: Sequence[np.ndarray]) -> bool:
-        """Tell whether there is a velocity of the right shape for each parameter."""
-        return _shapes(self.velocities) == _shapes(params)
+    @classmethod
+    def of_model(cls, model: Any, params: Sequence[np.ndarray]) -> "SGDOptimizer":
+        """Return a new optimiser with an estimator's settings, for its parameters."""
+        return cls(
+            params,
+            model.learning_rate_init,
+            model.learning_rate,
+            model.momentum,
+            model.nesterovs_momentum,
+            model.power_t,
+        )
 
     def network_options(self) -> dict[str, Any]:
         """Return the options with which the compiled network updates as this optimiser does."""
@@ -116,15 +182,6 @@ class SGDOptimizer(StochasticOptimizer):
             "momentum": float(self.momentum),
             "nesterovs_momentum": bool(self.nesterov),
         }
-
-    def load_into(self, network: Any) -> None:
-        """Hand the velocities to the network that is about to train."""
-        self.velocities = _writable(self.velocities)
-        network.set_moments(self.velocities, None)
-
-    def save_from(self, network: Any) -> None:
-        """Take the velocities back from the network."""
-        network.get_moments(self.velocities, None)
 
     def coming_rates(self, n_epochs: int, t: int, n_samples: int) -> np.ndarray:
         """Return the rates of the coming epochs, unless something happens to change them.
@@ -187,6 +244,17 @@ class AdamOptimizer(StochasticOptimizer):
         First and second moments, one for each parameter.
     """
 
+    solver = "adam"
+    moment_names = ("ms", "vs")
+    saved_fields: ClassVar[dict[str, Any]] = {
+        "t": "integer",
+        "learning_rate_init": "number",
+        "learning_rate": "number",
+        "beta_1": "number",
+        "beta_2": "number",
+        "epsilon": "number",
+    }
+
     def __init__(
         self,
         params: Sequence[np.ndarray],
@@ -203,9 +271,10 @@ class AdamOptimizer(StochasticOptimizer):
         self.ms = [np.zeros_like(parameter) for parameter in params]
         self.vs = [np.zeros_like(parameter) for parameter in params]
 
-    def fits(self, params: Sequence[np.ndarray]) -> bool:
-        """Tell whether there are moments of the right shape for each parameter."""
-        return _shapes(self.ms) == _shapes(self.vs) == _shapes(params)
+    @classmethod
+    def of_model(cls, model: Any, params: Sequence[np.ndarray]) -> "AdamOptimizer":
+        """Return a new optimiser with an estimator's settings, for its parameters."""
+        return cls(params, model.learning_rate_init, model.beta_1, model.beta_2, model.epsilon)
 
     def network_options(self) -> dict[str, Any]:
         """Return the options with which the compiled network updates as this optimiser does."""
@@ -218,14 +287,15 @@ class AdamOptimizer(StochasticOptimizer):
 
     def load_into(self, network: Any) -> None:
         """Hand moments and step to the network that is about to train."""
-        self.ms, self.vs = _writable(self.ms), _writable(self.vs)
         if self.t > 0:  # else all are zeros, as in the new network
-            network.set_moments(self.ms, self.vs)
+            super().load_into(network)
+        else:
+            self.ms, self.vs = _writable(self.ms), _writable(self.vs)
         network.t = self.t
 
     def save_from(self, network: Any) -> None:
         """Take moments and step back from the network."""
-        network.get_moments(self.ms, self.vs)
+        super().save_from(network)
         self.t = int(network.t)
         if self.t > 0:
             correction = np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
@@ -245,3 +315,7 @@ class AdamOptimizer(StochasticOptimizer):
 
     def epochs_ended(self, t: int) -> None:
         """Do nothing: Adam's rate depends on its steps only."""
+
+
+SOLVERS: dict[str, type[StochasticOptimizer]] = {cls.solver: cls for cls in (SGDOptimizer, AdamOptimizer)}
+"""The stochastic solvers, by the estimators' parameter `solver`."""

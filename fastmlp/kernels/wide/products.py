@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.activations import RELU, activate, differentiate
-from fastmlp.kernels.optimizers import ADAM, MOMENTUM
+from fastmlp.kernels.optimizers import moments_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.microkernels.tile import ASKING_TILES, MR
 from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
@@ -153,11 +153,3 @@ def weight_gradient_tile_ahead(workspace, tiles, layer, shared, out, unit, panel
     right = layer.deltas + panel * shared.capacity * width
     first_moments, second_moments = moments_of(shared, weights)
     multiply_lanes_ahead(workspace, tiles, out, left, right, shared.rows, weights, first_moments, second_moments)
-
-
-@inner
-def moments_of(shared, weights):
-    """Return where the moments of a tile of weights lie; where the optimiser has fewer, the same place again."""
-    first_moments = weights + shared.n_parameters if shared.optimizer >= MOMENTUM else weights
-    second_moments = first_moments + shared.n_parameters if shared.optimizer == ADAM else first_moments
-    return first_moments, second_moments

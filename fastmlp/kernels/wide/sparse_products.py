@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.activations import RELU, activate
+from fastmlp.kernels.optimizers import moments_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.kernels.wide.nonzero_lists import (
     FIRST_HALF,
@@ -20,7 +21,7 @@ from fastmlp.kernels.wide.nonzero_lists import (
     listed_samples,
     mark_nonzeros,
 )
-from fastmlp.kernels.wide.products import BLOCK_COLUMN_VECTORS, PANEL_BYTES, moments_of
+from fastmlp.kernels.wide.products import BLOCK_COLUMN_VECTORS, PANEL_BYTES
 from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
 from fastmlp.microkernels.tile import MR
 from fastmlp.microkernels.tile_calls import multiply_rows
