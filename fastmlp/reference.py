@@ -92,12 +92,14 @@ def softmax(z):
 
 HIDDEN_ACTIVATIONS = {"identity": identity, "logistic": logistic, "tanh": tanh, "relu": relu}
 
+OUTPUT_ACTIVATIONS = {"identity": identity, "exp": exponential, "logistic": logistic, "softmax": softmax}
+
 # The output activation that belongs to each loss.
-OUTPUT_ACTIVATIONS = {
-    "squared_error": identity,
-    "poisson": exponential,
-    "binary_log_loss": logistic,
-    "log_loss": softmax,
+OUTPUT_ACTIVATION_OF_LOSS = {
+    "squared_error": "identity",
+    "poisson": "exp",
+    "binary_log_loss": "logistic",
+    "log_loss": "softmax",
 }
 
 
@@ -259,7 +261,7 @@ class ReferenceNetwork:
 
         self._activate_hidden = HIDDEN_ACTIVATIONS[activation]
         self._multiply_by_derivative = DERIVATIVES[activation]
-        self._activate_outputs = OUTPUT_ACTIVATIONS[loss]
+        self._activate_outputs = OUTPUT_ACTIVATIONS[OUTPUT_ACTIVATION_OF_LOSS[loss]]
         self._loss_name = loss
 
         pairs = list(zip(self.layer_units[:-1], self.layer_units[1:], strict=True))

@@ -189,7 +189,7 @@ def test_targets_and_weights_in_columns(loss, dtype):
     layers, network = np.zeros(1, LAYER), np.zeros(1, NETWORK)
     layers["fan_out"] = fan_out
     network["targets"], network["weights"], network["weighted"] = 0, 2 * fan_out * width, 1
-    network["loss"] = LOSSES[loss]
+    network["has_labels"] = LOSSES[loss].has_labels
     workspace = np.full(2 * fan_out * width + 2 * width, np.nan, dtype)
     if loss == "log_loss":
         given_targets, given_labels = np.empty((0, 0), dtype), labels

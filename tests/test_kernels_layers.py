@@ -452,8 +452,8 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
     """In phase 1 all of a narrow network's, to read; in phase 2 those that this block of tiles will write."""
     code = f"""
         import numpy as np
+        from fastmlp.kernels import tiles
         from fastmlp.kernels.narrow import phases as narrow_phases
-        from fastmlp.kernels.wide import phases
         from fastmlp.simd.tile_table import ALIGNMENT, TILE
         from tests.panels import GuardedNetwork
         from tests.phases import propagate_blocks, update_blocks
@@ -461,7 +461,7 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
 
         narrow = {narrow}
         read, written = set(), set()
-        phases.ask_to_write = lambda array, place: written.add(place // line)
+        tiles.ask_to_write = lambda array, place: written.add(place // line)
         narrow_phases.ask_to_read = lambda array, place: read.add(place // line)
 
         for dtype in (np.float32, np.float64):

@@ -12,7 +12,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.estimators.parameters import Parameters
-from fastmlp.estimators.prediction import LOSS_OF_OUTPUT_ACTIVATION, parameter_dtype, predict_outputs
+from fastmlp.estimators.prediction import parameter_dtype, predict_outputs
 from fastmlp.estimators.saving import ModelFileMixin
 from fastmlp.estimators.sparse_input import well_formed
 from fastmlp.estimators.validation import (
@@ -24,6 +24,7 @@ from fastmlp.estimators.validation import (
     trainable,
     unchanged_if_refused,
 )
+from fastmlp.reference import OUTPUT_ACTIVATION_OF_LOSS
 from fastmlp.training.callbacks import fit_tasks
 from fastmlp.training.early_stopping import Validation, split_indices
 from fastmlp.training.optimizer_state import SOLVERS, StochasticOptimizer
@@ -53,8 +54,8 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         """Return the units of the last layer."""
 
     @abstractmethod
-    def _choose_out_activation(self):
-        """Return the name of the output activation."""
+    def _choose_loss(self):
+        """Return the loss's name in the core, which fixes the output activation too."""
 
     @abstractmethod
     def _strata(self, targets):
@@ -176,7 +177,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
     def _describe(self, layer_units):
         self.n_layers_ = len(layer_units)
         self.n_outputs_ = layer_units[-1]
-        self.out_activation_ = self._choose_out_activation()
+        self.out_activation_ = OUTPUT_ACTIVATION_OF_LOSS[self._choose_loss()]
 
     def _init_coef(self, fan_in, fan_out, dtype):
         """Draw the weights, then the biases, of one layer: Glorot and Bengio's uniform bound."""
@@ -289,7 +290,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         return Network(
             [self.coefs_[0].shape[0], *(array.shape[1] for array in self.coefs_)],
             activation=self.activation,
-            loss=LOSS_OF_OUTPUT_ACTIVATION[self.out_activation_],
+            loss=self._choose_loss(),
             dtype=dtype,
             alpha=float(self.alpha),
             n_threads=self.n_threads,

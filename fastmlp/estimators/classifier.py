@@ -335,8 +335,8 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
             return targets.shape[1]
         return 1 if len(self.classes_) <= 2 else len(self.classes_)
 
-    def _choose_out_activation(self):
-        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+    def _choose_loss(self):
+        return "log_loss" if self._label_binarizer.y_type_ == "multiclass" else "binary_log_loss"
 
     def _strata(self, targets):
         # Two classes are stratified, three are not, nor are several labels: so does scikit-learn,

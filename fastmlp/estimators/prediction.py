@@ -53,14 +53,6 @@ _ACTIVATE = {
     "softmax": _softmax,
 }
 
-# The loss to whose output activation the compiled network is to be told to go.
-LOSS_OF_OUTPUT_ACTIVATION = {
-    "identity": "squared_error",
-    "exp": "poisson",
-    "logistic": "binary_log_loss",
-    "softmax": "log_loss",
-}
-
 
 def parameter_dtype(model: Any) -> np.dtype:
     """Return float32 or float64, whichever a model's weights and biases call for together."""
@@ -99,7 +91,7 @@ def predict_outputs(model: Any, X: Any) -> np.ndarray:
     dtype = prediction_dtype(model, X)
     workspace_rows = 0
     # What kernels can't compute in (long double) is left to NumPy, however many rows there are.
-    can_compile = dtype.itemsize in (4, 8) and model.out_activation_ in LOSS_OF_OUTPUT_ACTIVATION
+    can_compile = dtype.itemsize in (4, 8) and model.out_activation_ in _ACTIVATE
     if can_compile and X.shape[0] > _ALWAYS_NUMPY:
         # Here and not above: a process that only ever makes small predictions needs no compiler.
         from fastmlp.estimators.prediction_plan import rows_of_workspace
@@ -132,7 +124,8 @@ def _predict_compiled(model: Any, X: Any, dtype: np.dtype, workspace_rows: int) 
     network = Network(
         [model.coefs_[0].shape[0], *(W.shape[1] for W in model.coefs_)],
         activation=model.activation,
-        loss=LOSS_OF_OUTPUT_ACTIVATION[model.out_activation_],
+        loss=None,
+        output_activation=model.out_activation_,
         dtype=dtype,
         solver=None,
         batch_size=workspace_rows,

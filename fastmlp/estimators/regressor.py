@@ -272,8 +272,8 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
     def _count_outputs(self, targets):
         return targets.shape[1]
 
-    def _choose_out_activation(self):
-        return "exp" if self.loss == "poisson" else "identity"
+    def _choose_loss(self):
+        return self.loss
 
     def _strata(self, targets):
         return None

@@ -2,8 +2,7 @@
 
 The loss is scikit-learn's number: for several outputs the squared error is the mean over outputs,
 log-losses clip probabilities at the dtype's epsilon. The delta is the derivative of the *sum* over
-outputs of the loss with respect to the pre-activation: for each of these pairs of output activation
-and loss simply ``output - target``.
+outputs of the loss with respect to the pre-activation.
 
 ==================  ========  =======================================================  ===============================
 loss                output    loss of a sample                                         source
@@ -14,21 +13,23 @@ binary_log_loss     logistic  sum of -y log o - (1 - y) log(1 - o)              
 log_loss            softmax   -log o[class]
 ==================  ========  =======================================================  ===============================
 
-Adding a loss is one function here, one line in ``LOSSES`` and ``OUTPUT_ACTIVATIONS``, and one
-branch in ``output_and_loss``; for narrow networks one function and one branch in ``narrow.losses``; for regressions one
-line in ``validation.SMALLEST_TARGET``.
+A loss of single outputs is a function of its terms here and a row of ``LOSSES``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 from fastmlp.kernels.activations import exp, exp_nonpositive, exp_of_size, log, logistic, logistic_and_log_of
-from fastmlp.simd.jit import inner
+from fastmlp.simd.jit import inner, switch
 from fastmlp.simd.vectors import (
     is_single,
     lane_count,
     lane_numbers,
     load,
     max_lanes,
+    multiply_add,
     panel_width,
     select,
     splat_of,
@@ -36,19 +37,10 @@ from fastmlp.simd.vectors import (
     sum_lanes,
 )
 
-SQUARED_ERROR, POISSON, BINARY_LOG_LOSS, LOG_LOSS = range(4)
-LOSSES = {
-    "squared_error": SQUARED_ERROR,
-    "poisson": POISSON,
-    "binary_log_loss": BINARY_LOG_LOSS,
-    "log_loss": LOG_LOSS,
-}
-OUTPUT_ACTIVATIONS = {
-    "squared_error": "identity",
-    "poisson": "exp",
-    "binary_log_loss": "logistic",
-    "log_loss": "softmax",
-}
+OUTPUT_ACTIVATIONS = {"identity": 0, "exp": 1, "logistic": 2, "softmax": 3}
+"""The output activations, and the numbers by which kernels know them."""
+
+_IDENTITY, _SOFTMAX = OUTPUT_ACTIVATIONS["identity"], OUTPUT_ACTIVATIONS["softmax"]
 
 
 @inner
@@ -78,32 +70,25 @@ def _n_panels(fan_out, width):
 
 
 @inner
-def squared_error(workspace, layer, network, row):
-    """Write the deltas of one sample and return its loss."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    total = splat_of(workspace, 0.0)
-    for panel in range(_n_panels(layer.fan_out, width)):
-        first = (panel * network.capacity + row) * width
-        for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
-            difference = load(workspace, layer.outputs + place) - load(workspace, network.targets + place)
-            store(workspace, layer.deltas + place, difference)
-            total = total + difference * difference
-    return sum_lanes(total) * 0.5 / layer.fan_out
+def squared_error_terms(z, e, y, one):
+    """Return output, delta, and two factors whose product is the loss, for pre-activation z and target y."""
+    difference = z - y
+    return z, difference, difference, difference
 
 
 @inner
-def poisson_terms(z, y):
-    """Return the output and the loss, for pre-activation z and target y."""
+def poisson_terms(z, e, y, one):
+    """Return output, delta, and two factors whose product is the loss, for pre-activation z and target y."""
     mean = exp(z)
     positive = y > 0.0
     # y log(y / mean), and mean is exp(z); 0 where y is 0.
-    return mean, select(positive, y * (log(select(positive, y, 1.0)) - z), 0.0) - y + mean
+    loss = select(positive, y * (log(select(positive, y, 1.0)) - z), 0.0) - y + mean
+    return mean, mean - y, loss, one
 
 
 @inner
-def binary_log_loss_terms(z, signed_e, y):
-    """Return the output and the loss, for pre-activation z, ``exp_of_size(z)`` and target y, which is 0 or 1.
+def binary_log_loss_terms(z, signed_e, y, one):
+    """Return output, delta, loss and 1, for pre-activation z, ``exp_of_size(z)`` and target y, which is 0 or 1.
 
     The loss is log(1 + exp(-z)) for y = 1 and log(1 + exp(z)) for y = 0: what ``-|z|`` in the exponent leaves of it,
     and the size of z where z has the wrong sign. Clipping the probability clips the loss.
@@ -114,16 +99,74 @@ def binary_log_loss_terms(z, signed_e, y):
     epsilon = _smallest_probability(z)
     largest = 15.942384719848633 if is_single(z) else 36.04365338911715
     loss = select(loss > largest, largest, loss)
-    return p, select(loss < epsilon, epsilon, loss)
+    return p, p - y, select(loss < epsilon, epsilon, loss), one
+
+
+class Loss(NamedTuple):
+    """One row of the table of losses.
+
+    Attributes
+    ----------
+    code : int
+        The number by which kernels know it.
+    output_activation : str
+        The output activation that belongs to it.
+    terms : kernel or None
+        For one output of a sample, from pre-activation, what `prepare` made of it, target and one: the output, the
+        delta, and two factors whose product is the loss, so that a sum of squares is one multiply-add. None for the
+        log-loss of labels, whose outputs depend on each other.
+    prepare : kernel or None
+        The part of the way to `terms` that is gone in a loop of its own where samples fill the vectors.
+    factor : float
+        What the sum of the losses is multiplied by.
+    is_mean : bool
+        Whether the number reported is the mean over the outputs, not their sum.
+    has_labels : bool
+        Whether targets are numbers of classes.
+    """
+
+    code: int
+    output_activation: str
+    terms: Callable[..., Any] | None = None
+    prepare: Callable[..., Any] | None = None
+    factor: float = 1.0
+    is_mean: bool = False
+    has_labels: bool = False
+
+
+LOSSES = {
+    "squared_error": Loss(0, "identity", squared_error_terms, factor=0.5, is_mean=True),
+    "poisson": Loss(1, "exp", poisson_terms),
+    "binary_log_loss": Loss(2, "logistic", binary_log_loss_terms, prepare=exp_of_size),
+    "log_loss": Loss(3, "softmax", has_labels=True),
+}
+"""The losses by their names."""
+
+LOSSES_OF_OUTPUTS = [row for row in LOSSES.values() if row.terms is not None]
+"""Those whose outputs do not depend on each other."""
+
+
+def _prepared_terms(row: Loss) -> Callable[..., Any]:
+    terms, prepare = row.terms, row.prepare
+    assert terms is not None
+
+    @inner
+    def terms_of(z, y, one):
+        return terms(z, z if prepare is None else prepare(z), y, one)
+
+    return terms_of
+
+
+_terms = switch({row.code: _prepared_terms(row) for row in LOSSES_OF_OUTPUTS})
 
 
 @inner
 def elementwise_loss(workspace, layer, network, row):
-    """Write the outputs and deltas of one sample and return its loss: Poisson deviance or binary log-loss."""
+    """Write the outputs and deltas of one sample and return its loss, where outputs do not depend on each other."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     numbers = lane_numbers(workspace)
-    total = splat_of(workspace, 0.0)
+    total, one = splat_of(workspace, 0.0), splat_of(workspace, 1.0)
     for panel in range(_n_panels(layer.fan_out, width)):
         first = (panel * network.capacity + row) * width
         columns = _columns(layer.fan_out, panel, width)
@@ -132,14 +175,11 @@ def elementwise_loss(workspace, layer, network, row):
             valid = numbers < (columns - column)
             z = load(workspace, layer.outputs + place)
             y = load(workspace, network.targets + place)
-            if network.loss == POISSON:
-                output, loss = poisson_terms(z, y)
-            else:
-                output, loss = binary_log_loss_terms(z, exp_of_size(z), y)
-            total = total + select(valid, loss, 0.0)
+            output, delta, left, right = _terms(network.loss, z, y, one)
+            total = multiply_add(select(valid, left, 0.0), right, total)
             store(workspace, layer.outputs + place, select(valid, output, 0.0))
-            store(workspace, layer.deltas + place, select(valid, output - y, 0.0))
-    return sum_lanes(total)
+            store(workspace, layer.deltas + place, select(valid, delta, 0.0))
+    return sum_lanes(total) * network.loss_factor / network.loss_divisor
 
 
 @inner
@@ -205,20 +245,22 @@ def log_loss(workspace, layer, network, labels, order, begin, end):
         workspace[network.losses + row] = probability
 
 
+_activated = switch({OUTPUT_ACTIVATIONS["exp"]: exp, OUTPUT_ACTIVATIONS["logistic"]: logistic})
+
+
 @inner
 def activate_outputs(workspace, layer, network, begin, end):
     """Apply the output activation to samples `begin` to `end`, without targets."""
-    if network.loss == LOG_LOSS:
+    if network.output_activation == _SOFTMAX:
         softmax(workspace, layer, network, layer.outputs, begin, end)
-    elif network.loss != SQUARED_ERROR:
+    elif network.output_activation != _IDENTITY:
         width = panel_width(workspace)
         lanes = lane_count(workspace)
         for panel in range(_n_panels(layer.fan_out, width)):
             for row in range(begin, end):
                 first = layer.outputs + (panel * network.capacity + row) * width
                 for place in range(first, first + _columns(layer.fan_out, panel, width), lanes):
-                    z = load(workspace, place)
-                    store(workspace, place, exp(z) if network.loss == POISSON else logistic(z))
+                    store(workspace, place, _activated(network.output_activation, load(workspace, place)))
 
 
 @inner
@@ -233,7 +275,7 @@ def sum_losses(workspace, network):
     for row in range(0, network.rows, lanes):
         loss = load(workspace, network.losses + row)
         valid = numbers < (network.rows - row)
-        if network.loss == LOG_LOSS:
+        if network.has_labels:
             loss = -log(_clip_probability(select(valid, loss, 1.0)))
         if network.weighted:
             loss = loss * load(workspace, network.weights + row)
@@ -273,16 +315,12 @@ def output_and_loss(workspace, layer, network, targets, labels, order, begin, en
     layer.outputs: pre-activations; destroyed. layer.deltas, losses: overwritten. targets (n_rows, n_outputs), or labels
     (n_rows,) for softmax; the unused one has no rows.
     """
-    if network.loss == LOG_LOSS:
+    if network.has_labels:
         log_loss(workspace, layer, network, labels, order, begin, end)
     else:
         if network.gather:
             _gather_targets(workspace, layer, network, targets, order, begin, end)
-        if network.loss == SQUARED_ERROR:
-            for row in range(begin, end):
-                workspace[network.losses + row] = squared_error(workspace, layer, network, row)
-        else:
-            for row in range(begin, end):
-                workspace[network.losses + row] = elementwise_loss(workspace, layer, network, row)
+        for row in range(begin, end):
+            workspace[network.losses + row] = elementwise_loss(workspace, layer, network, row)
     if network.weighted:
         _weight_deltas(workspace, layer, network, begin, end)

@@ -53,6 +53,8 @@ NETWORK = np.dtype(
             "n_tiles",
             "grain",  # a block of samples starts at a multiple of this
             "loss",
+            "output_activation",
+            "has_labels",  # whether targets are numbers of classes
             "optimizer",
             "n_moments",  # that it keeps for each parameter
             "corrects_bias",  # whether the rate is corrected for the bias of the moments
@@ -89,6 +91,8 @@ NETWORK = np.dtype(
             "beta_2",
             "epsilon",
             "rate",  # Adam's has its bias correction folded in
+            "loss_factor",  # what the sum over outputs is multiplied by
+            "loss_divisor",  # the outputs if the loss is their mean, else 1
             "scale",  # one over the sum of the minibatch's weights
             "loss_sum",  # of all samples evaluated so far, weighted
         )

@@ -11,7 +11,7 @@ import numpy as np
 from fastmlp.drivers.blocks import listed_kernels, training_phases
 from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run_inference
 from fastmlp.drivers.region import EVALUATE, Driver
-from fastmlp.kernels.losses import OUTPUT_ACTIVATIONS
+from fastmlp.kernels.losses import LOSSES
 from fastmlp.kernels.optimizers import optimizer_of
 from fastmlp.kernels.records import LAYER, NETWORK
 from fastmlp.microkernels.function_table import function_table
@@ -53,8 +53,10 @@ class Network:
         Units of each layer, from the features to the outputs; two or more.
     activation : {"identity", "logistic", "tanh", "relu"}
         Activation of the hidden layers.
-    loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"}
-        Loss, which fixes the output activation too.
+    loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"} or None
+        Loss; None for a network that only predicts.
+    output_activation : {"identity", "exp", "logistic", "softmax"}, optional
+        By default that of the loss.
     dtype : dtype
         float32 or float64.
     solver : {"sgd", "adam", "lbfgs"} or None
@@ -87,7 +89,8 @@ class Network:
         layer_units: Sequence[int],
         *,
         activation: str = "relu",
-        loss: str = "log_loss",
+        loss: str | None = "log_loss",
+        output_activation: str | None = None,
         dtype: np.dtype | type = np.float32,
         solver: str | None = "adam",
         batch_size: int = 200,
@@ -105,6 +108,8 @@ class Network:
         self.dtype = np.dtype(dtype)
         self.t = 0
         self._activation, self._loss = activation, loss
+        row = None if loss is None else LOSSES[loss]
+        output_activation = output_activation or (row.output_activation if row else "identity")
         self.n_threads = resolve_n_threads(n_threads)
         optimizer = optimizer_of(solver, momentum)
         trains = optimizer.update is not None
@@ -122,8 +127,9 @@ class Network:
         if self.narrow:
             self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(units[1:])
         self._layout, layers, record = layout_and_records(
-            Layout, units, activation, loss, self.dtype, optimizer, batch_size, n_copies, solver is not None,
-            self.n_threads, self.narrow, self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
+            Layout, units, activation, row, output_activation, self.dtype, optimizer, batch_size, n_copies,
+            solver is not None, self.n_threads, self.narrow,
+            self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
             trains and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
             round(part, 1),  # it divides the work among threads, roughly; and networks of one shape share a layout
         )  # fmt: skip
@@ -147,8 +153,7 @@ class Network:
             ("epsilon", epsilon),
         ):
             self.fields[name] = value
-        self.out_activation = OUTPUT_ACTIVATIONS[loss]
-        self._has_labels = loss == "log_loss"
+        self._has_labels = bool(self.fields["has_labels"])
 
     # --- parameters and moments -------------------------------------------------------------------
 
@@ -308,8 +313,7 @@ class Network:
             shared["rows"] = len(order)
             self.run(n_blocks, EVALUATE, training_phases, *arguments, order, self.tile_bounds(n_blocks))
         total = float(shared["loss_sum"])
-        if self.out_activation == "identity":
-            total *= self.layer_units[-1]
+        total *= float(shared["loss_divisor"])
         coef_gradients, intercept_gradients = self._views(gradient)
         self._unpack(coef_gradients, intercept_gradients, 1)
         for W, dW in zip(coefs, coef_gradients, strict=True):

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from fastmlp.kernels.activations import ACTIVATIONS
-from fastmlp.kernels.losses import LOSSES
+from fastmlp.kernels.losses import OUTPUT_ACTIVATIONS, Loss
 from fastmlp.kernels.optimizers import Optimizer
 from fastmlp.kernels.records import NETWORK
 from fastmlp.network.layout import Layout
@@ -22,7 +22,8 @@ def layout_and_records(
     kind: type[Layout],
     layer_units: tuple[int, ...],
     activation: str,
-    loss: str,
+    loss: Loss | None,
+    output_activation: str,
     dtype: np.dtype,
     optimizer: Optimizer,
     capacity: int,
@@ -53,7 +54,11 @@ def layout_and_records(
         "n_parameters": layout.n_parameters,
         "n_tiles": layout.n_tiles,
         "grain": layout.panel_width if narrow else _ROW_GRAIN,
-        "loss": LOSSES[loss],
+        "loss": loss.code if loss else 0,
+        "output_activation": OUTPUT_ACTIVATIONS[output_activation],
+        "has_labels": bool(loss and loss.has_labels),
+        "loss_factor": loss.factor if loss else 1.0,
+        "loss_divisor": layer_units[-1] if loss and loss.is_mean else 1,
         "optimizer": optimizer.code,
         "n_moments": optimizer.n_moments,
         "corrects_bias": optimizer.corrects_bias,

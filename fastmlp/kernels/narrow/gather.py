@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.csr import add_sparse_row
-from fastmlp.kernels.losses import LOG_LOSS
 from fastmlp.simd.conversion import SOURCE_KINDS, scalar_converted
 from fastmlp.simd.jit import inner
 from fastmlp.simd.transposition import copy_transposed, row_addresses
@@ -78,7 +77,7 @@ def narrow_gather_targets(workspace, layer, network, targets, labels, sample_wei
     if network.weighted:
         for lane in range(samples):
             workspace[network.weights + first + lane] = sample_weight[order[sample + lane]]
-    if network.loss == LOG_LOSS:
+    if network.has_labels:
         for lane in range(samples):
             workspace[network.targets + first + lane] = labels[order[sample + lane]]
         return

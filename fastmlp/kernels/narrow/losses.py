@@ -1,15 +1,17 @@
 """Losses and the first deltas of a narrow network, whose samples fill the lanes (see ``narrow.products``).
 
-The formulas are those of ``kernels.losses``; here a vector holds one output of many samples. Adding a loss takes one
-function of its terms here too, and one branch in ``narrow_loss``.
+The formulas are those of ``kernels.losses``; here a vector holds one output of many samples.
 """
 
 from __future__ import annotations
 
-from fastmlp.kernels.activations import exp_nonpositive, exp_of_size
-from fastmlp.kernels.losses import LOG_LOSS, POISSON, SQUARED_ERROR, binary_log_loss_terms, poisson_terms
+from collections.abc import Callable
+from typing import Any
+
+from fastmlp.kernels.activations import exp_nonpositive
+from fastmlp.kernels.losses import LOSSES_OF_OUTPUTS, Loss
 from fastmlp.kernels.narrow.products import rows_of
-from fastmlp.simd.jit import inner
+from fastmlp.simd.jit import inner, switch
 from fastmlp.simd.vectors import (
     lane_count,
     lane_numbers,
@@ -71,22 +73,24 @@ def _narrow_log_loss(workspace, layer, network, first, panels, columns):
 def _each_output(terms, scale, workspace, layer, network, first, panels, columns):
     """Write the deltas of some panels' samples, and their losses.
 
-    ``terms(z, e, y)`` gives the output and the loss, which is multiplied by `scale`, for pre-activation z, target y,
-    and e, which stands where the delta will.
+    ``terms(z, e, y, one)`` gives output, delta and the two factors of the loss, which is multiplied by `scale`, for
+    pre-activation z, target y, and e, which stands where the delta will.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     # In a register: the compiler cannot know that the stores below leave the records alone.
     step = layer.fan_out * width
+    one = splat_of(workspace, 1.0)
     outputs, deltas, targets, losses = _places(workspace, layer, network, first)
     for _ in range(panels):
         for column in range(0, columns, lanes):
             total = splat_of(workspace, 0.0)
             for place in range(column, column + step, width):
                 y = load(workspace, targets + place)
-                output, loss = terms(load(workspace, outputs + place), load(workspace, deltas + place), y)
-                store(workspace, deltas + place, output - y)
-                total = multiply_add(loss, scale, total)
+                z, e = load(workspace, outputs + place), load(workspace, deltas + place)
+                _, delta, left, right = terms(z, e, y, one)
+                store(workspace, deltas + place, delta)
+                total = multiply_add(left * right, scale, total)
             store(workspace, losses + column, total)
         outputs += step + width  # the row of ones stands between them
         deltas += step
@@ -95,22 +99,8 @@ def _each_output(terms, scale, workspace, layer, network, first, panels, columns
 
 
 @inner
-def _squared_error_terms(z, e, y):
-    difference = z - y
-    return z, difference * difference
-
-
-@inner
-def _poisson_terms(z, e, y):
-    return poisson_terms(z, y)
-
-
-@inner
-def _exponentials(workspace, layer, network, first, panels, columns):
-    """Write ``exp_of_size`` of the outputs of some panels' samples to where the deltas will be.
-
-    It is half of the way to the binary log-loss: see ``activations``.
-    """
+def _prepare(function, workspace, layer, network, first, panels, columns):
+    """Write a function of the outputs of some panels' samples to where the deltas will be."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     outputs, deltas, _, _ = _places(workspace, layer, network, first)
@@ -119,8 +109,25 @@ def _exponentials(workspace, layer, network, first, panels, columns):
     outputs_stride, _, _ = rows_of(workspace, step + width, layer.fan_out, panels, columns)
     for row in range(rows):
         for number in range(0, numbers, lanes):
-            e = exp_of_size(load(workspace, outputs + row * outputs_stride + number))
-            store(workspace, deltas + row * stride + number, e)
+            z = load(workspace, outputs + row * outputs_stride + number)
+            store(workspace, deltas + row * stride + number, function(z))
+
+
+def _loss_of_outputs(row: Loss) -> Callable[..., Any]:
+    """Return the loops over some panels, made for one loss: the constants of exp and log stay in registers."""
+    terms, prepare = row.terms, row.prepare
+
+    @inner
+    def write_deltas_and_losses(workspace, layer, network, first, panels, columns):
+        if prepare is not None:
+            _prepare(prepare, workspace, layer, network, first, panels, columns)
+        scale = network.loss_factor / network.loss_divisor
+        _each_output(terms, scale, workspace, layer, network, first, panels, columns)
+
+    return write_deltas_and_losses
+
+
+_loss_of = switch({row.code: _loss_of_outputs(row) for row in LOSSES_OF_OUTPUTS})
 
 
 @inner
@@ -149,17 +156,10 @@ def narrow_loss(workspace, layer, network, first, panels, samples, vectors):
     layer.outputs: pre-activations. layer.deltas, losses: overwritten.
     """
     columns = vectors * lane_count(workspace)
-    if network.loss == LOG_LOSS:
+    if network.has_labels:
         _narrow_log_loss(workspace, layer, network, first, panels, columns)
-    # Loss by loss, so that the constants of exp and log stay in registers within each loop.
-    elif network.loss == SQUARED_ERROR:
-        share = 0.5 / layer.fan_out
-        _each_output(_squared_error_terms, share, workspace, layer, network, first, panels, columns)
-    elif network.loss == POISSON:
-        _each_output(_poisson_terms, 1.0, workspace, layer, network, first, panels, columns)
     else:
-        _exponentials(workspace, layer, network, first, panels, columns)
-        _each_output(binary_log_loss_terms, 1.0, workspace, layer, network, first, panels, columns)
+        _loss_of(network.loss, workspace, layer, network, first, panels, columns)
     if network.weighted or samples < columns:
         for panel in range(first, first + panels):
             _weight_or_clear(workspace, layer, network, panel, samples, columns)
