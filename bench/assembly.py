@@ -13,9 +13,10 @@ import tempfile
 from typing import Any
 
 LISTED_KERNELS = ("listed_forward", "listed_gradient", "listed_half_gradient")
+SPARSE_KERNELS = ("sparse_forward", "sparse_inference", "sparse_update")
 KERNELS = (
     "tiles", "narrow_tiles", "listed_tiles", "propagate", "propagate_narrow", "update", "update_narrow", "infer",
-    *LISTED_KERNELS,
+    *LISTED_KERNELS, *SPARSE_KERNELS,
 )  # fmt: skip
 
 
@@ -40,6 +41,9 @@ def compile_kernel(name: str, dtype: str) -> Any:
         return function_table.write_listed_addresses
     if name in LISTED_KERNELS:
         blocks.listed_kernels(own)
+        return getattr(sparse_products, name)
+    if name in SPARSE_KERNELS:
+        blocks.sparse_kernels(own)
         return getattr(sparse_products, name)
     if name == "infer":
         inference.inference_phase(own)

@@ -16,7 +16,7 @@ from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.microkernels.tile import MR
 from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_rows
-from fastmlp.network.layout import pack
+from fastmlp.network.packing import pack
 from fastmlp.simd.jit import uncached
 from fastmlp.simd.tile_table import TILE, aligned_zeros
 

@@ -7,13 +7,13 @@ import numpy as np
 from fastmlp.network.layout import Layout
 from fastmlp.network.orientation import gains_by_rows, is_narrow
 from fastmlp.network.threads import may_gain, resolve_n_threads
-from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
+from fastmlp.simd.tile_table import BLOCK_BYTES, ENTRY_TILE_ROWS, TILE
 
 # Copies of the parameters that the workspace holds, and that the estimator holds besides them.
 WORKSPACE_COPIES = {"adam": 3, "momentum": 2, "sgd": 1, "lbfgs": 2}
 ESTIMATOR_COPIES = {"adam": 3, "momentum": 2, "sgd": 2, "lbfgs": 1}
 # Vectors as long as all the parameters that SciPy's minimiser and its callback hold, in float64.
-MINIMISER_VECTORS = 40
+MINIMISER_VECTORS = 39
 # Samples that L-BFGS evaluates, and a narrow network predicts, at a time.
 CHUNK = 1024
 # Lists, records, the losses of a call.
@@ -31,6 +31,12 @@ def work_per_sample(layer_units, narrow):
     pairs = list(itertools.pairwise(layer_units))
     products = 6 * sum(fan_in * fan_out for fan_in, fan_out in pairs) - 2 * pairs[0][0] * pairs[0][1]
     return products + (55 * sum(layer_units[1:]) if narrow else 0)
+
+
+def parameters_in_rows(fan_in, fan_out, dtype):
+    """Return the numbers of the first layer's weights and biases where the entries of X are kept: whole registers."""
+    lanes = TILE.lanes(dtype)
+    return (fan_in + 1) * -(-fan_out // lanes) * lanes
 
 
 def parameters_in_panels(fan_in, fan_out, dtype):
@@ -64,10 +70,13 @@ def list_numbers(n_features, rows, dtype, n_threads, in_halves):
 
 
 def workspace_bytes(
-    layer_units, rows, dtype, copies, trains=True, narrow=False, in_halves=False, leaves_zeros_out=False, n_threads=None
-):
+    layer_units, rows, dtype, copies, trains=True, narrow=False, in_halves=False, leaves_zeros_out=False,
+    n_threads=None, n_entries=0,
+):  # fmt: skip
     pairs = list(itertools.pairwise(layer_units))
     parameters = sum(parameters_in_panels(*pair, dtype) for pair in pairs)
+    if n_entries:
+        parameters += parameters_in_rows(*pairs[0], dtype) - parameters_in_panels(*pairs[0], dtype)
     transposed = sum(fan_out * padded(fan_in, dtype) for fan_in, fan_out in pairs[1:])
     half = half_in_panels
     if narrow:
@@ -81,11 +90,13 @@ def workspace_bytes(
         units = sum(padded(units, dtype) for units in layer_units)
         deltas = sum(padded(units, dtype) for units in (*layer_units[1:], layer_units[-1]))
         numbers = copies * parameters + rows * (units + 3)
+        if n_entries:
+            numbers += 4 * n_entries + layer_units[0] / ENTRY_TILE_ROWS - rows * (padded(layer_units[0], dtype) - 2)
         if trains:
             numbers += transposed + rows * deltas
     small = []
     if in_halves and may_gain(rows * work_per_sample(layer_units, narrow), np.dtype(dtype).itemsize, 2):
-        small = [pair for pair in pairs if Layout.halves_below * pair[0] * pair[1] <= rows * sum(pair)]
+        small = [pair for pair in pairs[n_entries > 0 :] if Layout.halves_below * pair[0] * pair[1] <= rows * sum(pair)]
         numbers += 2 * sum(half(*pair, dtype) for pair in small)
     if leaves_zeros_out:
         n_threads = resolve_n_threads(n_threads) if trains else 0
@@ -107,6 +118,7 @@ def fit_bytes(
     scoring=0,
     leaves_zeros_out=False,
     n_threads=None,
+    n_entries=0,
 ):
     """Return the largest number of bytes that a fit holds at a time.
 
@@ -124,20 +136,24 @@ def fit_bytes(
         Whether much of X is zero.
     n_threads : int or None
         That of the estimator, which counts only then.
+    n_entries : int
+        The most entries that the rows of a minibatch have, where X is very sparse.
     """
     parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(layer_units))
     itemsize = np.dtype(dtype).itemsize
     estimator = ESTIMATOR_COPIES[solver] * parameters * itemsize
     if solver == "lbfgs":
-        workspace = workspace_bytes(layer_units, min(CHUNK, n_samples), np.float64, WORKSPACE_COPIES[solver])
+        workspace = workspace_bytes(
+            layer_units, min(CHUNK, n_samples), np.float64, WORKSPACE_COPIES[solver], n_entries=n_entries
+        )
         training = workspace + MINIMISER_VECTORS * 8 * parameters + targets * n_samples
         return FIXED + estimator + max(training, checks * n_samples)
     n_trained = n_samples - held_out
     rows = min(batch_size, n_trained)
-    narrow = is_narrow(tuple(layer_units), rows, TILE.lanes(dtype))
+    narrow = n_entries == 0 and is_narrow(tuple(layer_units), rows, TILE.lanes(dtype))
     training = workspace_bytes(
         layer_units, rows, dtype, WORKSPACE_COPIES[solver], narrow=narrow, in_halves=True,
-        leaves_zeros_out=leaves_zeros_out, n_threads=n_threads,
+        leaves_zeros_out=leaves_zeros_out, n_threads=n_threads, n_entries=n_entries,
     )  # fmt: skip
     training += (8 + targets) * n_samples
     if held_out:

@@ -61,7 +61,9 @@ class HalvedLayout(GuardedLayout):
 class GuardedNetwork(Network):
     """A network whose workspace is full of sentinels wherever nothing may be written or read."""
 
-    def __init__(self, *arguments, narrow=None, in_halves=None, leaves_zeros_out=False, **options):
+    def __init__(
+        self, *arguments, narrow=None, in_halves=None, leaves_zeros_out=False, keeps_entries_of=None, **options
+    ):
         with contextlib.ExitStack() as patches:
             layout = HalvedLayout if in_halves else GuardedLayout
             patches.enter_context(mock.patch("fastmlp.network.network.Layout", layout))
@@ -73,7 +75,10 @@ class GuardedNetwork(Network):
                     mock.patch("fastmlp.network.network.gains_by_rows", return_value=narrow == BY_ROWS)
                 )
             if leaves_zeros_out:  # whatever X is
-                options["rows"] = mock.Mock(listed_part=lambda fan_out, lanes: 0.5)
+                options["rows"] = mock.Mock(**{"listed_part.return_value": 0.5, "kept_entries.return_value": 0.0})
+            if keeps_entries_of is not None:  # however many they are
+                options["rows"] = keeps_entries_of
+                patches.enter_context(mock.patch.object(keeps_entries_of, "kept_entries", return_value=1.0))
             super().__init__(*arguments, **options)
         # For L-BFGS the copy of the parameter block is the gradient, which is cleared as a whole.
         self._is_cleared = options.get("solver") == "lbfgs"

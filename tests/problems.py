@@ -41,7 +41,7 @@ class Problem:
 
     @property
     def n_samples(self):
-        return len(self.X)
+        return self.X.shape[0]
 
     def network(self, network_class=Network, **options):
         network = network_class(

@@ -5,10 +5,12 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.network.network import Network
 from fastmlp.network.rows import Rows
-from fastmlp.network.sparsity import listed_part
+from fastmlp.network.sparsity import kept_entries, listed_part
 from fastmlp.simd.tile_table import LISTED_ROWS as ROWS
 
 
@@ -47,6 +49,15 @@ def test_explicit_zeros_of_a_sparse_matrix_are_zeros():
     X = sparse.csr_array(drawn((64, 30), 1))
     X.data[:] = 0
     assert listed_part(X, 1000, 16) == 0
+
+
+def test_entries_alone_are_kept_where_that_pays():
+    assert kept_entries(np.zeros((500, 40))) == 0  # a dense X has none
+    assert kept_entries(sparse.csr_array(drawn((500, 40), 0.2))) == 0
+    assert kept_entries(sparse.csr_array(np.eye(400)[np.arange(5000) % 400])) == 1
+    assert kept_entries(sparse.csr_array((5, 40))) == 1  # no entry at all: never 0, which says that none are kept
+    hashed = texts(300)
+    assert kept_entries(hashed) == hashed.nnz / 300
 
 
 # --- estimators ----------------------------------------------------------------------------------
@@ -108,3 +119,75 @@ def test_a_training_that_diverges_is_still_noticed():
     model = MLPRegressor(hidden_layer_sizes=(60,), solver="sgd", learning_rate_init=1e6, max_iter=50, random_state=0)
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="non-finite"):
         model.fit(X, X[:, 0])
+
+
+# --- very sparse X
+
+
+def texts(n_rows, columns=3000, n_words=20):
+    """Return rows of some words each, hashed to many columns; a word that comes twice is two entries."""
+    generator = np.random.RandomState(0)
+    numbers = generator.randint(columns, size=n_rows * n_words)
+    starts = np.arange(0, len(numbers) + 1, n_words)
+    return sparse.csr_array((generator.standard_normal(len(numbers)), numbers, starts), (n_rows, columns))
+
+
+VERY_SPARSE = {
+    "adam": MLPClassifier((30,), max_iter=4, random_state=0),
+    "adam in float32": MLPClassifier((30, 20), max_iter=4, random_state=0, dtype="float32"),
+    "sgd": MLPClassifier((30,), max_iter=4, random_state=0, solver="sgd", batch_size=30, activation="tanh"),
+    "early stopping": MLPClassifier((30,), max_iter=4, random_state=0, early_stopping=True),
+    "lbfgs": MLPRegressor(hidden_layer_sizes=(30,), max_iter=4, random_state=0, solver="lbfgs"),
+    "few units": MLPClassifier((2,), max_iter=4, random_state=0),  # which a dense X would make a narrow network
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", VERY_SPARSE)
+def test_a_fit_on_entries_is_that_on_a_dense_x_but_for_rounding(name, monkeypatch):
+    X, y = texts(1500), np.arange(1500) % 3
+    kept = []
+    original = Network.__init__
+
+    def note(network, *arguments, **options):
+        original(network, *arguments, **options)
+        kept.append(network.keeps_entries)
+
+    monkeypatch.setattr(Network, "__init__", note)
+    one, two, converted, dense = (
+        clone(VERY_SPARSE[name]).set_params(n_threads=n_threads).fit(samples, y)
+        for samples, n_threads in ((X, 1), (X, 2), (X.tocsc(), 1), (X.toarray(), 1))
+    )
+    assert kept[:3] == [True] * 3
+    assert not any(kept[3:])
+    tolerance = 1e-4 if "float32" in name else 1e-9
+    for model, expected, same_bits in ((one, two, True), (one, converted, False), (one, dense, False)):
+        arrays = zip(model.coefs_ + model.intercepts_, expected.coefs_ + expected.intercepts_, strict=True)
+        if same_bits:
+            assert all(array.tobytes() == other.tobytes() for array, other in arrays)
+        else:
+            assert all(np.abs(array - other).max() < tolerance for array, other in arrays)
+        assert model.loss_ == pytest.approx(expected.loss_, rel=0 if same_bits else tolerance)
+        scores = getattr(model, "validation_scores_", None)
+        assert scores == getattr(expected, "validation_scores_", None)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_fit_on_entries_goes_on_from_its_checkpoint(tmp_path):
+    X, y = texts(600), np.arange(600) % 3
+    whole = MLPClassifier((30,), max_iter=6, random_state=0).fit(X, y)
+    path = tmp_path / "fit"
+    MLPClassifier((30,), max_iter=3, random_state=0, checkpoint=path).fit(X, y)
+    resumed = MLPClassifier((30,), max_iter=6, random_state=0, checkpoint=path).fit(X, y)
+    assert resumed.loss_curve_ == whole.loss_curve_
+    for array, expected in zip(resumed.coefs_, whole.coefs_, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_partial_fits_may_have_rows_of_more_entries_than_before():
+    model, expected = (MLPClassifier((30,), random_state=0) for _ in range(2))
+    for n_words in (3, 20, 8):
+        X = texts(200, n_words=n_words)
+        for estimator, samples in ((model, X), (expected, X.toarray())):
+            estimator.partial_fit(samples, np.arange(200) % 3, classes=np.arange(3))
+    np.testing.assert_allclose(model.coefs_[0], expected.coefs_[0], atol=1e-9)

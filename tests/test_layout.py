@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmlp.network.layout import Layout, pack, pack_parameters, unpack_parameters
+from fastmlp.network.layout import Layout
+from fastmlp.network.packing import pack, pack_parameters, unpack_parameters
 from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, LISTED_ROWS, RESIDENT_BYTES, TILE, aligned_zeros
 from tests.phases import places_of_tiles
 from tests.problems import DTYPES, make_problem, parameters_of

@@ -235,7 +235,7 @@ def test_samples_are_not_copied(make, early_stopping):
     )
     formula = fit_bytes(
         [X.shape[1], 32, 10], n_samples=40_000, dtype=dtype, batch_size=20, targets=8, checks=8,
-        leaves_zeros_out=make is compressed_rows, **options,
+        n_entries=20 * 50 if make is compressed_rows else 0, **options,
     )  # fmt: skip
     assert formula < (X.data if sparse.issparse(X) else X).nbytes / 2
     assert_as_documented(fit_peak(model, X, labels(40_000, 10)), formula)
@@ -329,6 +329,34 @@ def test_large_minibatch_of_which_much_is_zero(dtype, n_threads):
     formula = fit_bytes([300, 64, 64, 1], **options, leaves_zeros_out=True, n_threads=n_threads)
     assert fit_bytes([300, 64, 64, 1], **options) < 0.9 * formula  # or this would test nothing
     assert_as_documented(fit_peak(model, X, X[:, 0].copy()), formula)
+
+
+HASHED = {
+    "adam": ({"solver": "adam"}, 100),
+    "sgd": ({"solver": "sgd", "momentum": 0.0}, 100),
+    "adam, long minibatches": ({"solver": "adam"}, 3000),
+    "lbfgs": ({"solver": "lbfgs"}, 100),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", HASHED)
+def test_wide_sparse_samples(name, dtype):
+    options, batch_size = HASHED[name]
+    n_samples, n_features, n_words, units = 3000, 2**15, 60, 20
+    columns = np.random.RandomState(0).randint(n_features, size=n_samples * n_words).astype(np.int32)
+    starts = np.arange(0, len(columns) + 1, n_words, dtype=np.int32)
+    X = sparse.csr_array((np.ones(len(columns), dtype), columns, starts), (n_samples, n_features))
+    lbfgs = name == "lbfgs"
+    model = MLPClassifier((units,), max_iter=12 if lbfgs else 2, batch_size=batch_size, **options)
+    formula = fit_bytes(
+        [n_features, units, 10], n_samples=n_samples, dtype=dtype, solver=name.partition(",")[0],
+        batch_size=batch_size, targets=8, n_entries=n_words * (1024 if lbfgs else batch_size),
+    )  # fmt: skip
+    measured = fit_peak(model, X, labels(n_samples, 10))
+    assert_as_documented(measured, formula)
+    # Dense panels of a minibatch would be more than that.
+    assert batch_size < 3000 or measured < batch_size * n_features * np.dtype(dtype).itemsize / 2
 
 
 # --- memory does not grow with epochs

@@ -7,6 +7,7 @@ of a team it posts the phase, and each thread does its own (see ``team``).
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numba import from_dtype, types
 from fastmlp.drivers.team import begin, end, next_phase, post, wait_for_blocks
 from fastmlp.kernels.narrow.phases import propagate_narrow, update_narrow
 from fastmlp.kernels.records import LAYER, NETWORK, SOURCE
+from fastmlp.kernels.wide.entry_products import sparse_forward, sparse_inference, sparse_update
 from fastmlp.kernels.wide.phases import propagate, update
 from fastmlp.kernels.wide.sparse_products import listed_forward, listed_gradient, listed_half_gradient
 from fastmlp.simd.jit import JIT_DISABLED, call_kernel, inner, kernel, kernel_address, passage
@@ -131,15 +133,30 @@ def training_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
 
 @functools.cache
 def listed_kernels(dtype: np.dtype) -> dict[str, int]:
-    """Return the addresses of what phases call where zeros of X are left out, by their names in the record.
+    """Return the addresses of what phases call where zeros of X are left out, by their names in the record."""
+    memory = (from_dtype(dtype)[::1], _INDEX[::1], from_dtype(LAYER), from_dtype(NETWORK))
+    return _addresses(
+        (product, (*memory, *[_INDEX] * n_numbers))
+        for product, n_numbers in ((listed_forward, 4), (listed_gradient, 5), (listed_half_gradient, 3))
+    )
 
-    Interpreted, they ask for none.
-    """
+
+@functools.cache
+def sparse_kernels(dtype: np.dtype) -> dict[str, int]:
+    """Return the addresses of what phases call where the entries of a sparse X are kept, by their names."""
+    memory = (from_dtype(dtype)[::1], from_dtype(LAYER), from_dtype(NETWORK))
+    samples = (from_dtype(SOURCE), _INDEX[::1])
+    return _addresses(
+        (
+            (sparse_forward, (*memory, *samples, *[_INDEX] * 2)),
+            (sparse_inference, (*memory, *samples, *[_INDEX] * 3)),
+            (sparse_update, (*memory, *[_INDEX] * 3)),
+        )
+    )
+
+
+def _addresses(kernels: Iterable[tuple[Any, tuple]]) -> dict[str, int]:
+    """Return the addresses of kernels, given with the types of what they take; interpreted, nothing asks for any."""
     if JIT_DISABLED:
         return {}
-    number = from_dtype(dtype)
-    memory = (number[::1], _INDEX[::1], from_dtype(LAYER), from_dtype(NETWORK))
-    return {
-        product.__name__: kernel_address(product, types.void(*memory, *[_INDEX] * n_numbers))
-        for product, n_numbers in ((listed_forward, 4), (listed_gradient, 5), (listed_half_gradient, 3))
-    }
+    return {called.__name__: kernel_address(called, types.void(*arguments)) for called, arguments in kernels}

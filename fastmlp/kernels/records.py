@@ -24,6 +24,16 @@ class LayerPlaces:
     sample_lists: int = 0  # of tiles of features, so many at a time, in each block's scratch
     n_sample_lists: int = 0
     sample_list_size: int = 0
+    row_size: int = 0  # numbers from one row of W to the next where the entries of X are kept, or 0 (see ``entries``)
+    most_entries: int = 0  # places in each of their lists
+    entry_values: int = 0
+    entry_columns: int = 0
+    entry_samples: int = 0
+    entry_links: int = 0
+    entry_begins: int = 0  # of each sample
+    entry_ends: int = 0
+    tile_entries: int = 0  # the first entry of each tile of W
+    entry_gradient: int = 0  # of a tile, in each block's scratch
     outputs: int = 0  # A_{l+1}
     deltas: int = 0  # dL/dz_{l+1}
     first_half: int = 0  # gradient over half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``wide.gradients``)
@@ -70,6 +80,9 @@ NETWORK = np.dtype(
             "listed_forward",  # addresses of kernels, where zeros of X are left out (see ``wide.sparse_products``)
             "listed_gradient",
             "listed_half_gradient",
+            "sparse_forward",  # likewise, where the entries of a sparse X are kept (see ``wide.entry_products``)
+            "sparse_inference",
+            "sparse_update",
             "nesterovs_momentum",
             # What follows changes from step to step.
             "rows",  # samples of this minibatch

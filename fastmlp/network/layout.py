@@ -15,22 +15,27 @@ else are not computed.
 
 A weight matrix has one row more than fan_in: the last is the bias. Optimiser moments lie at the
 same places in copies of the parameter block.
+
+Where the entries of a sparse X are kept (see ``entries``), the first weight matrix is one panel, as wide
+as its rows are in whole registers, and there are no panels of X.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 
 import numpy as np
 
 from fastmlp.kernels.records import LAYER, LAYER_FIELDS, LayerPlaces
-from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, LISTED_ROWS, RESIDENT_BYTES, TILE
+from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, ENTRY_TILE_ROWS, LISTED_ROWS, RESIDENT_BYTES, TILE
 
 # An update takes as long as the gradient over so many samples, and writing W transposed besides over so many more.
 _UPDATE_SAMPLES, _TRANSPOSITION_SAMPLES = 32, 16
+# An entry of a sparse X takes as long in a gradient as so many numbers of a dense one.
+_ENTRY_SAMPLES = 4
 
 
 class Layout:
@@ -59,6 +64,9 @@ class Layout:
     listed_part : float
         Part of the terms that is left in the first layer's products, where zeros of X are left out (see
         ``wide.nonzero_lists``); 1 where they are not.
+    n_entries : int
+        Most entries of a minibatch, where the first layer goes over those of a sparse X (see ``wide.entries``); 0 where
+        it does not. Such a network is not narrow, and leaves out no other terms.
 
     Attributes
     ----------
@@ -95,6 +103,7 @@ class Layout:
         with_rows: bool = False,
         in_halves: bool = False,
         listed_part: float = 1.0,
+        n_entries: int = 0,
     ) -> None:
         self.panel_width = TILE.columns(dtype)
         self.lanes = TILE.lanes(dtype)
@@ -104,12 +113,19 @@ class Layout:
         self.tile_rows = self.panel_width if narrow else TILE.rows
         self._narrow = narrow
         self._listed_part = listed_part
+        self.places[0].most_entries = n_entries
         itemsize = np.dtype(dtype).itemsize
         self._grain = math.lcm(self.panel_width, ALIGNMENT // itemsize)
         tile = 0
         for layer in self.places:
-            layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.first_tile = tile
+            if layer.most_entries:
+                layer.row_size = -(-layer.fan_out // self.lanes) * self.lanes
+                layer.parameters = self._numbers((layer.fan_in + 1) * layer.row_size)
+                layer.row_tiles = layer.block_tiles = len(self._tile_heights(layer.fan_in, ENTRY_TILE_ROWS))
+                tile += layer.row_tiles
+                continue
+            layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.row_tiles = len(self._tile_heights(layer.fan_in, self.tile_rows))
             layer.block_tiles = self._block_tiles(layer.row_tiles, itemsize)
             layer.few_units = 0 if narrow else self.few_units(layer.fan_out, self.lanes)
@@ -130,6 +146,8 @@ class Layout:
         self.scratch_size = self._scratch_rows() * self.panel_width
         if listed_part < 1 and self._lists_can_be_written(itemsize):
             self.scratch_size += self._place_lists(self.places[0], with_deltas)
+        if n_entries:
+            self.scratch_size += self._place_entries(self.places[0])
         self.scratch = self._numbers(n_blocks * self.scratch_size)
         self.layers = np.array(list(map(attrgetter(*LAYER_FIELDS), self.places)), LAYER)
         self._tile_bounds: dict[int, np.ndarray] = {}
@@ -137,7 +155,7 @@ class Layout:
     def _place_samples(self, with_deltas: bool, with_rows: bool, in_halves: bool) -> None:
         """Reserve what the samples of a minibatch go through, and the halves of gradients over them."""
         capacity, n_features, n_outputs = self.capacity, self.places[0].fan_in, self.places[-1].fan_out
-        inputs = self._activations(n_features)
+        inputs = 0 if self.places[0].row_size else self._activations(n_features)
         if with_rows:
             self.places[0].rows = self._panels(self.n_panels(capacity) * self.panel_width, n_features)
         for number, layer in enumerate(self.places):
@@ -148,7 +166,7 @@ class Layout:
                 if number > 0 and not self._narrow:
                     layer.transposed = self._panels(layer.fan_out, layer.fan_in)
             weights, inputs_and_deltas = layer.fan_in * layer.fan_out, capacity * (layer.fan_in + layer.fan_out)
-            if in_halves and self.halves_below * weights <= inputs_and_deltas:
+            if in_halves and not layer.row_size and self.halves_below * weights <= inputs_and_deltas:
                 layer.first_half, layer.second_half = self._half(layer), self._half(layer)
         self.targets = self._by_samples(n_outputs) if with_deltas else 0
 
@@ -175,6 +193,16 @@ class Layout:
         tiles = layer.row_tiles if layer.first_half else layer.block_tiles
         layer.n_sample_lists = tiles * TILE.rows // LISTED_ROWS
         return -(-layer.n_sample_lists * layer.sample_list_size // self._grain) * self._grain
+
+    def _place_entries(self, layer: LayerPlaces) -> int:
+        """Reserve the lists of the entries of X; return what each block's scratch needs for a tile's gradient."""
+        layer.entry_values, layer.entry_columns, layer.entry_samples, layer.entry_links = (
+            self._numbers(layer.most_entries) for _ in range(4)
+        )
+        layer.entry_begins, layer.entry_ends = self._numbers(self.capacity), self._numbers(self.capacity)
+        layer.tile_entries = self._numbers(layer.row_tiles)
+        layer.entry_gradient = self.scratch_size
+        return -(-ENTRY_TILE_ROWS * layer.row_size // self._grain) * self._grain
 
     def _block_tiles(self, row_tiles: int, itemsize: int) -> int:
         """Return how many row tiles of a layer phase 2 goes through in all panels before it begins with the next."""
@@ -236,6 +264,10 @@ class Layout:
 
     def _tile_costs(self, layer: LayerPlaces, in_phase_1: bool) -> np.ndarray:
         """Return the work of each weight tile of a layer, as they are numbered; its gradient may be there already."""
+        if layer.row_size:
+            samples = _ENTRY_SAMPLES * layer.most_entries / layer.fan_in
+            heights = self._tile_heights(layer.fan_in, ENTRY_TILE_ROWS)
+            return layer.row_size // self.lanes * heights * (samples + _UPDATE_SAMPLES)
         heights = self._tile_heights(layer.fan_in, self.tile_rows)
         firsts = self.panel_width * np.arange(self._low_panels(layer))
         columns = np.minimum(self.panel_width, layer.fan_out - firsts)[:, np.newaxis]
@@ -288,48 +320,3 @@ class Layout:
 
     def _panels(self, rows: int, columns: int) -> int:
         return self._numbers(self.n_panels(columns) * rows * self.panel_width)
-
-
-def _panels_of(matrix: np.ndarray, workspace: np.ndarray, place: int, rows: int, panel_width: int) -> Iterator[tuple]:
-    """Give the whole panels of a matrix at once, then the one that it does not fill.
-
-    Columns (len(matrix), n_panels, width) and all `rows` rows of their panels (rows, n_panels, NR) are views; with them
-    comes which columns these are. So NumPy copies in the order in which the target lies in memory, which takes half as
-    long as panel after panel.
-    """
-    n_columns = matrix.shape[1]
-    whole = n_columns // panel_width * panel_width
-    for first, last, width in ((0, whole, panel_width), (whole, n_columns, n_columns - whole)):
-        if first < last:
-            columns = matrix[:, first:last].reshape(len(matrix), -1, width)
-            start, n_panels = place + first * rows, columns.shape[1]
-            panels = workspace[start : start + n_panels * rows * panel_width].reshape(n_panels, rows, panel_width)
-            yield columns, panels.transpose(1, 0, 2), slice(first, last)
-
-
-def pack(matrix: np.ndarray, workspace: np.ndarray, place: int, panel_width: int) -> None:
-    """Write a matrix, and zeros beyond its columns, into panels."""
-    for columns, panels, _ in _panels_of(matrix, workspace, place, len(matrix), panel_width):
-        width = columns.shape[2]
-        panels[..., :width] = columns
-        # A training that diverged may have left NaN there, which would find its way into the loss.
-        panels[..., width:] = 0
-
-
-def pack_parameters(W: np.ndarray, b: np.ndarray, workspace: np.ndarray, place: int, panel_width: int) -> None:
-    """Write weights, biases in the row below, and zeros beyond their columns, into panels."""
-    fan_in = len(W)
-    for columns, panels, part in _panels_of(W, workspace, place, fan_in + 1, panel_width):
-        width = columns.shape[2]
-        panels[:fan_in, :, :width] = columns
-        panels[fan_in, :, :width] = b[part].reshape(-1, width)
-        panels[..., width:] = 0
-
-
-def unpack_parameters(W: np.ndarray, b: np.ndarray, workspace: np.ndarray, place: int, panel_width: int) -> None:
-    """Read weights, and biases from the row below, from panels."""
-    fan_in = len(W)
-    for columns, panels, part in _panels_of(W, workspace, place, fan_in + 1, panel_width):
-        width = columns.shape[2]
-        columns[:] = panels[:fan_in, :, :width]
-        b[part].reshape(-1, width)[:] = panels[fan_in, :, :width]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastmlp.drivers.blocks import listed_kernels, training_phases
+from fastmlp.drivers.blocks import listed_kernels, sparse_kernels, training_phases
 from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run_inference
 from fastmlp.drivers.region import EVALUATE, Driver
 from fastmlp.kernels.losses import LOSSES
 from fastmlp.kernels.optimizers import optimizer_of
-from fastmlp.kernels.records import LAYER, NETWORK
+from fastmlp.kernels.records import LAYER, NETWORK, LayerPlaces
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.network.epochs import SECONDS_PER_CALL, Epochs, WeightsCancelError
-from fastmlp.network.layout import Layout, pack, pack_parameters, unpack_parameters
+from fastmlp.network.layout import Layout
 from fastmlp.network.network_records import layout_and_records
 from fastmlp.network.orientation import gains_by_rows, is_narrow
+from fastmlp.network.packing import pack, pack_parameters, unpack_parameters
 from fastmlp.network.rows import Rows
 from fastmlp.network.threads import (
     compiled_call,
@@ -28,6 +28,7 @@ from fastmlp.network.threads import (
     resolve_n_threads,
     worth_sharing,
 )
+from fastmlp.network.work import work_per_sample
 from fastmlp.simd.jit import as_records
 from fastmlp.simd.tile_table import TILE, aligned_zeros
 
@@ -39,9 +40,8 @@ _LONGEST_CHUNK = 0.25
 # Predictions that are expected to take so many seconds on one thread are worth waking others for.
 _WORTH_HELP = 0.4e-3
 
-# What a unit of a narrow network costs for each sample besides its products (activation, loss, ends of short loops),
-# in floating-point operations that take as long (measured on planar and on 8-8-8-8-10 units).
-_NARROW_WORK_PER_UNIT = 55
+# Numbers of a gradient that are scaled at a time: they stay in the second-level cache.
+_SCALED = 2**14
 
 
 class Network:
@@ -75,6 +75,8 @@ class Network:
     rows : Rows, optional
         What the network is made for. Where much of it is zero, the first layer leaves these terms of its products out
         (see ``wide.nonzero_lists``), whatever rows it is given then.
+        Where it is a very sparse matrix and the network is to be trained, the first layer keeps nothing but its entries
+        (see ``wide.entries``).
 
     Attributes
     ----------
@@ -82,6 +84,9 @@ class Network:
         Adam's steps so far.
     leaves_zeros_out : bool
         Whether it leaves terms of zeros out.
+    keeps_entries : bool
+        Whether its first layer keeps the entries of a sparse X (see ``entries``), and no panels of X. It then takes no
+        other rows than those of CSR matrices, and of these no minibatch with more entries than it has room for.
     """
 
     def __init__(
@@ -113,36 +118,43 @@ class Network:
         self.n_threads = resolve_n_threads(n_threads)
         optimizer = optimizer_of(solver, momentum)
         trains = optimizer.update is not None
-        weights = sum(a * b for a, b in itertools.pairwise(self.layer_units))
-        # Floating-point operations of forward, backward data and weight gradient; the first layer has no backward data.
-        self._work_per_sample = 6 * weights - 2 * self.layer_units[0] * self.layer_units[1]
+        units, lanes = tuple(self.layer_units), TILE.lanes(self.dtype)
+        n_kept = rows.kept_entries(batch_size, self.dtype) if rows is not None and solver is not None else 0.0
+        self._work_per_sample = work_per_sample(units, n_entries=n_kept)
         if solver == "lbfgs" or solver is None:
             seconds = self.expected_seconds(1) * (1 if solver else 1 / 3)  # a prediction is forward only
             batch_size = min(batch_size, _CHUNK, max(TILE.rows, int(_LONGEST_CHUNK / seconds)))
         n_copies = 1 if solver == "lbfgs" else optimizer.n_moments
-        units, lanes = tuple(self.layer_units), TILE.lanes(self.dtype)
-        self.narrow = trains and is_narrow(units, batch_size, lanes)
-        part = 1.0 if self.narrow or rows is None else rows.listed_part(units[1], lanes)
-        self._work_per_sample -= round((1 - part) * 4 * units[0] * units[1])
-        if self.narrow:
-            self._work_per_sample += _NARROW_WORK_PER_UNIT * sum(units[1:])
+        self.narrow = trains and not n_kept and is_narrow(units, batch_size, lanes)
+        part, n_entries = 1.0, 0
+        if rows is not None and n_kept:
+            # A place for each sample at least: see `sparse_inference`.
+            n_entries = max(batch_size, rows.most_entries(batch_size))
+        elif rows is not None and not self.narrow:
+            part = rows.listed_part(units[1], lanes)
+        self._work_per_sample = work_per_sample(
+            units, listed_part=part, n_entries=n_kept, narrow=self.narrow,
+            update_rows=batch_size if n_kept and trains else 0,
+        )  # fmt: skip
         self._layout, layers, record = layout_and_records(
             Layout, units, activation, row, output_activation, self.dtype, optimizer, batch_size, n_copies,
             solver is not None, self.n_threads, self.narrow,
             self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
             trains and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
             round(part, 1),  # it divides the work among threads, roughly; and networks of one shape share a layout
+            n_entries,
         )  # fmt: skip
         self._n_copies = n_copies
         self.leaves_zeros_out = self._layout.places[0].marks > 0
+        self.keeps_entries = n_entries > 0
         self._workspace = aligned_zeros(self._layout.size, self.dtype)
         if self.narrow:
             self._layout.write_ones(self._workspace)
         self._layers, self._record = layers.copy().view(LAYER), record.copy().view(NETWORK)
         self._records = (as_records(self._layers), as_records(self._record))
         self.fields = self._record[0]
-        if self.leaves_zeros_out:
-            for name, address in listed_kernels(self.dtype).items():
+        for are_called, addresses in ((self.leaves_zeros_out, listed_kernels), (self.keeps_entries, sparse_kernels)):
+            for name, address in addresses(self.dtype).items() if are_called else ():
                 self.fields[name] = address
         for name, value in (
             ("nesterovs_momentum", nesterovs_momentum),
@@ -157,15 +169,17 @@ class Network:
 
     # --- parameters and moments -------------------------------------------------------------------
 
+    def _panel_of(self, layer: LayerPlaces, copy: int) -> tuple[int, int]:
+        """Return where a layer's parameters or their moments begin, and the width of their panels."""
+        return copy * self._layout.n_parameters + layer.parameters, layer.row_size or self._layout.panel_width
+
     def _pack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
-        first, width = copy * self._layout.n_parameters, self._layout.panel_width
         for layer, W, b in zip(self._layout.places, coefs, intercepts, strict=True):
-            pack_parameters(np.asarray(W), np.asarray(b), self._workspace, first + layer.parameters, width)
+            pack_parameters(np.asarray(W), np.asarray(b), self._workspace, *self._panel_of(layer, copy))
 
     def _unpack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
-        first, width = copy * self._layout.n_parameters, self._layout.panel_width
         for layer, W, b in zip(self._layout.places, coefs, intercepts, strict=True):
-            unpack_parameters(W, b, self._workspace, first + layer.parameters, width)
+            unpack_parameters(W, b, self._workspace, *self._panel_of(layer, copy))
 
     def set_parameters(self, coefs: Sequence, intercepts: Sequence) -> None:
         """Copy weights and biases in, casting them to the network's data type."""
@@ -269,6 +283,7 @@ class Network:
         `order` is not copied if it is a writable array of int64: with a `random_state` it is shuffled in place.
         """
         self._check_blocks(n_blocks)
+        self._check_entries(rows, min(batch_size, self._layout.capacity), order)
         return Epochs(
             self, rows, targets, sample_weight, order, batch_size, random_state, tol,
             n_iter_no_change, best_loss, no_improvement_count, n_blocks,
@@ -294,6 +309,7 @@ class Network:
         flat_parameters, gradient : ndarray of shape (n_parameters,)
             All weight matrices in C order, then all biases. `gradient` is overwritten.
         """
+        self._check_entries(rows, self._layout.capacity)
         coefs, intercepts = self._views(flat_parameters)
         self.set_parameters(coefs, intercepts)
         n_parameters = self._layout.n_parameters
@@ -316,10 +332,14 @@ class Network:
         total *= float(shared["loss_divisor"])
         coef_gradients, intercept_gradients = self._views(gradient)
         self._unpack(coef_gradients, intercept_gradients, 1)
-        for W, dW in zip(coefs, coef_gradients, strict=True):
-            dW += shared["alpha"] * W
+        for W in coefs:
             total += 0.5 * shared["alpha"] * float(np.vdot(W, W))
-        gradient /= weight_sum
+        n_weights = sum(W.size for W in coefs)
+        for first in range(0, n_weights, _SCALED):
+            part = slice(first, min(first + _SCALED, n_weights))
+            gradient[part] += shared["alpha"] * flat_parameters[part]
+            gradient[part] /= weight_sum
+        gradient[n_weights:] /= weight_sum
         return total / weight_sum
 
     def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -341,6 +361,7 @@ class Network:
         With an `order`, int64 numbers of rows, only those are predicted, `out` having as many rows as it has numbers.
         """
         self._check_blocks(n_blocks)
+        self._check_entries(rows)
         if self.narrow:
             self._predictor().predict(rows, out, n_blocks, order)
             return
@@ -365,6 +386,11 @@ class Network:
         """Refuse more blocks than there are threads: the workspace holds scratch for so many only."""
         if n_blocks is not None and not 1 <= n_blocks <= self.n_threads:
             raise ValueError(f"n_blocks is {n_blocks}; it must be from 1 to n_threads, {self.n_threads}.")
+
+    def _check_entries(self, rows: Rows, n_rows: int = 0, order: np.ndarray | None = None) -> None:
+        """Refuse rows that are not sparse, or so many of them that have more entries than a minibatch has room for."""
+        if self.keeps_entries:
+            rows.check_entries(self._layout.places[0].most_entries, n_rows, order)
 
     def _predictor(self) -> Network:
         """Return a network with the same parameters in the orientation that predictions use."""

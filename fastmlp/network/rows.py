@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.kernels.records import SOURCE
-from fastmlp.network.sparsity import listed_part
+from fastmlp.network.sparsity import kept_entries, listed_part
 from fastmlp.simd.conversion import SOURCE_KINDS
 from fastmlp.simd.jit import as_records
 
@@ -35,6 +35,35 @@ class Rows:
     def listed_part(self, fan_out: int, lanes: int) -> float:
         """Return which part of the first layer's terms is left without those of zeros: see ``network.sparsity``."""
         return listed_part(self._X, fan_out, lanes)
+
+    def kept_entries(self, n_rows: int, dtype: np.dtype) -> float:
+        """Return the entries of a row on average where a fit keeps nothing else of X (``network.sparsity``), else 0.
+
+        n_rows: those of a minibatch.
+        """
+        n_kept = kept_entries(self._X)
+        # Numbers of columns and of entries are written to the places of numbers.
+        limit = 2 ** (8 * dtype.itemsize - 1)
+        return n_kept if n_kept and max(self.n_features, self.most_entries(n_rows)) < limit else 0.0
+
+    def most_entries(self, n_rows: int, order: np.ndarray | None = None) -> int:
+        """Return the most entries that so many rows of a sparse X have, of all or of those that `order` numbers."""
+        row_starts = self._X.indptr
+        counts = np.diff(row_starts) if order is None else row_starts[order + 1] - row_starts[order]
+        if n_rows < len(counts):
+            counts.partition(len(counts) - n_rows)
+            counts = counts[len(counts) - n_rows :]
+        return int(counts.sum(dtype=np.int64))
+
+    def check_entries(self, room: int, n_rows: int, order: np.ndarray | None) -> None:
+        """Refuse a dense X, and one of which so many rows may have more entries than there is room for."""
+        if not self.source["is_sparse"][0]:
+            raise ValueError("rows are dense, and this network is for a sparse X: make one for these rows.")
+        n_entries = self.most_entries(n_rows, order) if n_rows else 0
+        if n_entries > room:
+            raise ValueError(
+                f"{n_rows} rows have up to {n_entries} entries, and this network keeps {room}: make one for these rows."
+            )
 
 
 def _readable(X: np.ndarray, dtype: np.dtype | type) -> np.ndarray:

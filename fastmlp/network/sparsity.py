@@ -1,4 +1,4 @@
-"""How much of X is zero, and whether it is worth leaving out (see ``wide.nonzero_lists``)."""
+"""How much of X is zero, and whether that is worth leaving out, or keeping nothing but the entries."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ _SAMPLED_ROWS = 64
 # on two threads, takes as long as so many terms of a register of units. (``python -m bench.zeros``)
 _COST_OF_A_TERM = 1.35
 _COST_OF_LISTS = 0.9
+
+# Going over one entry of a sparse X takes about as long as so many numbers of dense panels, with lists or without.
+_NUMBERS_OF_AN_ENTRY = 16
+
+
+def kept_entries(X: Any) -> float:
+    """Return the entries of a row of X on average where a fit had better keep those alone, else 0.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_rows, n_features)
+        The samples.
+    """
+    if isinstance(X, np.ndarray) or X.nnz * _NUMBERS_OF_AN_ENTRY > X.shape[0] * X.shape[1]:
+        return 0.0
+    return max(X.nnz / X.shape[0], 1.0)
 
 
 def parts_left(X: Any) -> tuple[float, float]:

@@ -31,6 +31,9 @@ ALIGNMENT = 64
 LISTED_ROWS = 4
 """Rows of the tiles that go over lists (see ``microkernels.sparse_tiles``)."""
 
+ENTRY_TILE_ROWS = 16
+"""Rows of W whose gradient and update are a tile where the first layer goes over entries (see ``entries``)."""
+
 
 @dataclass(frozen=True)
 class Tile:

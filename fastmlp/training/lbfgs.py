@@ -50,7 +50,6 @@ class _Objective:
         self._data = data
         self._shapes = shapes
         self._tasks = tasks
-        self._gradient = np.empty_like(start)
         self._loss = np.nan
         self.parameters = start
         self.loss: float | None = None
@@ -62,20 +61,21 @@ class _Objective:
         # not known any sooner, and no task should begin that never runs.)
         if self._tasks is not None and not self._tasks.running:
             self._tasks.begin("lbfgs-iter")
+        gradient = np.empty_like(parameters)  # each time: the minimiser keeps what it is given
         self._loss = float(
             self._network.loss_and_gradient(
                 self._data.rows,
                 self._data.targets,
                 self._data.sample_weight,
                 parameters,
-                self._gradient,
+                gradient,
             )
         )
-        return self._loss, self._gradient.copy()  # the minimiser keeps what it is given
+        return self._loss, gradient
 
     def iteration_ended(self, parameters: np.ndarray) -> None:
         """Note that the minimiser has taken a step to these parameters."""
-        self.parameters = parameters.copy()
+        self.parameters = parameters  # a copy already
         self.loss = self._loss
         self.n_iterations += 1
         if self._tasks is not None and self._end_task():

@@ -17,6 +17,7 @@ import numpy as np
 from fastmlp.kernels.losses import activate_outputs, output_and_loss
 from fastmlp.kernels.optimizers import update_tile
 from fastmlp.kernels.tiles import add_tiles, ask_for_lines, tile_vectors
+from fastmlp.kernels.wide.entry_products import call_sparse_forward, call_sparse_inference, call_sparse_update
 from fastmlp.kernels.wide.gather import gather_rows
 from fastmlp.kernels.wide.gradients import (
     bias_gradient,
@@ -90,13 +91,21 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
     shared = network[0]
     capacity = shared.capacity
     n_layers = shared.n_layers
+    keeps_entries = layers[0].row_size > 0
     if shared.gather:
-        gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
+        if not keeps_entries:
+            gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
         if shared.weighted:
             for row in range(begin, end):
                 workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
-    asks = _asks_for_panels(layers[0], shared)
-    n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, asks)
+    if keeps_entries:
+        call_sparse_forward(
+            shared.sparse_forward, (workspace, layers[0], shared, source[0], order, begin, end)
+        )  # fmt: skip
+        n_done = 1
+    else:
+        asks = _asks_for_panels(layers[0], shared)
+        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, asks)
     for number in range(n_done, n_layers):
         layer = layers[number]
         dense_forward(workspace, tiles, layer, begin, end, capacity, _asks_for_panels(layer, shared))
@@ -269,9 +278,14 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
     scratch = shared.scratch + block * shared.scratch_size
     for number in range(shared.n_layers):
         layer = layers[number]
+        begin = max(first_tile - layer.first_tile, 0)
+        if layer.row_size:
+            last = min(last_tile - layer.first_tile, layer.row_tiles)
+            if begin < last:
+                call_sparse_update(shared.sparse_update, (workspace, layer, shared, begin, last, scratch))
+            continue
         n_panels = low_panels(layer, width)
         n_tiles = layer.row_tiles * n_panels + layer.high_tiles
-        begin = max(first_tile - layer.first_tile, 0)
         for tile in range(begin, min(last_tile - layer.first_tile, n_tiles)):
             panel, unit = tile_place(layer, tile, n_panels, width)
             vectors = tile_vectors(layer.fan_out, panel * width, lanes)
@@ -296,9 +310,15 @@ def infer(workspace, tiles, layers, network, source, order, out, first, begin, e
     former = flush_denormals()
     shared = network[0]
     capacity = shared.capacity
-    gather_rows(workspace, layers[0].inputs, source[0], order, first - begin, begin, end, capacity)
-    asks = layers[0].ask_for_panels
-    n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), asks)
+    if layers[0].row_size:
+        call_sparse_inference(
+            shared.sparse_inference, (workspace, layers[0], shared, source[0], order, first - begin, begin, end)
+        )  # fmt: skip
+        n_done = 1
+    else:
+        gather_rows(workspace, layers[0].inputs, source[0], order, first - begin, begin, end, capacity)
+        asks = layers[0].ask_for_panels
+        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), asks)
     for number in range(n_done, shared.n_layers):
         layer = layers[number]
         dense_forward(workspace, tiles, layer, begin, end, capacity, layer.ask_for_panels)
