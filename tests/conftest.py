@@ -1,10 +1,17 @@
 """Fixtures and options that every test module shares."""
 
+import functools
+import inspect
+import multiprocessing
 import os
 import signal
+import subprocess
+import types
 from pathlib import Path
 
 import pytest
+
+from tests.subprocesses import start_python
 
 DATA_VARIABLE = "FASTMLP_DATA"
 
@@ -22,11 +29,26 @@ def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="also run the ten-minute soak test")
 
 
+@functools.cache
+def starts_processes(function):
+    """Return whether a function of the tests, or one that it calls, starts a process of its own."""
+    codes = [function.__code__]
+    for code in codes:
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    values = [function.__globals__.get(name) for code in codes for name in code.co_names]
+    if any(value is starter for value in values for starter in (subprocess, multiprocessing, start_python)):
+        return True
+    helpers = [value for value in values if isinstance(value, types.FunctionType) and value is not function]
+    return any(starts_processes(helper) for helper in helpers if helper.__module__.startswith("tests."))
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is asked for by name only, and say how to ask for it."""
+    """Mark what starts processes as slow; leave out what is asked for by name only, and say how to ask for it."""
     options = {"full_grid": "--full-grid", "soak": "--soak"}
     jit_disabled = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
     for item in items:
+        if isinstance(item, pytest.Function) and starts_processes(inspect.unwrap(item.function)):
+            item.add_marker(pytest.mark.slow)
         for marker, option in options.items():
             if marker in item.keywords and not config.getoption(option):
                 item.add_marker(pytest.mark.skip(reason=f"runs with {option} only"))

@@ -1,4 +1,4 @@
-"""The micro-kernel's naive twin: the same products, one number at a time in plain Python."""
+"""The micro-kernels, naively: the same products, one number at a time in plain Python."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ class Network:
         return expected_seconds(rows * self._work_per_sample, self.dtype.itemsize)
 
     def n_blocks(self, rows: int) -> int:
-        """Return into how many blocks a step over so many samples is cut: 1 runs on the serial twin."""
+        """Return into how many blocks a step over so many samples is cut: 1 runs on one thread."""
         work = rows * self._work_per_sample
         return self.n_threads if worth_sharing(work, self.dtype.itemsize, self.n_threads) else 1
 

@@ -1,11 +1,11 @@
-"""How many threads, and which twin: the driver alone, which is the serial one, or in a parallel region.
+"""How many threads a call runs on, and how: the driver alone, in a parallel region, or with helpers.
 
 A fit uses `n_threads` threads if that is given, else the smallest of all limits in force: Numba's pool
 (``NUMBA_NUM_THREADS``) and its current mask (``numba.set_num_threads``), ``OMP_NUM_THREADS``, the OpenMP limit that
 ``threadpoolctl`` sets, the processors this process may run on (CPU affinity), and the CPU quota of its control groups
 (see `processors`).
 
-Even then a call runs on the serial twin when
+Even then a call runs on one thread when
 
 - the work of a step is too small to share out (`worth_sharing`);
 - the threading layer is ``workqueue``, which aborts the process when two threads enter it, or there is none;
@@ -15,7 +15,9 @@ Even then a call runs on the serial twin when
   call runs on several threads waits for its end, a tenth of a second at most as a rule.)
 - shared steps turn out slower than serial ones (`Sharing`), because other processes compete for the processors.
 
-Both twins give the same bits, so none of this shows in a result.
+Predictions enter no region: threads of their own help with them, if they come in time (see `helped_call`).
+
+Any number of threads gives the same bits, so none of this shows in a result.
 """
 
 from __future__ import annotations
@@ -197,7 +199,7 @@ def describe() -> dict[str, Any]:
     }
 
 
-# --- which twin -----------------------------------------------------------------------------------------------------
+# --- one thread or several --------------------------------------------------------------------------------------------
 
 
 def _may_share() -> bool:

@@ -1,4 +1,4 @@
-"""The naive twins of ``simd.conversion``: reading X through its address with ctypes."""
+"""The naive versions of ``simd.conversion``: reading X through its address with ctypes."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def parallel_kernel(function: Callable) -> Any:
 
 
 def emitted(naive: Callable) -> Callable[[Callable], Any]:
-    """Declare a function whose LLVM IR is emitted by hand; with the JIT disabled `naive`, its twin, stands in."""
+    """Declare a function whose LLVM IR is emitted by hand; `naive` stands in with the JIT disabled."""
 
     def declare(function: Callable) -> Any:
         return naive if JIT_DISABLED else intrinsic(function)
