@@ -46,6 +46,27 @@ def test_what_a_helper_has_not_begun_is_withdrawn_and_keeps_nothing_alive(helper
     assert helper._work is None
 
 
+def test_a_helper_that_was_held_up_rests_longer_each_time(helper, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    rests = []
+    for _ in range(8):
+        helper.rest(was_held_up=True)
+        began = now
+        while not helper.offer(int):
+            now += 0.01
+        rests.append(round(now - began, 1))
+        deadline = threading.Event()
+        while not helper._is_idle:
+            deadline.wait(0.001)
+    assert rests == [0.1, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    now += 10
+    helper.rest(was_held_up=False)
+    helper.rest(was_held_up=True)
+    now += 0.06
+    assert helper.offer(int)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_helper_outlives_what_goes_wrong(helper):
     done = threading.Event()

@@ -8,7 +8,8 @@ but a part of the workspace of its own::
     helper 1             1, in rows 100 .. 199     4, in rows 100 .. 199
 
 The caller waits for blocks that a helper has begun, and for nothing else. A helper that comes late finds none left, and
-one that never comes leaves all of them to the caller.
+one that never comes leaves all of them to the caller. If another process takes its processor away from a helper in the
+midst of a block, the caller does have to wait; after that it does without helpers for a while.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from fastmlp.drivers.team import wait_until
 from fastmlp.kernels.wide.phases import infer
 from fastmlp.process.helper_threads import Helper
 from fastmlp.simd.atomics import fetch_and_add
+from fastmlp.simd.clock import ticks
 from fastmlp.simd.jit import call_kernel, kernel, kernel_address
 from fastmlp.simd.tile_table import TILE, aligned_zeros
 
@@ -54,18 +56,26 @@ def infer_blocks(counters, member, workspace, tiles, layers, network, source, or
 
     out (len(order), n_outputs): overwritten. member: 0 for the caller, who waits until all blocks are done. counters: 0
     at first. block_rows: samples of a block, and rows of the workspace that each thread has.
+
+    Returns whether the caller has waited for longer than a block takes, twice over: a helper was held up.
     """
     n_blocks = (len(order) + block_rows - 1) // block_rows
     top = member * block_rows
+    longest = 0
     block = fetch_and_add(counters, _BEGUN, 1)
     while block < n_blocks:
+        began = ticks()
         first = block * block_rows
         rows = min(block_rows, len(order) - first)
         call_kernel(phase, (workspace, tiles, layers, network, source, order, out, first, top, top + rows))
         fetch_and_add(counters, _DONE, 1)
+        longest = max(longest, ticks() - began)
         block = fetch_and_add(counters, _BEGUN, 1)
-    if member == 0:
-        wait_until(counters, _DONE, n_blocks)
+    if member > 0:
+        return False
+    began = ticks()
+    wait_until(counters, _DONE, n_blocks)
+    return ticks() - began > 2 * longest > 0
 
 
 @functools.cache
@@ -93,13 +103,15 @@ def run_inference(helpers: Sequence[Helper], dtype: np.dtype, arguments: tuple, 
     counters = aligned_zeros(2 * _DONE, np.int64)
     phase = inference_phase(dtype)
 
-    def take_blocks(member: int) -> None:
-        infer_blocks(counters, member, *arguments, block_rows, phase)
+    def take_blocks(member: int) -> bool:
+        return bool(infer_blocks(counters, member, *arguments, block_rows, phase))
 
     try:
         for member, helper in enumerate(helpers, start=1):
             helper.offer(functools.partial(take_blocks, member))
-        take_blocks(0)
+        was_held_up = take_blocks(0)
+        for helper in helpers:
+            helper.rest(was_held_up)
     finally:
         for helper in helpers:
             helper.withdraw()

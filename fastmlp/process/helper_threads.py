@@ -8,9 +8,13 @@ that another process keeps from running costs nothing but its share of the work.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from fastmlp.process.processors import on_all_processors
+
+# Seconds for which a helper takes no offers after it was held up; twice as many each further time, up to the last.
+_FIRST_REST, _LAST_REST = 0.05, 2.0
 
 
 class Helper:
@@ -24,13 +28,15 @@ class Helper:
         self._work: Callable[[], object] | None = None
         self._is_idle = True
         self._has_started = False
+        self._next_rest = _FIRST_REST
+        self._rests_until = 0.0
 
     def offer(self, work: Callable[[], object]) -> bool:
         """Have the thread do something as soon as it runs; return whether it takes offers now.
 
-        It takes none while it is busy, or has yet to wake up for the last one.
+        It takes none while it is busy, has yet to wake up for the last one, or rests.
         """
-        if not self._is_idle:
+        if not self._is_idle or time.monotonic() < self._rests_until:
             return False
         self._is_idle = False
         self._work = work
@@ -44,6 +50,14 @@ class Helper:
     def withdraw(self) -> None:
         """Take back what the thread has not begun, so that nothing is kept alive for it."""
         self._work = None
+
+    def rest(self, was_held_up: bool) -> None:
+        """Have the thread rest for a while if it was held up, for other processes compete for the processors."""
+        if was_held_up:
+            self._rests_until = time.monotonic() + self._next_rest
+            self._next_rest = min(2 * self._next_rest, _LAST_REST)
+        elif time.monotonic() >= self._rests_until:
+            self._next_rest = _FIRST_REST
 
     def _run(self) -> None:
         while True:
