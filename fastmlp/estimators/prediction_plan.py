@@ -23,20 +23,20 @@ from fastmlp.simd.tile_table import TILE
 
 # Seconds in NumPy: of a layer, of a floating-point operation, and of an activation; of what a logistic function and a
 # softmax take besides, and of a number of X; of a sparse X each entry, and its product with each unit.
-_LAYER, _OPERATION, _ACTIVATION = 12e-6, 7e-12, 1e-9
-_LOGISTIC, _SOFTMAX, _INPUT = 3e-9, 12e-9, 0.3e-9
+_LAYER, _OPERATION, _ACTIVATION = 12e-6, 6e-12, 0.8e-9
+_LOGISTIC, _SOFTMAX, _INPUT = 3e-9, 6e-9, 0.3e-9
 _ENTRY, _ENTRY_AND_UNIT = 1e-9, 0.11e-9
 # And of a number of X that has another dtype.
 _CONVERTED = 0.5e-9
 
 # The same in the compiled network: of a prediction, of an operation, of an activation, and what other functions than
 # relu take besides; of a number of X that is gathered, of an entry of a sparse one, and of a number that is packed.
-_CALL, _COMPILED_OPERATION, _COMPILED_ACTIVATION = 130e-6, 5e-12, 0.34e-9
-_COMPILED_FUNCTION, _GATHERED, _GATHERED_ENTRY, _PACKED = 0.45e-9, 0.75e-9, 2e-9, 1.3e-9
+_CALL, _COMPILED_OPERATION, _COMPILED_ACTIVATION = 250e-6, 4e-12, 0.34e-9
+_COMPILED_FUNCTION, _GATHERED, _GATHERED_ENTRY, _PACKED = 0.45e-9, 0.5e-9, 2e-9, 1.3e-9
 
-# The compiled network is taken if its estimated time is at most this part of NumPy's: neither estimate is exact, and
-# other processors differ.
-_CLEARLY_FASTER = 0.8
+# The compiled network is taken if its estimated time is at most this part of NumPy's: neither estimate is exact, other
+# processors differ, and on two threads NumPy's products gain more than its activations.
+_CLEARLY_FASTER = 0.65
 
 # Bytes that the compiled network may take beyond what NumPy does, besides one copy of the parameters.
 _SPARE_BYTES = 900_000
