@@ -188,9 +188,11 @@ def test_invalid_values_of_own_and_regression_parameters():
             ours(**bad).fit(X_IRIS, Y_IRIS)
 
 
-@pytest.mark.parametrize("module", ["classifier", "regressor", "model_files"])
+@pytest.mark.parametrize("module", ["estimators.classifier", "estimators.regressor", "estimators.saving", "reference"])
 def test_examples_of_the_documentation(module):
-    assert doctest.testmod(importlib.import_module(f"fastmlp.{module}")).failed == 0
+    results = doctest.testmod(importlib.import_module(f"fastmlp.{module}"))
+    assert results.attempted > 0
+    assert results.failed == 0
 
 
 # --- fitted attributes ---------------------------------------------------------------------------
@@ -577,16 +579,16 @@ def test_every_kind_of_input_trains_alike(kind, early_stopping, tmp_path):
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int64", "float16", "CSC of uint8"])
 def test_integers_are_read_where_they_lie(kind, tmp_path, monkeypatch):
-    import fastmlp.kernels.wide.gather
+    import fastmlp.network.rows
 
     seen = []
-    as_rows = fastmlp.kernels.wide.gather.as_rows
+    as_rows = fastmlp.network.rows.as_rows
 
     def recording(X, dtype):
         seen.append(X.dtype)
         return as_rows(X, dtype)
 
-    monkeypatch.setattr(fastmlp.kernels.wide.gather, "as_rows", recording)
+    monkeypatch.setattr(fastmlp.network.rows, "as_rows", recording)
     X = INPUTS[kind](tmp_path)
     quietly(fastmlp.MLPClassifier(max_iter=1), "fit", X, Y_DIGITS[: len(COUNTS)])
     assert seen[0] == X.dtype

@@ -48,7 +48,7 @@ class Validation:
 
     Parameters
     ----------
-    samples : fastmlp.kernels.wide.gather.Rows
+    samples : fastmlp.network.rows.Rows
         All the samples, as they are trained on: those held out are read where they lie.
     truth : ndarray
         All the targets, as the estimator's ``_score_outputs`` wants them.

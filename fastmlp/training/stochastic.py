@@ -40,7 +40,7 @@ class TrainingData:
     Attributes
     ----------
     rows : object
-        The samples, as :func:`fastmlp.kernels.wide.gather.as_rows` returned them.
+        The samples, as :func:`fastmlp.network.rows.as_rows` returned them.
     targets : ndarray
         Class codes (n_rows,) for softmax, else floats (n_rows, n_outputs).
     sample_weight : ndarray of shape (n_rows,), or None
