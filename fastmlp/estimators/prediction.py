@@ -14,7 +14,7 @@ from scipy.special import expit
 from fastmlp.process.blas import one_blas_thread
 
 # So few rows are NumPy's whatever the network: packing its weights takes longer than multiplying them.
-_ALWAYS_NUMPY = 64
+_ALWAYS_NUMPY = 128
 
 
 def _identity(z: np.ndarray) -> None:
@@ -103,7 +103,7 @@ def predict_outputs(model: Any, X: Any) -> np.ndarray:
 
 
 def _predict_in_numpy(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
-    activation = X.astype(dtype, copy=False)
+    activation = X if X.dtype == dtype else X.astype(dtype)
     last = len(model.coefs_) - 1
     # Saturation is no accident: as in the compiled network, it is not warned of.
     # NumPy's BLAS has limits of its own; who asked for one thread gets one here too.

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-_INDEX_DTYPES = (np.dtype(np.int32), np.dtype(np.int64))
+# The types of indices that there are, and their bits read as unsigned.
+_INDEX_DTYPES: dict[Any, Any] = {np.dtype(np.int32): np.dtype(np.uint32), np.dtype(np.int64): np.dtype(np.uint64)}
 
 
 def well_formed(array: Any, name: str) -> Any:
@@ -76,7 +77,7 @@ def _problem_of_indices(numbers: np.ndarray, limit: int, name: str) -> str:
     if numbers.dtype not in _INDEX_DTYPES:
         return f"its {name} are {numbers.dtype}, and must be int32 or int64"
     # Read as unsigned, a negative number is larger than any valid one: one pass finds both.
-    unsigned = numbers.view(numbers.dtype.str.replace("i", "u"))
+    unsigned = numbers.view(_INDEX_DTYPES[numbers.dtype])
     if unsigned.size and int(unsigned.max()) >= limit:
         place = int(unsigned.argmax())
         return f"{name} holds {numbers[place]} at {place}, and must lie from 0 to {limit - 1}"
