@@ -40,8 +40,10 @@ def finish(process, timeout=300):
     """Wait for a process and return its (stdout, stderr); it must succeed."""
     try:
         output, errors = process.communicate(timeout=timeout)
-    finally:
+    except BaseException:
         process.kill()
+        process.communicate()  # nothing of it may be left for other tests to trip over
+        raise
     assert process.returncode == 0, f"exit status {process.returncode}\n{output}\n{errors}"
     return output, errors
 

@@ -1,5 +1,6 @@
 """Helpers of a prediction: what they do in time counts, and nobody waits for what they have not begun."""
 
+import _thread
 import threading
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_a_helper_outlives_what_goes_wrong(helper):
 
 
 @pytest.mark.needs_jit
+@pytest.mark.parametrize("error", [None, RuntimeError("can't start new thread"), MemoryError()], ids=repr)
+def test_a_helper_that_cannot_start_holds_nobody_up(helper, monkeypatch, error):
+    def start(function, arguments):
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(_thread, "start_new_thread", start)
+    helper.offer(int)
+    helper.withdraw()
+    assert helper._work is None
+    assert not helper.offer(int)
+
+
 @pytest.mark.parametrize("holds_up", [False, True], ids=["helper comes", "helper never comes"])
 def test_a_prediction_waits_for_no_helper_that_has_not_begun(holds_up, monkeypatch):
     problem = make_problem([40, 70, 9], "relu", "log_loss", n_samples=1500)

@@ -452,21 +452,24 @@ def test_what_comes_while_the_kernels_are_compiled_for_the_first_time(what, when
     assert results_of(code, **variables) == bits
 
 
-def test_work_that_nothing_disturbs_is_done_once_and_its_outcome_is_handed_over(monkeypatch):
+@pytest.mark.parametrize("threads", ["begin", "never begin", "are refused", "find no memory"])
+def test_work_that_nothing_disturbs_is_done_once_and_its_outcome_is_handed_over(monkeypatch, threads):
     """Whether there can be a further thread or not, and whatever the work does."""
 
     def fail():
         raise ZeroDivisionError
 
-    def refuse(*arguments):
-        raise RuntimeError("can't start new thread")
+    def start(*arguments):
+        if threads == "are refused":
+            raise RuntimeError("can't start new thread")
+        if threads == "find no memory":
+            raise MemoryError
 
-    for threads_are_to_be_had in (True, False):
-        with monkeypatch.context() as patch:
-            if not threads_are_to_be_had:
-                patch.setattr(interrupts._thread, "start_new_thread", refuse)
-            done = []
-            assert interrupts.undisturbed(lambda done=done: done.append(1) or 7) == 7
-            assert done == [1]
-            with pytest.raises(ZeroDivisionError):
-                interrupts.undisturbed(fail)
+    if threads != "begin":
+        monkeypatch.setattr(interrupts, "_SECONDS_TO_BEGIN", 0.01)
+        monkeypatch.setattr(interrupts._thread, "start_new_thread", start)
+    done = []
+    assert interrupts.undisturbed(lambda: done.append(1) or 7) == 7
+    assert done == [1]
+    with pytest.raises(ZeroDivisionError):
+        interrupts.undisturbed(fail)

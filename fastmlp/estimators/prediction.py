@@ -16,6 +16,9 @@ from fastmlp.process.blas import one_blas_thread
 # So few rows are NumPy's whatever the network: packing its weights takes longer than multiplying them.
 _ALWAYS_NUMPY = 128
 
+# What NumPy may need for the activations of one layer, however many rows there are; but so many rows go together.
+_BLOCK_BYTES, _LEAST_BLOCK_ROWS = 4_000_000, 1024
+
 
 def _identity(z: np.ndarray) -> None:
     return None
@@ -103,16 +106,30 @@ def predict_outputs(model: Any, X: Any) -> np.ndarray:
 
 
 def _predict_in_numpy(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
-    activation = X if X.dtype == dtype else X.astype(dtype)
-    last = len(model.coefs_) - 1
-    # Saturation is no accident: as in the compiled network, it is not warned of.
+    n_rows, n_units = X.shape[0], [W.shape[1] for W in model.coefs_]
+    widest = max(n_units) if X.dtype == dtype else max(X.shape[1], *n_units)
+    block_rows = max(_LEAST_BLOCK_ROWS, _BLOCK_BYTES // (dtype.itemsize * widest))
     # NumPy's BLAS has limits of its own; who asked for one thread gets one here too.
     limit = one_blas_thread() if getattr(model, "n_threads", None) == 1 else nullcontext()
+    # Saturation is no accident: as in the compiled network, it is not warned of.
     with limit, np.errstate(over="ignore", invalid="ignore"):
-        for layer, (W, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
-            activation = activation @ np.asarray(W, dtype)
-            activation += b
-            _ACTIVATE[model.out_activation_ if layer == last else model.activation](activation)
+        # Rows of a CSC matrix are scattered over all of it.
+        if n_rows <= block_rows or getattr(X, "format", "csr") != "csr":
+            return _outputs_of_rows(model, X, dtype)
+        outputs = np.empty((n_rows, n_units[-1]), dtype)
+        for start in range(0, n_rows, block_rows):
+            rows = slice(start, start + block_rows)
+            outputs[rows] = _outputs_of_rows(model, X[rows], dtype)
+    return outputs
+
+
+def _outputs_of_rows(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
+    activation = X if X.dtype == dtype else X.astype(dtype)
+    last = len(model.coefs_) - 1
+    for layer, (W, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        activation = activation @ np.asarray(W, dtype)
+        activation += b
+        _ACTIVATE[model.out_activation_ if layer == last else model.activation](activation)
     return activation
 
 

@@ -1,12 +1,13 @@
 """Threads that help with a compiled call if they come in time, and that nobody waits for if they do not.
 
-A helper is a daemon thread of Python's that sleeps until it is offered something to do. What it does must be a compiled
+A helper is a thread of Python's that sleeps until it is offered something to do. What it does must be a compiled
 call that releases the GIL, and whose work is handed out in parts: whoever comes first takes the next one. So a helper
 that another process keeps from running costs nothing but its share of the work.
 """
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Callable
@@ -42,10 +43,18 @@ class Helper:
         self._work = work
         self._is_offered.release()
         if not self._has_started:
-            self._has_started = True
-            with on_all_processors():  # a thread begins with the processors of the one that starts it
-                threading.Thread(target=self._run, name="fastmlp-helper", daemon=True).start()
+            self._start()
         return True
+
+    def _start(self) -> None:
+        """Start the thread; where there can be none, it stays busy for good, with nothing."""
+        self._has_started = True
+        try:
+            with on_all_processors():  # a thread begins with the processors of the one that starts it
+                # Not `threading.Thread`: its `start` waits for the thread to begin, for ever if memory is short.
+                _thread.start_new_thread(self._run, ())
+        except (RuntimeError, MemoryError):
+            self.withdraw()
 
     def withdraw(self) -> None:
         """Take back what the thread has not begun, so that nothing is kept alive for it."""

@@ -10,6 +10,9 @@ from typing import Any, TypeVar, cast
 
 Result = TypeVar("Result")
 
+# Seconds after which nobody waits for a thread any longer that has been started and does not begin.
+_SECONDS_TO_BEGIN = 5.0
+
 
 def to_the_end(action: Callable[[], object]) -> None:
     """Do something that Ctrl-C must not leave half done; an interrupt in its midst is raised when it is done.
@@ -66,7 +69,8 @@ def undisturbed(action: Callable[[], Result]) -> Result:
             if not is_started:
                 _start_thread(work)
                 is_started = True
-            over.acquire()
+            if not over.acquire(timeout=_SECONDS_TO_BEGIN):
+                work()  # here, if the thread has not begun: without memory, one ends before its first line
         except BaseException as error:
             interrupt = error if interrupt is None else interrupt
     result, failure = outcome[0]
@@ -82,8 +86,8 @@ def _start_thread(work: Callable[[], None]) -> None:
     try:
         # A thread that `threading` knows would be left half known by an exception in the midst of its start.
         _thread.start_new_thread(work, ())
-    except RuntimeError as error:
-        if "new thread" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "new thread" not in str(error):
             raise  # it is a signal handler's
         work()
 
