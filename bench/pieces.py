@@ -17,7 +17,8 @@ from bench.machine import pin_to_cores
 from bench.peak import fma_peak
 from bench.test_training import StepRun
 from bench.workloads import WORKLOADS, Workload
-from fastmlp.kernels.activations import IDENTITY, activate, differentiate
+from fastmlp.kernels.activations import ACTIVATIONS as ACTIVATION_ROWS
+from fastmlp.kernels.epilogues import finish_deltas, finish_forward
 from fastmlp.kernels.losses import output_and_loss, sum_losses
 from fastmlp.kernels.narrow.gather import narrow_gather
 from fastmlp.kernels.narrow.gradients import narrow_gradient, write_rows
@@ -122,11 +123,9 @@ def repeat_pieces(
                         place, columns = first * capacity, tile_vectors(layer.fan_out, first, lanes) * lanes
                         out = layer.outputs + place
                         if piece == ACTIVATIONS:
-                            activate(workspace, out, width, rows, columns, layer.activation)
+                            finish_forward(workspace, layer, out, width, rows, columns)
                         else:
-                            differentiate(
-                                workspace, layer.deltas + place, width, out, width, rows, columns, layer.activation
-                            )  # fmt: skip
+                            finish_deltas(workspace, layer, layer.deltas + place, width, out, width, rows, columns)
                 elif piece in (GRADIENTS, UPDATES):
                     _weight_tiles(workspace, tiles, layer, shared, piece)
     restore_denormals(former)
@@ -181,9 +180,9 @@ def repeat_narrow_pieces(
                         workspace, tiles, layer, layers[number - 1], panel, panels, vectors
                     )  # fmt: skip
                 elif piece == ACTIVATIONS:
-                    activate(workspace, out, out_stride, n, numbers, layer.activation)
+                    finish_forward(workspace, layer, out, out_stride, n, numbers)
                 elif piece == DERIVATIVES:
-                    differentiate(workspace, deltas, stride, out, out_stride, n, numbers, layer.activation)
+                    finish_deltas(workspace, layer, deltas, stride, out, out_stride, n, numbers)
             if piece == GATHER:
                 for place in range(begin, begin + panels * width, width):
                     narrow_gather(workspace, layers[0], source[0], order, 0, place, place + samples)
@@ -206,7 +205,7 @@ class Pieces:
         self.layers = network._layers
         # Products alone end with neither an activation nor its derivative.
         self.bare_layers = self.layers.copy()
-        self.bare_layers["activation"] = IDENTITY
+        self.bare_layers["activation"] = ACTIVATION_ROWS["identity"].code
         rows = as_rows(self.run.X, network.dtype)
         self.samples = (rows.source, *network.prepared_targets(self.run.targets), np.arange(workload.batch_size))
 

@@ -1,7 +1,7 @@
 """The vector maths alone, on numbers that are in cache: what a step spends on tanh, exp and the logistic function.
 
 tanh and the logistic function come in two halves, and tanh in one loop too (see ``IN_HALVES`` in
-``fastmlp/kernels/activations.py``), and from a table (see ``fastmlp/kernels/tanh_table.py``).
+``fastmlp/kernels/vector_maths.py``), and from a table (see ``fastmlp/kernels/tanh_table.py``).
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from fastmlp.kernels.activations import (
+from fastmlp.kernels.vector_maths import (
     exp_nonpositive,
     exp_of_size,
     half_exp_minus_one,

@@ -39,7 +39,7 @@ from numba.core import event
 
 with event.install_recorder("numba:compile") as recorder:
     from fastmlp.simd.jit import kernel
-    from fastmlp.kernels.activations import tanh
+    from fastmlp.kernels.vector_maths import tanh
     from fastmlp.simd.vectors import load, store
 
     @kernel

@@ -10,8 +10,8 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from numba import config
 
-from fastmlp.kernels.activations import (
-    _apply,
+from fastmlp.kernels.epilogues import _apply
+from fastmlp.kernels.vector_maths import (
     exp_of_size,
     half_exp_minus_one,
     logistic,

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fastmlp.kernels.activations import exp, exp_nonpositive, exp_of_size, log, logistic, logistic_and_log_of
+from fastmlp.kernels.vector_maths import exp, exp_nonpositive, exp_of_size, log, logistic, logistic_and_log_of
 from fastmlp.simd.jit import inner, switch
 from fastmlp.simd.vectors import (
     is_single,

@@ -35,6 +35,7 @@ class LayerPlaces:
     tile_entries: int = 0  # the first entry of each tile of W
     entry_gradient: int = 0  # of a tile, in each block's scratch
     outputs: int = 0  # A_{l+1}
+    slopes: int = 0  # dA_{l+1}/dz_{l+1}, laid out as the outputs, or 0 where it is found from them
     deltas: int = 0  # dL/dz_{l+1}
     first_half: int = 0  # gradient over half of the minibatch: panels of fan_in + 1 rows, or 0 (see ``wide.gradients``)
     second_half: int = 0

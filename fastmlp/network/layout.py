@@ -67,6 +67,8 @@ class Layout:
     n_entries : int
         Most entries of a minibatch, where the first layer goes over those of a sparse X (see ``wide.entries``); 0 where
         it does not. Such a network is not narrow, and leaves out no other terms.
+    with_slopes : bool
+        Whether the slopes of the hidden activations are kept, which cannot be found from their values.
 
     Attributes
     ----------
@@ -104,6 +106,7 @@ class Layout:
         in_halves: bool = False,
         listed_part: float = 1.0,
         n_entries: int = 0,
+        with_slopes: bool = False,
     ) -> None:
         self.panel_width = TILE.columns(dtype)
         self.lanes = TILE.lanes(dtype)
@@ -137,7 +140,7 @@ class Layout:
         self.n_tiles = tile
         self.n_parameters = self.size
         self.size += n_moments * self.n_parameters
-        self._place_samples(with_deltas, with_rows, in_halves)
+        self._place_samples(with_deltas, with_rows, in_halves, with_slopes)
         self.losses = self._numbers(capacity)
         self.weights = self._numbers(capacity)
         self.sums = self._numbers(capacity)
@@ -152,7 +155,7 @@ class Layout:
         self.layers = np.array(list(map(attrgetter(*LAYER_FIELDS), self.places)), LAYER)
         self._tile_bounds: dict[int, np.ndarray] = {}
 
-    def _place_samples(self, with_deltas: bool, with_rows: bool, in_halves: bool) -> None:
+    def _place_samples(self, with_deltas: bool, with_rows: bool, in_halves: bool, with_slopes: bool) -> None:
         """Reserve what the samples of a minibatch go through, and the halves of gradients over them."""
         capacity, n_features, n_outputs = self.capacity, self.places[0].fan_in, self.places[-1].fan_out
         inputs = 0 if self.places[0].row_size else self._activations(n_features)
@@ -161,6 +164,8 @@ class Layout:
         for number, layer in enumerate(self.places):
             layer.inputs = inputs
             layer.outputs = inputs = self._activations(layer.fan_out)
+            if with_slopes and layer is not self.places[-1]:
+                layer.slopes = self._activations(layer.fan_out)
             if with_deltas:
                 layer.deltas = self._by_samples(layer.fan_out)
                 if number > 0 and not self._narrow:

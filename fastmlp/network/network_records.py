@@ -43,11 +43,11 @@ def layout_and_records(
     """
     layout = kind(
         layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves, listed_part,
-        n_entries,
+        n_entries, with_deltas and ACTIVATIONS[activation].value_and_slope is not None,
     )  # fmt: skip
     layers = layout.layers.copy()
-    layers["activation"] = ACTIVATIONS[activation]
-    layers["activation"][-1] = ACTIVATIONS["identity"]
+    layers["activation"] = ACTIVATIONS[activation].code
+    layers["activation"][-1] = ACTIVATIONS["identity"].code
     record = np.zeros(1, dtype=NETWORK)
     parameter_bytes = (1 + n_copies) * layout.n_parameters * dtype.itemsize
     for name, value in {

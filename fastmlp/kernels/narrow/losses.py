@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastmlp.kernels.activations import exp_nonpositive
 from fastmlp.kernels.losses import LOSSES_OF_OUTPUTS, Loss
 from fastmlp.kernels.narrow.products import rows_of
+from fastmlp.kernels.vector_maths import exp_nonpositive
 from fastmlp.simd.jit import inner, switch
 from fastmlp.simd.vectors import (
     lane_count,

@@ -19,7 +19,7 @@ last sample hold deltas of zero, so they count for nothing.
 
 from __future__ import annotations
 
-from fastmlp.kernels.activations import RELU, activate, differentiate
+from fastmlp.kernels.epilogues import finish_deltas, finish_forward, floor_of, mask_of
 from fastmlp.kernels.tiles import evenly
 from fastmlp.microkernels.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
 from fastmlp.simd.jit import inner
@@ -61,7 +61,7 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors):
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
-    floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
+    floor = floor_of(workspace, layer)
     inputs_step = (layer.fan_in + 1) * width
     outputs_step = (layer.fan_out + 1) * width
     outputs = layer.outputs + first * outputs_step
@@ -75,7 +75,7 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors):
         )  # fmt: skip
         unit += rows
     stride, rows, columns = rows_of(workspace, outputs_step, layer.fan_out, panels, vectors * lanes)
-    activate(workspace, outputs, stride, rows, columns, layer.activation)
+    finish_forward(workspace, layer, outputs, stride, rows, columns)
 
 
 @inner
@@ -98,11 +98,9 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors)
         multiply_rows_of_panels(
             workspace, tiles, all_out + unit * width, out_step, weights, layer.deltas + first * deltas_step,
             deltas_step, layer.fan_out, rows, vectors, panels, activations_step,
-            all_activations + unit * width if below.activation == RELU else -1, activations_step,
+            mask_of(below, all_activations + unit * width), activations_step,
         )  # fmt: skip
         unit += rows
     stride, rows, columns = rows_of(workspace, out_step, layer.fan_in, panels, vectors * lanes)
     activations_stride, _, _ = rows_of(workspace, activations_step, layer.fan_in, panels, vectors * lanes)
-    differentiate(
-        workspace, all_out, stride, all_activations, activations_stride, rows, columns, below.activation
-    )  # fmt: skip
+    finish_deltas(workspace, below, all_out, stride, all_activations, activations_stride, rows, columns)

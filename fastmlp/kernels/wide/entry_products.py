@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels.activations import RELU, activate
+from fastmlp.kernels.epilogues import finish_sums
 from fastmlp.kernels.optimizers import update_tile
 from fastmlp.kernels.tiles import tile_vectors
 from fastmlp.kernels.wide.entries import (
@@ -24,7 +24,7 @@ from fastmlp.kernels.wide.gradients import bias_gradient
 from fastmlp.simd.integers import load_index
 from fastmlp.simd.jit import calls_of, inner, kernel
 from fastmlp.simd.tile_table import ENTRY_TILE_ROWS
-from fastmlp.simd.vectors import lane_count, load, multiply_add, panel_width, select, splat_of, store, sum_lanes
+from fastmlp.simd.vectors import lane_count, load, multiply_add, panel_width, splat_of, store, sum_lanes
 
 
 @inner
@@ -96,13 +96,7 @@ def _activate(workspace, layer, capacity, begin, end):
     for first in range(0, layer.fan_out, width):
         columns = tile_vectors(layer.fan_out, first, lanes) * lanes
         out = layer.outputs + _panel_place(capacity, begin, first, width)
-        if layer.activation == RELU:
-            for row in range(out, out + (end - begin) * width, width):
-                for place in range(row, row + columns, lanes):
-                    z = load(workspace, place)
-                    store(workspace, place, select(z < 0.0, 0.0, z))  # in this form a NaN stays
-        else:
-            activate(workspace, out, width, end - begin, columns, layer.activation)
+        finish_sums(workspace, layer, out, width, end - begin, columns)
 
 
 @kernel

@@ -6,9 +6,11 @@ function destroys what its first line names and nothing else.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from fastmlp.kernels.activations import RELU, activate, differentiate
+from fastmlp.kernels.epilogues import finish_deltas, finish_forward, floor_of, mask_of
 from fastmlp.kernels.optimizers import moments_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.microkernels.tile import ASKING_TILES, MR
@@ -26,72 +28,88 @@ PANEL_BYTES = TILE.vectors * TILE.vector_bytes
 
 
 @inner
-def inner_step(rows, inner, width):
+def term_step(rows, n_terms, width):
     """Return how many terms of its sums a product takes at a time, so that what they take of A stays in cache.
 
     Between two visits the sums rest in their place in memory: neither their order nor a bit of them changes.
     """
-    panels = (inner + width - 1) // width
+    panels = (n_terms + width - 1) // width
     most = max(1, BLOCK_BYTES // (rows * PANEL_BYTES))
     n_blocks = (panels + most - 1) // most
     return (panels + n_blocks - 1) // n_blocks * width
 
 
+class Operands(NamedTuple):
+    """The matrices of a product, all panels.
+
+    out (capacity, columns), left (capacity, n_terms), right (n_terms, columns), its panels `right_step` apart. start: a
+    row for each panel, `start_step` apart. outputs: as out, or -1.
+    """
+
+    out: int
+    start: int
+    start_step: int | np.intp
+    left: int
+    right: int
+    right_step: int
+    n_terms: int
+    columns: int
+    outputs: int | np.intp
+
+
 @inner
-def _product(
-    workspace, tiles, out, start, start_step, left, right, right_step, inner, columns, begin, end, capacity, floor,
-    outputs, activation, asks,
-):  # fmt: skip
+def _product(workspace, tiles, operands, layer, begin, end, capacity, asks):
     """Out = f(start + left right), or (left right) * f'(outputs), for samples `begin` to `end`.
 
-    out, outputs (capacity, columns), left (capacity, inner), right (inner, columns): panels, those of right
-    `right_step` apart. start: a row for each panel, `start_step` apart. outputs: -1 for the former of the two. asks:
-    whether each panel of right is asked for while the one before is multiplied.
+    operands: those of the former have no outputs. layer: the one whose units the columns are. asks: whether each panel
+    of right is asked for while the one before is multiplied.
 
     Callers write their constants as ``np.intp``: a literal has a type of its own, for which all this would be compiled
     again.
     """
+    out, start, start_step, left, right, right_step, n_terms, columns, outputs = operands
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
+    floor = floor_of(workspace, layer) if outputs < 0 else no_floor
     line = line_count(workspace)
     block_rows = BLOCK_COLUMN_VECTORS * lanes
     for top in range(begin, end, block_rows):
         bottom = min(end, top + block_rows)
-        step = inner_step(bottom - top, inner, width)
-        for unit in range(0, inner, step):
-            units = min(step, inner - unit)
-            is_last = unit + units == inner
+        step = term_step(bottom - top, n_terms, width)
+        for term in range(0, n_terms, step):
+            terms = min(step, n_terms - term)
+            is_last = term + terms == n_terms
             for first in range(0, columns, width):
                 panel = first // width
                 vectors = tile_vectors(columns, first, lanes)
-                panel_right = right + panel * right_step + unit * width
+                panel_right = right + panel * right_step + term * width
                 asking_rows = ASKING_TILES * MR if asks and first + width < columns else 0
                 row = top
                 while row < bottom:
                     rows = tile_rows(bottom - row)
                     place = (panel * capacity + row) * width
-                    tile_start = start + panel * start_step if unit == 0 else out + place
-                    stride = 0 if unit == 0 else width
-                    tile_left = left + (unit // width * capacity + row) * width
+                    tile_start = start + panel * start_step if term == 0 else out + place
+                    stride = 0 if term == 0 else width
+                    tile_left = left + (term // width * capacity + row) * width
                     lowest = floor if is_last else no_floor
-                    mask = outputs + place if is_last and outputs >= 0 and activation == RELU else -1
+                    mask = mask_of(layer, outputs + place) if is_last and outputs >= 0 else -1
                     if rows == MR and row - top < asking_rows:
                         multiply_rows_ahead(
                             workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
-                            panel_right, units, lowest, mask, panel_right + right_step + (row - top) // MR * line,
+                            panel_right, terms, lowest, mask, panel_right + right_step + (row - top) // MR * line,
                         )  # fmt: skip
                     else:
                         multiply_rows(
                             workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
-                            panel_right, units, rows, vectors, lowest, mask,
+                            panel_right, terms, rows, vectors, lowest, mask,
                         )  # fmt: skip
                     if is_last and outputs >= 0:
-                        differentiate(
-                            workspace, out + place, width, outputs + place, width, rows, vectors * lanes, activation
-                        )  # fmt: skip
+                        finish_deltas(
+                            workspace, layer, out + place, width, outputs + place, width, rows, vectors * lanes
+                        )
                     elif is_last:
-                        activate(workspace, out + place, width, rows, vectors * lanes, activation)
+                        finish_forward(workspace, layer, out + place, width, rows, vectors * lanes)
                     row += rows
 
 
@@ -106,12 +124,11 @@ def dense_forward(workspace, tiles, layer, begin, end, capacity, asks):
     """
     width = panel_width(workspace)
     panel_size = (layer.fan_in + 1) * width
-    floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
-    _product(
-        workspace, tiles, layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs,
-        layer.parameters, panel_size, layer.fan_in, layer.fan_out, begin, end, capacity, floor, np.intp(-1),
-        layer.activation, asks,
+    operands = Operands(
+        layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs, layer.parameters, panel_size,
+        layer.fan_in, layer.fan_out, np.intp(-1),
     )  # fmt: skip
+    _product(workspace, tiles, operands, layer, begin, end, capacity, asks)
 
 
 @inner
@@ -122,12 +139,11 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
     all panels.
     """
     width = panel_width(workspace)
-    no_floor = workspace.dtype.type(-float("inf"))
-    _product(
-        workspace, tiles, below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width,
-        layer.fan_out, layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
-        asks,
+    operands = Operands(
+        below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width, layer.fan_out,
+        layer.fan_in, below.outputs,
     )  # fmt: skip
+    _product(workspace, tiles, operands, below, begin, end, capacity, asks)
 
 
 @inner

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels.activations import RELU, activate
+from fastmlp.kernels.epilogues import finish_forward, floor_of
 from fastmlp.kernels.optimizers import moments_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.kernels.wide.nonzero_lists import (
@@ -50,7 +50,7 @@ def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     line = line_count(workspace)
-    floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
+    floor = floor_of(workspace, layer)
     panel_size = (layer.fan_in + 1) * width
     block_rows = BLOCK_COLUMN_VECTORS * lanes
     for top in range(begin, end, block_rows):
@@ -79,7 +79,7 @@ def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
                         workspace, tiles, out, bias, np.intp(0), left, capacity * width, right, layer.fan_in, rows,
                         vectors, floor, np.intp(-1),
                     )  # fmt: skip
-                activate(workspace, out, width, rows, vectors * lanes, layer.activation)
+                finish_forward(workspace, layer, out, width, rows, vectors * lanes)
                 row += rows
 
 

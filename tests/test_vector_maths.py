@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from fastmlp.kernels import activations, tanh_table
+from fastmlp.kernels import tanh_table, vector_maths
 from fastmlp.simd.jit import uncached
 from fastmlp.simd.tile_table import TILE
 from fastmlp.simd.vectors import lane_count, load, store
@@ -22,7 +22,7 @@ FACTOR = 1.25 if TILE.name == "generic" else 1.0
 # The largest errors, in units in the last place: what the module's documentation states is what holds.
 BOUNDS = {
     (name, dtype): FACTOR * float(bound)
-    for name, *bounds in re.findall(r"^(\w+) +([\d.]+) +([\d.]+)$", activations.__doc__, re.MULTILINE)
+    for name, *bounds in re.findall(r"^(\w+) +([\d.]+) +([\d.]+)$", vector_maths.__doc__, re.MULTILINE)
     for dtype, bound in zip(DTYPES, bounds, strict=True)
 }
 if tanh_table.IS_USED:
@@ -53,13 +53,13 @@ EXACT = {
 def call_function(out, x, function):
     for place in range(0, len(x), lane_count(x)):
         if function == EXP:
-            store(out, place, activations.exp(load(x, place)))
+            store(out, place, vector_maths.exp(load(x, place)))
         elif function == LOG:
-            store(out, place, activations.log(load(x, place)))
+            store(out, place, vector_maths.log(load(x, place)))
         elif function == TANH:
-            store(out, place, activations.tanh(load(x, place)))
+            store(out, place, vector_maths.tanh(load(x, place)))
         else:
-            store(out, place, activations.logistic(load(x, place)))
+            store(out, place, vector_maths.logistic(load(x, place)))
 
 
 def evaluate(name, x):
