@@ -49,6 +49,8 @@ Adam, Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,14 +95,6 @@ def softmax(z):
 HIDDEN_ACTIVATIONS = {"identity": identity, "logistic": logistic, "tanh": tanh, "relu": relu}
 
 OUTPUT_ACTIVATIONS = {"identity": identity, "exp": exponential, "logistic": logistic, "softmax": softmax}
-
-# The output activation that belongs to each loss.
-OUTPUT_ACTIVATION_OF_LOSS = {
-    "squared_error": "identity",
-    "poisson": "exp",
-    "binary_log_loss": "logistic",
-    "log_loss": "softmax",
-}
 
 
 # --- their derivatives: delta *= activation'(z), in place ----------------------------------------
@@ -170,11 +164,38 @@ def log_loss(targets, outputs, sample_weight=None):
     return -np.average(np.log(np.clip(p, epsilon, 1 - epsilon)), weights=sample_weight)
 
 
+# --- and the first deltas: the derivative of the loss by z, in the place of the outputs -----------
+
+
+def output_minus_target(targets, outputs):
+    """Turn outputs into deltas: p - y, for each loss whose output activation is its canonical link."""
+    outputs -= targets
+
+
+def probability_minus_one_hot(targets, outputs):
+    """Turn probabilities into deltas, where class code c means a 1 in column c."""
+    outputs[np.arange(len(targets)), targets] -= 1
+
+
+class Loss(NamedTuple):
+    """A loss and what belongs to it."""
+
+    value: Callable
+    """From targets, outputs and weights to a number."""
+    to_deltas: Callable
+    output_activation: str
+    target: str
+    """What the targets are: numbers, indicators (0 or 1, one for each output) or codes of classes."""
+    smallest_target: float = -math.inf
+    is_mean: bool = False
+    """Whether the number is the mean over the outputs, and the gradient that of their sum."""
+
+
 LOSSES = {
-    "squared_error": squared_error,
-    "poisson": poisson,
-    "binary_log_loss": binary_log_loss,
-    "log_loss": log_loss,
+    "squared_error": Loss(squared_error, output_minus_target, "identity", "numbers", is_mean=True),
+    "poisson": Loss(poisson, output_minus_target, "exp", "numbers", smallest_target=0.0),
+    "binary_log_loss": Loss(binary_log_loss, output_minus_target, "logistic", "indicators"),
+    "log_loss": Loss(log_loss, probability_minus_one_hot, "softmax", "codes"),
 }
 
 
@@ -261,8 +282,8 @@ class ReferenceNetwork:
 
         self._activate_hidden = HIDDEN_ACTIVATIONS[activation]
         self._multiply_by_derivative = DERIVATIVES[activation]
-        self._activate_outputs = OUTPUT_ACTIVATIONS[OUTPUT_ACTIVATION_OF_LOSS[loss]]
-        self._loss_name = loss
+        self._loss = LOSSES[loss]
+        self._activate_outputs = OUTPUT_ACTIVATIONS[self._loss.output_activation]
 
         pairs = list(zip(self.layer_units[:-1], self.layer_units[1:], strict=True))
         self._coefs = [np.zeros((fan_in, fan_out), self.dtype) for fan_in, fan_out in pairs]
@@ -338,7 +359,7 @@ class ReferenceNetwork:
         ``targets`` have shape (n, n_outputs), or (n,) for ``log_loss``: class codes. The optional
         ``sample_weight``, of shape (n,), says how much each sample counts.
         """
-        data_term = LOSSES[self._loss_name](targets, activations[-1], sample_weight)
+        data_term = self._loss.value(targets, activations[-1], sample_weight)
         n = len(targets) if sample_weight is None else sample_weight.sum()
         squares = sum(np.vdot(W, W) for W in self._coefs)
         return float(data_term + 0.5 * self.alpha * squares / n)
@@ -353,12 +374,8 @@ class ReferenceNetwork:
         loss = self.loss(activations, targets, sample_weight)
         n = len(targets) if sample_weight is None else sample_weight.sum()
 
-        # delta at the outputs: a_L - targets, where class code c means a 1 in column c.
         delta = activations[-1]  # (n, u_L); the outputs have served, so they may be overwritten
-        if self._loss_name == "log_loss":
-            delta[np.arange(len(targets)), targets] -= 1
-        else:
-            delta -= targets
+        self._loss.to_deltas(targets, delta)
         if sample_weight is not None:
             delta *= sample_weight[:, np.newaxis]
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastmlp import reference
 from fastmlp.network.network import Network
 from fastmlp.network.rows import as_rows
 from fastmlp.reference import ReferenceNetwork
 
-ACTIVATIONS = ["identity", "logistic", "tanh", "relu"]
-LOSSES = ["squared_error", "poisson", "binary_log_loss", "log_loss"]
+ACTIVATIONS = list(reference.HIDDEN_ACTIVATIONS)
+LOSSES = list(reference.LOSSES)
 DTYPES = [np.float32, np.float64]
 
 SOLVERS = {

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_info
 
 import fastmlp
 from fastmlp.training import optimizer_state
+from fastmlp.training.schedules import Progress
 
 X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 X_DIGITS, Y_DIGITS = load_digits(return_X_y=True)
@@ -1128,9 +1129,13 @@ def test_a_schedule_goes_on_where_the_rates_that_were_computed_ahead_end(monkeyp
     options = {"hidden_layer_sizes": (4,), "solver": "sgd", "learning_rate": "invscaling", "power_t": 0.1}
     model = fastmlp.MLPRegressor(**options, max_iter=30, tol=0.0, n_iter_no_change=31, random_state=0)
     expected = clone(model).fit(X, y)
-    assert len(expected._optimizer.coming_rates(30, 0, 20)) == 30
+
+    def progress_after(n_epochs):
+        return Progress(20 * n_epochs, n_epochs / 30)
+
+    assert len(expected._optimizer.coming_rates(30, progress_after)) == 30
     monkeypatch.setattr(optimizer_state, "MOST_RATES_AHEAD", 7)
     model.fit(X, y)
-    assert len(model._optimizer.coming_rates(30, 0, 20)) == 7
+    assert len(model._optimizer.coming_rates(30, progress_after)) == 7
     assert model.loss_curve_ == expected.loss_curve_
     assert model._optimizer.learning_rate == expected._optimizer.learning_rate < 0.001

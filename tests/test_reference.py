@@ -138,7 +138,7 @@ def test_gradient_is_the_derivative_of_the_loss(activation, problem, depth, weig
         loss = network.loss(network.forward(X), targets, sample_weight)
         if problem == "squared_error":
             outputs = network.predict(X)
-            loss += (n_outputs - 1) * LOSSES["squared_error"](targets, outputs, sample_weight)
+            loss += (n_outputs - 1) * LOSSES["squared_error"].value(targets, outputs, sample_weight)
         return loss
 
     _, coef_grads, intercept_grads = network.gradient(X, targets, sample_weight)

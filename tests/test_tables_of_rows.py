@@ -17,10 +17,11 @@ def test_each_row_has_a_code_of_its_own(table):
     assert len(set(codes)) == len(codes) > 2
 
 
-def test_losses_have_the_output_activation_of_the_reference():
-    assert {name: row.output_activation for name, row in LOSSES.items()} == reference.OUTPUT_ACTIVATION_OF_LOSS
+def test_losses_are_those_of_the_reference():
     assert set(OUTPUT_ACTIVATIONS) == set(reference.OUTPUT_ACTIVATIONS)
-    assert set(LOSSES) == set(reference.LOSSES)
+    assert {name: (row.output_activation, row.has_labels, row.is_mean) for name, row in LOSSES.items()} == {
+        name: (row.output_activation, row.target == "codes", row.is_mean) for name, row in reference.LOSSES.items()
+    }
 
 
 def test_activations_are_those_of_the_reference():

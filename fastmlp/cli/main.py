@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager
 
 from fastmlp import __version__
+from fastmlp.reference import HIDDEN_ACTIVATIONS
+from fastmlp.training.optimizer_state import SOLVERS
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
@@ -147,10 +149,8 @@ def build_parser():
     train.add_argument(
         "--hidden", type=_layers, default=(100,), metavar="N,N", help="units of the hidden layers (default: 100)"
     )
-    train.add_argument(
-        "--activation", choices=["identity", "logistic", "tanh", "relu"], default="relu", help="default: relu"
-    )
-    train.add_argument("--solver", choices=["adam", "sgd", "lbfgs"], default="adam", help="default: adam")
+    train.add_argument("--activation", choices=list(HIDDEN_ACTIVATIONS), default="relu", help="default: relu")
+    train.add_argument("--solver", choices=["lbfgs", *SOLVERS], default="adam", help="default: adam")
     train.add_argument(
         "--learning-rate", type=_number(0, 1e6, open_ends=True), default=0.001, metavar="X", help="default: 0.001"
     )

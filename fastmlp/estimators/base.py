@@ -24,7 +24,7 @@ from fastmlp.estimators.validation import (
     trainable,
     unchanged_if_refused,
 )
-from fastmlp.reference import OUTPUT_ACTIVATION_OF_LOSS
+from fastmlp.reference import LOSSES
 from fastmlp.training.callbacks import fit_tasks
 from fastmlp.training.early_stopping import Validation, split_indices
 from fastmlp.training.optimizer_state import SOLVERS, StochasticOptimizer
@@ -177,7 +177,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
     def _describe(self, layer_units):
         self.n_layers_ = len(layer_units)
         self.n_outputs_ = layer_units[-1]
-        self.out_activation_ = OUTPUT_ACTIVATION_OF_LOSS[self._choose_loss()]
+        self.out_activation_ = LOSSES[self._choose_loss()].output_activation
 
     def _init_coef(self, fan_in, fan_out, dtype):
         """Draw the weights, then the biases, of one layer: Glorot and Bengio's uniform bound."""
@@ -276,7 +276,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         from fastmlp.training.stochastic import TrainingData
 
         require_range(X, dtype, "X")
-        if self.out_activation_ != "softmax":  # softmax takes the codes as they are
+        if LOSSES[self._choose_loss()].target != "codes":  # which are taken as they are
             require_range(targets, dtype, "y")
             targets = np.ascontiguousarray(targets.reshape(len(targets), -1), dtype)
         if sample_weight is not None:

@@ -41,6 +41,7 @@ from fastmlp.files.header import (
     require,
     write_header,
 )
+from fastmlp.reference import LOSSES
 
 FORMAT = "fastmlp model"
 FORMAT_VERSION = 2  # 2 has the scaler of the target
@@ -253,10 +254,8 @@ def _put_together(fields, arrays):
     estimator.n_features_in_ = layer_units[0]
     estimator.n_layers_ = len(layer_units)
     estimator.n_outputs_ = layer_units[-1]
-    estimator.out_activation_ = fields.choice(
-        "out_activation",
-        ("softmax", "logistic") if estimator_class is MLPClassifier else ("identity", "exp"),
-    )
+    losses = [row for row in LOSSES.values() if (row.target == "numbers") == (estimator_class is MLPRegressor)]
+    estimator.out_activation_ = fields.choice("out_activation", [row.output_activation for row in losses])
     _put_attributes(estimator, fields.fields("attributes"))
     names = fields.texts("feature_names", optional=True)
     if names is not None:

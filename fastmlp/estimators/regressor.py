@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.base import BaseMultilayerPerceptron
 from fastmlp.estimators.validation import check_X_y, fit_context, regression_targets
+from fastmlp.reference import LOSSES
 
 
 class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
@@ -139,7 +140,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMultilayerPerceptron._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"})],
+        "loss": [StrOptions({name for name, row in LOSSES.items() if row.target == "numbers"})],
     }
 
     def __init__(

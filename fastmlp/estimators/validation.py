@@ -24,6 +24,7 @@ from fastmlp.estimators.prediction import prediction_dtype
 from fastmlp.estimators.sparse_input import well_formed
 from fastmlp.process.interrupts import to_the_end
 from fastmlp.process.user_warnings import warn_user
+from fastmlp.reference import LOSSES
 
 
 def fit_context(method: Callable) -> Callable:
@@ -212,17 +213,13 @@ def trainable(array: Any, dtype: np.dtype) -> np.ndarray:
     return np.array(array, dtype)
 
 
-# The smallest target for which each loss of a regression is defined.
-SMALLEST_TARGET = {"squared_error": -np.inf, "poisson": 0.0}
-
-
 def regression_targets(y: Any, loss: str) -> np.ndarray:
     """Return targets as a matrix (n_samples, n_outputs) of numbers, all of them valid for a loss."""
     if sparse.issparse(y):
         y = y.toarray()
     if y.dtype.kind not in "biuf":
         raise TypeError(f"The targets of a regression must be numbers, got dtype {y.dtype}.")
-    smallest = SMALLEST_TARGET.get(loss, -np.inf)
+    smallest = LOSSES[loss].smallest_target
     if smallest > -np.inf and y.min() < smallest:
         raise ValueError(
             f"Some value(s) of y are out of the valid range of the loss {loss!r}: y must not be below {smallest:g}, "

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.process.blas import one_blas_thread
 from fastmlp.process.user_warnings import warn_user
+from fastmlp.reference import LOSSES
 from fastmlp.training.callbacks import FitTasks
 from fastmlp.training.stochastic import TrainingData
 
@@ -162,10 +163,10 @@ def train_lbfgs(model: Any, network: Any, data: TrainingData, *, tasks: FitTasks
 def _reported_loss(model: Any, data: TrainingData, loss: float, coefs: list[np.ndarray]) -> float:
     """Turn the loss that belongs to the gradient into the number that scikit-learn reports.
 
-    They differ where there are several outputs with squared error: the gradient is that of their
-    sum, the number is their mean. The L2 penalty is the same in both.
+    They differ where a loss is the mean over several outputs: the gradient is that of their sum.
+    The L2 penalty is the same in both.
     """
-    if model.loss != "squared_error" or model.n_outputs_ == 1:
+    if not LOSSES[model._choose_loss()].is_mean or model.n_outputs_ == 1:
         return loss
     weight_sum = data.n_samples if data.sample_weight is None else data.sample_weight.sum()
     penalty = 0.5 * model.alpha * sum(np.vdot(W, W) for W in coefs) / weight_sum

@@ -6,15 +6,17 @@ scikit-learn's, because notebooks and converters read them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from fastmlp.training.schedules import SCHEDULES, Progress
+
 # The adaptive schedule gives up once the rate has fallen to this.
 SMALLEST_ADAPTIVE_RATE = 1e-6
 
-# Python computes the rates of the schedule invscaling one by one, to the bit of scikit-learn's. Training may stop
+# Python computes the rates of a schedule one by one, to the bit of scikit-learn's. Training may stop
 # before it gets to them, so no more are computed ahead.
 MOST_RATES_AHEAD = 512
 
@@ -67,12 +69,12 @@ class StochasticOptimizer(ABC):
         """Return the options with which the compiled network updates as this optimiser does."""
 
     @abstractmethod
-    def coming_rates(self, n_epochs: int, t: int, n_samples: int) -> np.ndarray:
+    def coming_rates(self, n_epochs: int, progress_after: Callable[[int], Progress]) -> np.ndarray:
         """Return the rates of the coming epochs; see `SGDOptimizer.coming_rates`."""
 
     @abstractmethod
-    def epochs_ended(self, t: int) -> None:
-        """Change the rate as the schedule has it, now that ``t`` samples have been seen."""
+    def epochs_ended(self, progress: Progress) -> None:
+        """Change the rate as the schedule has it, now that training has come so far."""
 
     def moments(self) -> list[list[np.ndarray]]:
         """Return the lists of arrays, one array for each parameter in each list."""
@@ -121,8 +123,8 @@ class SGDOptimizer(StochasticOptimizer):
         The parameters to be trained, ``coefs_ + intercepts_``.
     learning_rate_init : float
         The first rate.
-    lr_schedule : {"constant", "invscaling", "adaptive"}
-        How the rate changes.
+    lr_schedule : str
+        How the rate changes: a key of `SCHEDULES`.
     momentum : float
         How much of its velocity a parameter keeps.
     nesterov : bool
@@ -139,7 +141,7 @@ class SGDOptimizer(StochasticOptimizer):
     solver = "sgd"
     moment_names = ("velocities",)
     saved_fields: ClassVar[dict[str, Any]] = {
-        "lr_schedule": ("constant", "invscaling", "adaptive"),
+        "lr_schedule": tuple(SCHEDULES),
         "nesterov": "boolean",
         "learning_rate_init": "number",
         "learning_rate": "number",
@@ -183,34 +185,34 @@ class SGDOptimizer(StochasticOptimizer):
             "nesterovs_momentum": bool(self.nesterov),
         }
 
-    def coming_rates(self, n_epochs: int, t: int, n_samples: int) -> np.ndarray:
+    def coming_rates(self, n_epochs: int, progress_after: Callable[[int], Progress]) -> np.ndarray:
         """Return the rates of the coming epochs, unless something happens to change them.
 
         Parameters
         ----------
         n_epochs : int
             How many at most.
-        t : int
-            Samples seen so far.
-        n_samples : int
-            Samples of one epoch.
+        progress_after : callable
+            How far training will have come after so many more epochs.
         """
-        if self.lr_schedule != "invscaling":
+        if SCHEDULES[self.lr_schedule].divisor is None:
             return np.full(n_epochs, self.learning_rate)
         coming = range(1, min(n_epochs, MOST_RATES_AHEAD))
-        return np.array([self.learning_rate, *(self._rate_after(t + epoch * n_samples) for epoch in coming)])
+        return np.array([self.learning_rate, *(self._rate_after(progress_after(epoch)) for epoch in coming)])
 
-    def epochs_ended(self, t: int) -> None:
-        """Change the rate as the schedule has it, now that ``t`` samples have been seen."""
-        if self.lr_schedule == "invscaling":
-            self.learning_rate = self._rate_after(t)
+    def epochs_ended(self, progress: Progress) -> None:
+        """Change the rate as the schedule has it, now that training has come so far."""
+        if SCHEDULES[self.lr_schedule].divisor is not None:
+            self.learning_rate = self._rate_after(progress)
 
-    def _rate_after(self, t: int) -> float:
-        return float(self.learning_rate_init) / (t + 1) ** self.power_t
+    def _rate_after(self, progress: Progress) -> float:
+        divisor = SCHEDULES[self.lr_schedule].divisor
+        assert divisor is not None
+        return float(self.learning_rate_init) / divisor(progress, self.power_t)
 
     def trigger_stopping(self, msg: str, verbose: Any) -> bool:
-        """Decide whether training ends; the adaptive schedule first tries a smaller rate."""
-        if self.lr_schedule != "adaptive":
+        """Decide whether training ends; a schedule that reacts to that first tries a smaller rate."""
+        if not SCHEDULES[self.lr_schedule].lowers_on_plateau:
             return super().trigger_stopping(msg, verbose)
         if self.learning_rate <= SMALLEST_ADAPTIVE_RATE:
             return super().trigger_stopping(msg + " Learning rate too small.", verbose)
@@ -301,19 +303,11 @@ class AdamOptimizer(StochasticOptimizer):
             correction = np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
             self.learning_rate = float(self.learning_rate_init * correction)
 
-    def coming_rates(self, n_epochs: int, t: int, n_samples: int) -> np.ndarray:
-        """Return the rates of the coming epochs: always the same, Adam corrects them step by step.
-
-        Parameters
-        ----------
-        n_epochs : int
-            How many.
-        t, n_samples : int
-            Not used: this optimiser has no schedule.
-        """
+    def coming_rates(self, n_epochs: int, progress_after: Callable[[int], Progress]) -> np.ndarray:
+        """Return the rates of the coming epochs: always the same, Adam corrects them step by step."""
         return np.full(n_epochs, float(self.learning_rate_init))
 
-    def epochs_ended(self, t: int) -> None:
+    def epochs_ended(self, progress: Progress) -> None:
         """Do nothing: Adam's rate depends on its steps only."""
 
 

@@ -19,6 +19,7 @@ from fastmlp.process.user_warnings import warn_user
 from fastmlp.training.callbacks import FitTasks
 from fastmlp.training.early_stopping import Validation
 from fastmlp.training.random_state import generator_of
+from fastmlp.training.schedules import Progress
 
 if TYPE_CHECKING:
     from fastmlp.training.checkpoints import Checkpoint
@@ -221,11 +222,17 @@ class _Training:
         n_offered = 1
         if not self._one_by_one:
             n_offered = min(self._epochs.epochs_per_call, MAX_EPOCHS_A_CALL, model.max_iter - model.n_iter_)
-        losses = self._epochs.advance(optimizer.coming_rates(n_offered, model.t_, data.n_samples)).tolist()
+        losses = self._epochs.advance(optimizer.coming_rates(n_offered, self._progress_after)).tolist()
         if not losses:  # a long epoch: its first rate holds until it ends
             return False
         _record_losses(model, losses, data.n_samples)
         return self._epochs_ended(losses[-1])
+
+    def _progress_after(self, n_epochs: int) -> Progress:
+        """Return how far training will have come after so many more epochs."""
+        model = self._model
+        share = min(1.0, (model.n_iter_ + n_epochs) / model.max_iter)
+        return Progress(model.t_ + n_epochs * self._data.n_samples, share)
 
     def _epochs_ended(self, last_loss: float) -> bool:
         """Apply the rule for stopping, the schedule of the rate and the callbacks; return whether training is over."""
@@ -237,7 +244,7 @@ class _Training:
         else:
             model.best_loss_ = float(self._epochs.best_loss)
             model._no_improvement_count = int(self._epochs.no_improvement_count)
-        optimizer.epochs_ended(model.t_)
+        optimizer.epochs_ended(self._progress_after(0))
 
         has_converged = False
         if model._no_improvement_count > model.n_iter_no_change:
