@@ -98,7 +98,8 @@ OUTPUT_ACTIVATIONS = {"identity": identity, "exp": exponential, "logistic": logi
 
 
 # --- their derivatives: delta *= activation'(z), in place ----------------------------------------
-# Each derivative can be written in terms of a = activation(z), so that z need not be kept.
+# Most can be written in terms of a = activation(z), so that z need not be kept. Where that can't be
+# done, SLOPES has a function of z, whose values are kept instead.
 
 
 def identity_derivative(a, delta):
@@ -127,6 +128,8 @@ DERIVATIVES = {
     "tanh": tanh_derivative,
     "relu": relu_derivative,
 }
+
+SLOPES: dict[str, Callable] = {}
 
 
 # --- losses: from targets and outputs to one number ----------------------------------------------
@@ -281,7 +284,7 @@ class ReferenceNetwork:
         self.epsilon = float(epsilon)
 
         self._activate_hidden = HIDDEN_ACTIVATIONS[activation]
-        self._multiply_by_derivative = DERIVATIVES[activation]
+        self._slope_of = SLOPES.get(activation)
         self._loss = LOSSES[loss]
         self._activate_outputs = OUTPUT_ACTIVATIONS[self._loss.output_activation]
 
@@ -339,10 +342,13 @@ class ReferenceNetwork:
         """
         a = X.astype(self.dtype, copy=False)  # (n, u_0)
         activations = [a]
+        self._slopes = []
         last = len(self._coefs) - 1
         for layer, (W, b) in enumerate(zip(self._coefs, self._intercepts, strict=True)):
             z = a @ W  # (n, u_l) (u_l, u_{l+1}) -> (n, u_{l+1})
             z += b
+            if layer < last and self._slope_of is not None:
+                self._slopes.append(self._slope_of(z))
             activate = self._activate_outputs if layer == last else self._activate_hidden
             activate(z)  # in place: from here on z holds a_{l+1}
             a = z
@@ -364,6 +370,26 @@ class ReferenceNetwork:
         squares = sum(np.vdot(W, W) for W in self._coefs)
         return float(data_term + 0.5 * self.alpha * squares / n)
 
+    def backward(self, activations, targets, sample_weight=None):
+        """Compute the deltas ``[delta_1, ..., delta_L]`` that belong to what `forward` has just returned.
+
+        Overwrites the outputs: they have served.
+        """
+        delta = activations[-1]  # (n, u_L)
+        self._loss.to_deltas(targets, delta)
+        if sample_weight is not None:
+            delta *= sample_weight[:, np.newaxis]
+        deltas = [delta]
+        # The inputs need no delta: nothing below them is to be learnt.
+        for layer in reversed(range(1, len(self._coefs))):
+            delta = delta @ self._coefs[layer].T  # (n, u_{l+1}) (u_{l+1}, u_l) -> (n, u_l)
+            if self._slope_of is None:
+                DERIVATIVES[self.activation](activations[layer], delta)
+            else:
+                delta *= self._slopes[layer - 1]
+            deltas.insert(0, delta)
+        return deltas
+
     def gradient(self, X, targets, sample_weight=None):
         """Compute the loss of a minibatch, and its gradient by backpropagation.
 
@@ -372,29 +398,18 @@ class ReferenceNetwork:
         """
         activations = self.forward(X)
         loss = self.loss(activations, targets, sample_weight)
+        deltas = self.backward(activations, targets, sample_weight)
         n = len(targets) if sample_weight is None else sample_weight.sum()
-
-        delta = activations[-1]  # (n, u_L); the outputs have served, so they may be overwritten
-        self._loss.to_deltas(targets, delta)
-        if sample_weight is not None:
-            delta *= sample_weight[:, np.newaxis]
-
-        coef_grads = [None] * len(self._coefs)
-        intercept_grads = [None] * len(self._coefs)
-        for layer in reversed(range(len(self._coefs))):
-            a, W = activations[layer], self._coefs[layer]
-
+        coef_grads, intercept_grads = [], []
+        for a, W, delta in zip(activations[:-1], self._coefs, deltas, strict=True):
             dW = a.T @ delta  # (u_l, n) (n, u_{l+1}) -> (u_l, u_{l+1})
             if self.alpha != 0:
                 dW += self.alpha * W
             dW /= n
             db = delta.sum(axis=0)  # (u_{l+1},)
             db /= n
-            coef_grads[layer], intercept_grads[layer] = dW, db
-
-            if layer > 0:  # the inputs need no delta: nothing below them is to be learnt
-                delta = delta @ W.T  # (n, u_{l+1}) (u_{l+1}, u_l) -> (n, u_l)
-                self._multiply_by_derivative(a, delta)
+            coef_grads.append(dW)
+            intercept_grads.append(db)
         return loss, coef_grads, intercept_grads
 
     def update(self, coef_grads, intercept_grads, learning_rate):

@@ -6,7 +6,6 @@ import numpy as np
 
 from fastmlp.kernels.narrow import phases as narrow_phases
 from fastmlp.kernels.wide import phases
-from fastmlp.reference import DERIVATIVES
 
 
 def places_of_tiles(layer, width, narrow=False):
@@ -82,16 +81,7 @@ def naive_layers(problem):
     """Return the activations of every layer and dL/dz of every layer but the first, in plain NumPy."""
     reference = problem.reference()
     activations = reference.forward(problem.X)
-    delta = activations[-1].copy()
-    if problem.loss == "log_loss":
-        delta[np.arange(problem.n_samples), problem.targets] -= 1
-    else:
-        delta -= problem.targets
-    if problem.sample_weight is not None:
-        delta *= problem.sample_weight[:, np.newaxis]
-    deltas = [delta]
-    for number in reversed(range(1, len(problem.coefs))):
-        delta = delta @ problem.coefs[number].T
-        DERIVATIVES[problem.activation](activations[number], delta)
-        deltas.insert(0, delta)
+    outputs = activations[-1].copy()
+    deltas = reference.backward(activations, problem.targets, problem.sample_weight)
+    activations[-1] = outputs
     return activations, deltas

@@ -25,7 +25,9 @@ def test_losses_are_those_of_the_reference():
 
 
 def test_activations_are_those_of_the_reference():
-    assert set(ACTIVATIONS) == set(reference.HIDDEN_ACTIVATIONS) == set(reference.DERIVATIVES)
+    assert set(ACTIVATIONS) == set(reference.HIDDEN_ACTIVATIONS)
+    assert {name for name, row in ACTIVATIONS.items() if row.value_and_slope is not None} == set(reference.SLOPES)
+    assert set(reference.DERIVATIVES) == set(ACTIVATIONS) - set(reference.SLOPES)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
