@@ -85,8 +85,8 @@ def _predict_in_numpy(model: Any, X: Any, dtype: np.dtype) -> np.ndarray:
     limit = one_blas_thread() if getattr(model, "n_threads", None) == 1 else nullcontext()
     # Saturation is no accident: as in the compiled network, it is not warned of.
     with limit, np.errstate(over="ignore", invalid="ignore"):
-        # Rows of a CSC matrix are scattered over all of it.
-        if n_rows <= block_rows or getattr(X, "format", "csr") != "csr":
+        # Some rows of a sparse matrix would be a copy of them.
+        if n_rows <= block_rows or not isinstance(X, np.ndarray):
             return _outputs_of_rows(model, X, dtype)
         outputs = np.empty((n_rows, n_units[-1]), dtype)
         for start in range(0, n_rows, block_rows):

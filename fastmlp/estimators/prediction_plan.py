@@ -21,11 +21,12 @@ from fastmlp.drivers.inference import PREDICTION_ROWS
 from fastmlp.network.threads import resolve_n_threads
 from fastmlp.simd.tile_table import TILE
 
-# Seconds in NumPy: of a layer, of a floating-point operation, and of an activation; of what a logistic function and a
-# softmax take besides, and of a number of X; of a sparse X each entry, and its product with each unit.
-_LAYER, _OPERATION, _ACTIVATION = 12e-6, 6e-12, 0.8e-9
-_LOGISTIC, _SOFTMAX, _INPUT = 3e-9, 6e-9, 0.3e-9
+# Seconds in NumPy: of a layer, of a floating-point operation, and of an activation; of a number of X; of a sparse X each
+# entry, and its product with each unit.
+_LAYER, _OPERATION, _ACTIVATION, _INPUT = 12e-6, 6e-12, 0.8e-9, 0.3e-9
 _ENTRY, _ENTRY_AND_UNIT = 1e-9, 0.11e-9
+# What functions take besides; others take about as long as the logistic function.
+_FUNCTIONS = {"identity": 0.0, "relu": 0.0, "tanh": 0.0, "exp": 0.0, "logistic": 3e-9, "softmax": 6e-9}
 # And of a number of X that has another dtype.
 _CONVERTED = 0.5e-9
 
@@ -54,7 +55,7 @@ def _numpy_seconds(units: Sequence[int], n_rows: int, n_entries: int | None, act
             seconds += n_entries * (_ENTRY + fan_out * _ENTRY_AND_UNIT)
         else:
             seconds += 2 * n_rows * fan_in * fan_out * _OPERATION
-        seconds += n_rows * fan_out * {"logistic": _LOGISTIC, "softmax": _SOFTMAX}.get(activations[number], 0.0)
+        seconds += n_rows * fan_out * _FUNCTIONS.get(activations[number], _FUNCTIONS["logistic"])
     return seconds if n_entries is not None else seconds + n_rows * units[0] * _INPUT
 
 
