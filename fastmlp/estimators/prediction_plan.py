@@ -21,8 +21,8 @@ from fastmlp.drivers.inference import PREDICTION_ROWS
 from fastmlp.network.threads import resolve_n_threads
 from fastmlp.simd.tile_table import TILE
 
-# Seconds in NumPy: of a layer, of a floating-point operation, and of an activation; of a number of X; of a sparse X each
-# entry, and its product with each unit.
+# Seconds in NumPy: of a layer, of a floating-point operation, and of an activation; of a number of X; of an entry of a
+# sparse X, and of its product with a unit.
 _LAYER, _OPERATION, _ACTIVATION, _INPUT = 12e-6, 6e-12, 0.8e-9, 0.3e-9
 _ENTRY, _ENTRY_AND_UNIT = 1e-9, 0.11e-9
 # What functions take besides; others take about as long as the logistic function.
