@@ -45,6 +45,7 @@ Sources: backpropagation, Rumelhart, Hinton and Williams, "Learning representati
 back-propagating errors", Nature 323 (1986); initial weights, Glorot and Bengio, "Understanding the
 difficulty of training deep feedforward neural networks", AISTATS 2010; Nesterov's momentum,
 Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013;
+GELU, Hendrycks and Gimpel, "Gaussian error linear units", arXiv:1606.08415 (2016);
 Adam, Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.
 """
 
@@ -80,6 +81,18 @@ def relu(z):
     np.maximum(z, 0, out=z)
 
 
+# Phi, the share of the standard normal distribution below z.
+normal_share = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2)), otypes=[float])
+
+
+def gelu(z):
+    """Weigh z by the share of the normal distribution below it, in place: a = z Phi(z)."""
+    # That is max(z, 0) - |z| Phi(-|z|), where Phi is 0 from 40 on: infinity times 0 would be NaN.
+    size = np.minimum(np.abs(z), 40)
+    np.maximum(z, 0, out=z)
+    z -= size * normal_share(-size)
+
+
 def exponential(z):
     """Make z positive, in place: a = exp(z)."""
     np.exp(z, out=z)
@@ -92,7 +105,7 @@ def softmax(z):
     z /= z.sum(axis=1, keepdims=True)
 
 
-HIDDEN_ACTIVATIONS = {"identity": identity, "logistic": logistic, "tanh": tanh, "relu": relu}
+HIDDEN_ACTIVATIONS = {"identity": identity, "logistic": logistic, "tanh": tanh, "relu": relu, "gelu": gelu}
 
 OUTPUT_ACTIVATIONS = {"identity": identity, "exp": exponential, "logistic": logistic, "softmax": softmax}
 
@@ -122,6 +135,12 @@ def relu_derivative(a, delta):
     np.copyto(delta, 0, where=a == 0)
 
 
+def gelu_slope(z):
+    """Return da/dz = Phi(z) + z phi(z)."""
+    density = np.exp(-0.5 * z * z) * (1 / math.sqrt(2 * math.pi))
+    return (normal_share(z) + z * density).astype(z.dtype)
+
+
 DERIVATIVES = {
     "identity": identity_derivative,
     "logistic": logistic_derivative,
@@ -129,7 +148,7 @@ DERIVATIVES = {
     "relu": relu_derivative,
 }
 
-SLOPES: dict[str, Callable] = {}
+SLOPES = {"gelu": gelu_slope}
 
 
 # --- losses: from targets and outputs to one number ----------------------------------------------
@@ -212,7 +231,7 @@ class ReferenceNetwork:
     ----------
     layer_units : sequence of int
         Units of every layer: ``[n_features, *hidden, n_outputs]``. No hidden layer is allowed.
-    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+    activation : {"identity", "logistic", "tanh", "relu", "gelu"}, default="relu"
         Activation of the hidden layers.
     loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"}, default="log_loss"
         Loss, and with it the activation of the output layer.

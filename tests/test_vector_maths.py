@@ -6,6 +6,7 @@ import re
 import mpmath
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from fastmlp.kernels import tanh_table, vector_maths
 from fastmlp.simd.jit import uncached
@@ -13,8 +14,8 @@ from fastmlp.simd.tile_table import TILE
 from fastmlp.simd.vectors import lane_count, load, store
 from tests.problems import DTYPES
 
-EXP, LOG, TANH, LOGISTIC = range(4)
-FUNCTIONS = {"exp": EXP, "log": LOG, "tanh": TANH, "logistic": LOGISTIC}
+EXP, LOG, TANH, LOGISTIC, TAIL = range(5)
+FUNCTIONS = {"exp": EXP, "log": LOG, "tanh": TANH, "logistic": LOGISTIC, "tail": TAIL}
 
 # A processor without fused multiply-add rounds twice where others round once.
 FACTOR = 1.25 if TILE.name == "generic" else 1.0
@@ -39,6 +40,8 @@ RANGES = {
     ("tanh", np.float64): (-25.0, 25.0),
     ("logistic", np.float32): (-87.336, 25.0),
     ("logistic", np.float64): (-708.39, 45.0),
+    ("tail", np.float32): (0.0, 12.9),
+    ("tail", np.float64): (0.0, 37.5),
 }
 
 EXACT = {
@@ -46,6 +49,7 @@ EXACT = {
     "log": mpmath.log,
     "tanh": mpmath.tanh,
     "logistic": lambda x: 1 / (1 + mpmath.exp(-x)),
+    "tail": lambda x: mpmath.ncdf(-x),
 }
 
 
@@ -58,8 +62,11 @@ def call_function(out, x, function):
             store(out, place, vector_maths.log(load(x, place)))
         elif function == TANH:
             store(out, place, vector_maths.tanh(load(x, place)))
-        else:
+        elif function == LOGISTIC:
             store(out, place, vector_maths.logistic(load(x, place)))
+        else:
+            tail, _ = vector_maths.tail_and_density(load(x, place))
+            store(out, place, tail)
 
 
 def evaluate(name, x):
@@ -98,7 +105,9 @@ def units_in_the_last_place(result, exact):
 
 def test_the_documentation_states_a_bound_for_each_function():
     assert set(BOUNDS) == {(name, dtype) for name in FUNCTIONS for dtype in DTYPES}
-    assert max(BOUNDS.values()) <= 2.5 * FACTOR
+    # The tail is as exact as its argument: it falls faster than any power.
+    assert max(bound for (name, _), bound in BOUNDS.items() if name != "tail") <= 2.5 * FACTOR
+    assert max(BOUNDS.values()) <= 8 * FACTOR
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -116,7 +125,13 @@ def test_error_against_mpmath(name, dtype):
 
 
 # What NumPy has of them: exact enough in a wider type.
-WIDER = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "logistic": lambda z: 1 / (1 + np.exp(-z))}
+WIDER = {
+    "exp": np.exp,
+    "log": np.log,
+    "tanh": np.tanh,
+    "logistic": lambda z: 1 / (1 + np.exp(-z)),
+    "tail": lambda z: ndtr(-z),
+}
 
 
 def largest_error(name, x, wider):
@@ -152,7 +167,7 @@ def test_error_at_every_number_of_single_precision(name):
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="long double is no wider than double here")
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "logistic"])  # SciPy has no tail in long double
 def test_error_of_double_precision_against_long_double(name):
     assert largest_error(name, arguments(name, np.float64, 100_000), np.longdouble) <= BOUNDS[name, np.float64]
 
@@ -198,7 +213,7 @@ def test_exp_is_never_denormal(dtype):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_larger_arguments_never_give_results_smaller_than_the_error(name, dtype):
     x = np.sort(arguments(name, dtype, 20_000))
-    result = evaluate(name, x).astype(np.float64)
+    result = evaluate(name, x).astype(np.float64) * (-1 if name == "tail" else 1)
     fall = np.maximum.accumulate(result) - result
     spacing = np.spacing(np.abs(result).astype(dtype)).astype(np.float64)
     assert (fall <= 2 * BOUNDS[name, dtype] * spacing).all()

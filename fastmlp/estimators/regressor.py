@@ -27,7 +27,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         deviance, with one that is the exponential function; the latter wants targets >= 0.
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Units of each hidden layer; an empty sequence means that there is none.
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
+    activation : {'identity', 'logistic', 'tanh', 'relu', 'gelu'}, default='relu'
         Activation of the hidden layers.
     solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
         How the loss is minimised: stochastic gradient descent, Adam (which suits data sets of

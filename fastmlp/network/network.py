@@ -51,7 +51,7 @@ class Network:
     ----------
     layer_units : sequence of int
         Units of each layer, from the features to the outputs; two or more.
-    activation : {"identity", "logistic", "tanh", "relu"}
+    activation : {"identity", "logistic", "tanh", "relu", "gelu"}
         Activation of the hidden layers.
     loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"} or None
         Loss; None for a network that only predicts.
