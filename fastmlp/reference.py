@@ -211,6 +211,8 @@ class Loss(NamedTuple):
     smallest_target: float = -math.inf
     is_mean: bool = False
     """Whether the number is the mean over the outputs, and the gradient that of their sum."""
+    parameters: tuple[str, ...] = ()
+    """Keywords that both functions take besides: options of the network, and parameters of the estimators."""
 
 
 LOSSES = {
@@ -247,6 +249,8 @@ class ReferenceNetwork:
         Whether momentum looks one step ahead.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
         Adam's decay rates, and the number that keeps it from dividing by zero.
+    **loss_options
+        The parameters that the loss has, if it has any.
 
     Attributes
     ----------
@@ -288,6 +292,7 @@ class ReferenceNetwork:
         beta_1=0.9,
         beta_2=0.999,
         epsilon=1e-8,
+        **loss_options,
     ):
         if solver not in ("sgd", "adam"):
             raise ValueError(f"solver must be 'sgd' or 'adam', got {solver!r}.")
@@ -305,6 +310,10 @@ class ReferenceNetwork:
         self._activate_hidden = HIDDEN_ACTIVATIONS[activation]
         self._slope_of = SLOPES.get(activation)
         self._loss = LOSSES[loss]
+        unknown = set(loss_options) - set(self._loss.parameters)
+        if unknown:
+            raise TypeError(f"The loss {loss!r} has no parameter {min(unknown)!r}.")
+        self._loss_options = loss_options
         self._activate_outputs = OUTPUT_ACTIVATIONS[self._loss.output_activation]
 
         pairs = list(zip(self.layer_units[:-1], self.layer_units[1:], strict=True))
@@ -384,7 +393,7 @@ class ReferenceNetwork:
         ``targets`` have shape (n, n_outputs), or (n,) for ``log_loss``: class codes. The optional
         ``sample_weight``, of shape (n,), says how much each sample counts.
         """
-        data_term = self._loss.value(targets, activations[-1], sample_weight)
+        data_term = self._loss.value(targets, activations[-1], sample_weight, **self._loss_options)
         n = len(targets) if sample_weight is None else sample_weight.sum()
         squares = sum(np.vdot(W, W) for W in self._coefs)
         return float(data_term + 0.5 * self.alpha * squares / n)
@@ -395,7 +404,7 @@ class ReferenceNetwork:
         Overwrites the outputs: they have served.
         """
         delta = activations[-1]  # (n, u_L)
-        self._loss.to_deltas(targets, delta)
+        self._loss.to_deltas(targets, delta, **self._loss_options)
         if sample_weight is not None:
             delta *= sample_weight[:, np.newaxis]
         deltas = [delta]

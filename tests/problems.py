@@ -12,6 +12,7 @@ from fastmlp.reference import ReferenceNetwork
 
 ACTIVATIONS = list(reference.HIDDEN_ACTIVATIONS)
 LOSSES = list(reference.LOSSES)
+LOSS_PARAMETER = 0.7  # of each loss that has one
 DTYPES = [np.float32, np.float64]
 
 SOLVERS = {
@@ -50,6 +51,7 @@ class Problem:
             **{
                 "activation": self.activation,
                 "loss": self.loss,
+                "loss_parameter": LOSS_PARAMETER,
                 "dtype": self.dtype,
                 "batch_size": self.n_samples,
                 "n_threads": 1,
@@ -60,12 +62,13 @@ class Problem:
         return network
 
     def reference(self, **options):
-        reference = ReferenceNetwork(
+        options.update(dict.fromkeys(reference.LOSSES[self.loss].parameters, LOSS_PARAMETER))
+        network = ReferenceNetwork(
             self.layer_units, activation=self.activation, loss=self.loss, dtype=self.dtype, **options
         )
-        reference.coefs = self.coefs
-        reference.intercepts = self.intercepts
-        return reference
+        network.coefs = self.coefs
+        network.intercepts = self.intercepts
+        return network
 
     def epochs(self, network, **options):
         """Return a run of the network over this problem's samples."""

@@ -287,6 +287,8 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
     def _make_network(self, dtype, **options):
         from fastmlp.network.network import Network
 
+        for name in LOSSES[self._choose_loss()].parameters:
+            options["loss_parameter"] = float(getattr(self, name))
         return Network(
             [self.coefs_[0].shape[0], *(array.shape[1] for array in self.coefs_)],
             activation=self.activation,

@@ -70,14 +70,14 @@ def _n_panels(fan_out, width):
 
 
 @inner
-def squared_error_terms(z, e, y, one):
+def squared_error_terms(z, e, y, one, parameter):
     """Return output, delta, and two factors whose product is the loss, for pre-activation z and target y."""
     difference = z - y
     return z, difference, difference, difference
 
 
 @inner
-def poisson_terms(z, e, y, one):
+def poisson_terms(z, e, y, one, parameter):
     """Return output, delta, and two factors whose product is the loss, for pre-activation z and target y."""
     mean = exp(z)
     positive = y > 0.0
@@ -87,7 +87,7 @@ def poisson_terms(z, e, y, one):
 
 
 @inner
-def binary_log_loss_terms(z, signed_e, y, one):
+def binary_log_loss_terms(z, signed_e, y, one, parameter):
     """Return output, delta, loss and 1, for pre-activation z, ``exp_of_size(z)`` and target y, which is 0 or 1.
 
     The loss is log(1 + exp(-z)) for y = 1 and log(1 + exp(z)) for y = 0: what ``-|z|`` in the exponent leaves of it,
@@ -112,9 +112,9 @@ class Loss(NamedTuple):
     output_activation : str
         The output activation that belongs to it.
     terms : kernel or None
-        For one output of a sample, from pre-activation, what `prepare` made of it, target and one: the output, the
-        delta, and two factors whose product is the loss, so that a sum of squares is one multiply-add. None for the
-        log-loss of labels, whose outputs depend on each other.
+        For one output of a sample, from pre-activation, what `prepare` made of it, target, one and the loss's
+        parameter: the output, the delta, and two factors whose product is the loss, so that a sum of squares is one
+        multiply-add. None for the log-loss of labels, whose outputs depend on each other.
     prepare : kernel or None
         The part of the way to `terms` that is gone in a loop of its own where samples fill the vectors.
     factor : float
@@ -123,6 +123,8 @@ class Loss(NamedTuple):
         Whether the number reported is the mean over the outputs, not their sum.
     has_labels : bool
         Whether targets are numbers of classes.
+    parameter : float
+        The parameter that `terms` take, where nobody sets another.
     """
 
     code: int
@@ -132,6 +134,7 @@ class Loss(NamedTuple):
     factor: float = 1.0
     is_mean: bool = False
     has_labels: bool = False
+    parameter: float = 0.0
 
 
 LOSSES = {
@@ -151,8 +154,8 @@ def _prepared_terms(row: Loss) -> Callable[..., Any]:
     assert terms is not None
 
     @inner
-    def terms_of(z, y, one):
-        return terms(z, z if prepare is None else prepare(z), y, one)
+    def terms_of(z, y, one, parameter):
+        return terms(z, z if prepare is None else prepare(z), y, one, parameter)
 
     return terms_of
 
@@ -167,6 +170,7 @@ def elementwise_loss(workspace, layer, network, row):
     lanes = lane_count(workspace)
     numbers = lane_numbers(workspace)
     total, one = splat_of(workspace, 0.0), splat_of(workspace, 1.0)
+    parameter = splat_of(workspace, network.loss_parameter)
     for panel in range(_n_panels(layer.fan_out, width)):
         first = (panel * network.capacity + row) * width
         columns = _columns(layer.fan_out, panel, width)
@@ -175,7 +179,7 @@ def elementwise_loss(workspace, layer, network, row):
             valid = numbers < (columns - column)
             z = load(workspace, layer.outputs + place)
             y = load(workspace, network.targets + place)
-            output, delta, left, right = _terms(network.loss, z, y, one)
+            output, delta, left, right = _terms(network.loss, z, y, one, parameter)
             total = multiply_add(select(valid, left, 0.0), right, total)
             store(workspace, layer.outputs + place, select(valid, output, 0.0))
             store(workspace, layer.deltas + place, select(valid, delta, 0.0))

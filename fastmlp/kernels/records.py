@@ -105,6 +105,7 @@ NETWORK = np.dtype(
             "beta_2",
             "epsilon",
             "rate",  # Adam's has its bias correction folded in
+            "loss_parameter",  # that it has, as huber its delta
             "loss_factor",  # what the sum over outputs is multiplied by
             "loss_divisor",  # the outputs if the loss is their mean, else 1
             "scale",  # one over the sum of the minibatch's weights

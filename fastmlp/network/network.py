@@ -55,6 +55,8 @@ class Network:
         Activation of the hidden layers.
     loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"} or None
         Loss; None for a network that only predicts.
+    loss_parameter : float, optional
+        The parameter of a loss that has one; by default the one in its row.
     output_activation : {"identity", "exp", "logistic", "softmax"}, optional
         By default that of the loss.
     dtype : dtype
@@ -95,6 +97,7 @@ class Network:
         *,
         activation: str = "relu",
         loss: str | None = "log_loss",
+        loss_parameter: float | None = None,
         output_activation: str | None = None,
         dtype: np.dtype | type = np.float32,
         solver: str | None = "adam",
@@ -158,6 +161,7 @@ class Network:
                 self.fields[name] = address
         for name, value in (
             ("nesterovs_momentum", nesterovs_momentum),
+            ("loss_parameter", row.parameter if row and loss_parameter is None else loss_parameter or 0.0),
             ("alpha", alpha),
             ("momentum", momentum),
             ("beta_1", beta_1),

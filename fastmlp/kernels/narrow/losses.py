@@ -73,14 +73,13 @@ def _narrow_log_loss(workspace, layer, network, first, panels, columns):
 def _each_output(terms, scale, workspace, layer, network, first, panels, columns):
     """Write the deltas of some panels' samples, and their losses.
 
-    ``terms(z, e, y, one)`` gives output, delta and the two factors of the loss, which is multiplied by `scale`, for
-    pre-activation z, target y, and e, which stands where the delta will.
+    terms: those of a `Loss`; e stands where the delta will. The loss is multiplied by `scale`.
     """
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     # In a register: the compiler cannot know that the stores below leave the records alone.
     step = layer.fan_out * width
-    one = splat_of(workspace, 1.0)
+    one, parameter = splat_of(workspace, 1.0), splat_of(workspace, network.loss_parameter)
     outputs, deltas, targets, losses = _places(workspace, layer, network, first)
     for _ in range(panels):
         for column in range(0, columns, lanes):
@@ -88,7 +87,7 @@ def _each_output(terms, scale, workspace, layer, network, first, panels, columns
             for place in range(column, column + step, width):
                 y = load(workspace, targets + place)
                 z, e = load(workspace, outputs + place), load(workspace, deltas + place)
-                _, delta, left, right = terms(z, e, y, one)
+                _, delta, left, right = terms(z, e, y, one, parameter)
                 store(workspace, deltas + place, delta)
                 total = multiply_add(left * right, scale, total)
             store(workspace, losses + column, total)
