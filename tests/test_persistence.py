@@ -20,6 +20,9 @@ from sklearn.preprocessing import StandardScaler
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.estimators.persistence import FORMAT_VERSION, SavedModel, load_model, save_model
 from fastmlp.files.archive import read_archive, write_archive
+from fastmlp.reference import HIDDEN_ACTIVATIONS
+from fastmlp.training.optimizer_state import SOLVERS
+from fastmlp.training.schedules import SCHEDULES
 from tests.strangers import accepted, archive_bytes, spoil
 
 IRIS, SPECIES = load_iris(return_X_y=True)
@@ -479,11 +482,11 @@ PARAMETERS = {
     "hidden_layer_sizes": st.one_of(
         SIZE, st.lists(SIZE), st.lists(SIZE).map(tuple), st.just(np.array([5, 4], np.uint8))
     ),
-    "activation": st.sampled_from(["identity", "logistic", "tanh", "relu", np.str_("relu")]),
-    "solver": st.sampled_from(["lbfgs", "sgd", "adam"]),
+    "activation": st.sampled_from([*HIDDEN_ACTIVATIONS, np.str_("relu")]),
+    "solver": st.sampled_from(["lbfgs", *SOLVERS]),
     "alpha": POSITIVE_NUMBER,
     "batch_size": st.one_of(st.just("auto"), POSITIVE),
-    "learning_rate": st.sampled_from(["constant", "invscaling", "adaptive"]),
+    "learning_rate": st.sampled_from(list(SCHEDULES)),
     "learning_rate_init": POSITIVE_NUMBER,
     "power_t": POSITIVE_NUMBER,
     "max_iter": POSITIVE,

@@ -144,6 +144,8 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
     True
     """
 
+    loss = "log_loss"  # an attribute, as in scikit-learn, and no parameter
+
     def __init__(
         self,
         hidden_layer_sizes=(100,),
@@ -175,36 +177,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
         checkpoint=None,
         checkpoint_interval=60.0,
     ):
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            loss="log_loss",
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            n_threads=n_threads,
-            dtype=dtype,
-            checkpoint=checkpoint,
-            checkpoint_interval=checkpoint_interval,
-        )
+        self._set_parameters(locals())
 
     @fit_context
     def fit(self, X, y, sample_weight=None):
