@@ -1,4 +1,4 @@
-"""A multilayer perceptron in plain NumPy, written to be read.
+r"""A multilayer perceptron in plain NumPy, written to be read.
 
 Everything that fastmlp compiles is here once more, in the order in which one would write it on a
 blackboard. The tests hold the compiled trainer to this file, and the benchmarks measure against it.
@@ -27,6 +27,7 @@ output activation (its canonical link) for which everything else cancels.
 loss                output activation  loss of one sample, with outputs p and targets y
 ==================  =================  ============================================================
 squared_error       identity           1/2 (p - y)^2 (the mean over several outputs is reported)
+huber               identity           1/2 d^2 where \|d\| <= delta, else delta (\|d\| - delta / 2), d = p - y
 poisson             exp                y log(y / p) - y + p, half the Poisson deviance; y >= 0
 binary_log_loss     logistic           -y log p - (1 - y) log(1 - p), summed over the outputs
 log_loss            softmax            -log p[c], with c the code of the right class
@@ -160,6 +161,14 @@ def squared_error(targets, outputs, sample_weight=None):
     return 0.5 * np.average((targets - outputs) ** 2, weights=sample_weight, axis=0).mean()
 
 
+def huber(targets, outputs, sample_weight=None, huber_delta=1.0):
+    """Half the squared error up to huber_delta, and a straight line from there on; the mean over the outputs."""
+    # targets, outputs: (n, k)
+    sizes = np.abs(targets - outputs)
+    errors = np.where(sizes <= huber_delta, 0.5 * sizes**2, huber_delta * (sizes - 0.5 * huber_delta))
+    return np.average(errors, weights=sample_weight, axis=0).mean()
+
+
 def poisson(targets, outputs, sample_weight=None):
     """Half the Poisson deviance: y log(y / p) - y + p, where 0 log 0 = 0."""
     # targets, outputs: (n, k)
@@ -194,6 +203,12 @@ def output_minus_target(targets, outputs):
     outputs -= targets
 
 
+def cut_off_difference(targets, outputs, huber_delta=1.0):
+    """Turn outputs into deltas: p - y, but no more than huber_delta, nor less than minus it."""
+    outputs -= targets
+    np.clip(outputs, -huber_delta, huber_delta, out=outputs)
+
+
 def probability_minus_one_hot(targets, outputs):
     """Turn probabilities into deltas, where class code c means a 1 in column c."""
     outputs[np.arange(len(targets)), targets] -= 1
@@ -217,6 +232,7 @@ class Loss(NamedTuple):
 
 LOSSES = {
     "squared_error": Loss(squared_error, output_minus_target, "identity", "numbers", is_mean=True),
+    "huber": Loss(huber, cut_off_difference, "identity", "numbers", is_mean=True, parameters=("huber_delta",)),
     "poisson": Loss(poisson, output_minus_target, "exp", "numbers", smallest_target=0.0),
     "binary_log_loss": Loss(binary_log_loss, output_minus_target, "logistic", "indicators"),
     "log_loss": Loss(log_loss, probability_minus_one_hot, "softmax", "codes"),
@@ -235,7 +251,7 @@ class ReferenceNetwork:
         Units of every layer: ``[n_features, *hidden, n_outputs]``. No hidden layer is allowed.
     activation : {"identity", "logistic", "tanh", "relu", "gelu"}, default="relu"
         Activation of the hidden layers.
-    loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"}, default="log_loss"
+    loss : {"squared_error", "huber", "poisson", "binary_log_loss", "log_loss"}, default="log_loss"
         Loss, and with it the activation of the output layer.
     dtype : float32 or float64, default=float64
         Precision of the parameters and of all the arithmetic.

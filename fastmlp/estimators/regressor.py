@@ -1,11 +1,12 @@
 """The regressor, with scikit-learn's interface."""
 
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,9 +23,10 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson'}, default='squared_error'
-        Half the squared error, with an output layer that is the identity, or half the Poisson
-        deviance, with one that is the exponential function; the latter wants targets >= 0.
+    loss : {'squared_error', 'huber', 'poisson'}, default='squared_error'
+        Half the squared error; Huber's loss, which grows linearly beyond `huber_delta`, so that few
+        outliers do not decide; or half the Poisson deviance, whose output layer is the exponential
+        function, for targets >= 0.
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Units of each hidden layer; an empty sequence means that there is none.
     activation : {'identity', 'logistic', 'tanh', 'relu', 'gelu'}, default='relu'
@@ -87,6 +89,8 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
     checkpoint_interval : float, default=60.0
         Seconds from one save to the next; 0 saves as often as training comes back from compiled
         code, which is about every tenth of a second.
+    huber_delta : float, default=1.0
+        For ``loss='huber'``: the size of an error, in the unit of y, from which on the loss is linear.
 
     Attributes
     ----------
@@ -141,6 +145,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
     _parameter_constraints: ClassVar[dict] = {
         **BaseMultilayerPerceptron._parameter_constraints,
         "loss": [StrOptions({name for name, row in LOSSES.items() if row.target == "numbers"})],
+        "huber_delta": [Interval(Real, 0, None, closed="neither")],
     }
 
     def __init__(
@@ -174,6 +179,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         dtype=None,
         checkpoint=None,
         checkpoint_interval=60.0,
+        huber_delta=1.0,
     ):
         self._set_parameters(locals())
 

@@ -1,4 +1,4 @@
-"""Output activation, loss and the first deltas in one pass over a block of samples.
+r"""Output activation, loss and the first deltas in one pass over a block of samples.
 
 The loss is scikit-learn's number: for several outputs the squared error is the mean over outputs,
 log-losses clip probabilities at the dtype's epsilon. The delta is the derivative of the *sum* over
@@ -8,6 +8,8 @@ outputs of the loss with respect to the pre-activation.
 loss                output    loss of a sample                                         source
 ==================  ========  =======================================================  ===============================
 squared_error       identity  mean over outputs of (o - y)^2 / 2
+huber               identity  mean over outputs of d^2 / 2 where \|d\| <= delta, else   d = o - y
+                              delta (\|d\| - delta / 2)
 poisson             exp       sum of y log(y / o) - y + o                              half the Poisson deviance
 binary_log_loss     logistic  sum of -y log o - (1 - y) log(1 - o)                     also for multilabel
 log_loss            softmax   -log o[class]
@@ -77,6 +79,18 @@ def squared_error_terms(z, e, y, one, parameter):
 
 
 @inner
+def huber_terms(z, e, y, one, delta):
+    """Return output, delta, and two factors whose product is twice the loss (Huber, 1964), for pre-activation z.
+
+    The delta d is cut off at `delta`, and the loss is ``d (2 (z - y) - d) / 2``.
+    """
+    difference = z - y
+    d = select(difference > delta, delta, difference)
+    d = select(d < -delta, -delta, d)
+    return z, d, d, difference + (difference - d)
+
+
+@inner
 def poisson_terms(z, e, y, one, parameter):
     """Return output, delta, and two factors whose product is the loss, for pre-activation z and target y."""
     mean = exp(z)
@@ -139,6 +153,7 @@ class Loss(NamedTuple):
 
 LOSSES = {
     "squared_error": Loss(0, "identity", squared_error_terms, factor=0.5, is_mean=True),
+    "huber": Loss(4, "identity", huber_terms, factor=0.5, is_mean=True, parameter=1.0),
     "poisson": Loss(1, "exp", poisson_terms),
     "binary_log_loss": Loss(2, "logistic", binary_log_loss_terms, prepare=exp_of_size),
     "log_loss": Loss(3, "softmax", has_labels=True),

@@ -53,7 +53,7 @@ class Network:
         Units of each layer, from the features to the outputs; two or more.
     activation : {"identity", "logistic", "tanh", "relu", "gelu"}
         Activation of the hidden layers.
-    loss : {"squared_error", "poisson", "binary_log_loss", "log_loss"} or None
+    loss : {"squared_error", "huber", "poisson", "binary_log_loss", "log_loss"} or None
         Loss; None for a network that only predicts.
     loss_parameter : float, optional
         The parameter of a loss that has one; by default the one in its row.
