@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from fastmlp.kernels.samples import sample_of
 from fastmlp.kernels.vector_maths import exp, exp_nonpositive, exp_of_size, log, logistic, logistic_and_log_of
 from fastmlp.simd.jit import inner, switch
 from fastmlp.simd.vectors import (
@@ -257,7 +258,7 @@ def log_loss(workspace, layer, network, labels, order, begin, end):
     width = panel_width(workspace)
     softmax(workspace, layer, network, layer.deltas, begin, end)
     for row in range(begin, end):
-        label = labels[order[network.start + row]]
+        label = labels[sample_of(order, network.start, row)]
         place = layer.deltas + (label // width * network.capacity + row) * width + label % width
         probability = workspace[place]
         workspace[place] = probability - workspace.dtype.type(1)
@@ -307,7 +308,7 @@ def _gather_targets(workspace, layer, network, targets, order, begin, end):
     """Copy the targets of samples `begin` to `end` into their panels."""
     width = panel_width(workspace)
     for row in range(begin, end):
-        sample = order[network.start + row]
+        sample = sample_of(order, network.start, row)
         for panel in range(_n_panels(layer.fan_out, width)):
             first = network.targets + (panel * network.capacity + row) * width
             for column in range(_columns(layer.fan_out, panel, width)):

@@ -48,9 +48,9 @@ class LayerPlaces:
     activation: int = 0
 
 
-LAYER_FIELDS = [field.name for field in fields(LayerPlaces)]
+LAYER_FIELDS = {field.name: {"int": np.int64, "float": np.float64}[str(field.type)] for field in fields(LayerPlaces)}
 
-LAYER = np.dtype([(name, np.int64) for name in LAYER_FIELDS], align=True)
+LAYER = np.dtype(list(LAYER_FIELDS.items()), align=True)
 """The same as a record, which kernels read."""
 
 

@@ -22,6 +22,7 @@ Numbers of columns, samples and entries are integers in the workspace, as wide a
 
 from __future__ import annotations
 
+from fastmlp.kernels.samples import sample_of
 from fastmlp.simd.conversion import index_at, scalar_converted
 from fastmlp.simd.integers import load_index, store_index
 from fastmlp.simd.jit import inner
@@ -60,10 +61,10 @@ def gather_entries(workspace, layer, source, order, start, begin, end):
     """
     place = 0
     for row in range(begin):  # another block may not have copied these yet
-        first, last = entries_of_row(source, order[start + row])
+        first, last = entries_of_row(source, sample_of(order, start, row))
         place += last - first
     for row in range(begin, end):
-        first, last = entries_of_row(source, order[start + row])
+        first, last = entries_of_row(source, sample_of(order, start, row))
         copy_entries(workspace, layer, source, first, last, place)
         store_index(workspace, layer.entry_begins + row, place)
         for _ in range(first, last):

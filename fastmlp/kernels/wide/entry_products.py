@@ -11,6 +11,7 @@ import numpy as np
 
 from fastmlp.kernels.epilogues import finish_sums
 from fastmlp.kernels.optimizers import update_tile
+from fastmlp.kernels.samples import sample_of
 from fastmlp.kernels.tiles import tile_vectors
 from fastmlp.kernels.wide.entries import (
     NO_ENTRY,
@@ -124,7 +125,7 @@ def sparse_inference(workspace, layer, shared, source, order, start, begin, end)
     place = begin * places
     most = (end - begin) * places
     for row in range(begin, end):
-        first, last = entries_of_row(source, order[start + row])
+        first, last = entries_of_row(source, sample_of(order, start, row))
         is_begin = True
         while is_begin or first < last:
             count = min(most, last - first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastmlp.kernels.csr import add_sparse_row
+from fastmlp.kernels.samples import sample_of
 from fastmlp.simd.conversion import copy_row, scalar_converted
 from fastmlp.simd.jit import inner
 from fastmlp.simd.vectors import panel_width
@@ -19,7 +20,7 @@ def gather_rows(workspace, inputs, source, order, start, begin, end, capacity):
         _gather_sparse(workspace, inputs, source, order, start, begin, end, capacity)
     elif source.column_stride == source.item_bytes:
         for row in range(begin, end):
-            address = source.address + order[start + row] * source.row_stride
+            address = source.address + sample_of(order, start, row) * source.row_stride
             place = inputs + row * width
             for first in range(0, source.columns, width):
                 columns = min(width, source.columns - first)
@@ -27,7 +28,7 @@ def gather_rows(workspace, inputs, source, order, start, begin, end, capacity):
                 place += capacity * width
     else:
         for row in range(begin, end):
-            address = source.address + order[start + row] * source.row_stride
+            address = source.address + sample_of(order, start, row) * source.row_stride
             for column in range(source.columns):
                 place = inputs + (column // width * capacity + row) * width
                 item = address + column * source.column_stride
@@ -41,4 +42,4 @@ def _gather_sparse(workspace, inputs, source, order, start, begin, end, capacity
         for first in range(0, source.columns, width):
             place = inputs + (first // width * capacity + row) * width
             workspace[place : place + width] = 0
-        add_sparse_row(workspace, inputs + row * width, width, capacity * width, source, order[start + row])
+        add_sparse_row(workspace, inputs + row * width, width, capacity * width, source, sample_of(order, start, row))

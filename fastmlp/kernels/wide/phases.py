@@ -16,6 +16,7 @@ import numpy as np
 
 from fastmlp.kernels.losses import activate_outputs, output_and_loss
 from fastmlp.kernels.optimizers import update_tile
+from fastmlp.kernels.samples import sample_of
 from fastmlp.kernels.tiles import add_tiles, ask_for_lines, tile_vectors
 from fastmlp.kernels.wide.entry_products import call_sparse_forward, call_sparse_inference, call_sparse_update
 from fastmlp.kernels.wide.gather import gather_rows
@@ -97,7 +98,7 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
             gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
         if shared.weighted:
             for row in range(begin, end):
-                workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
+                workspace[shared.weights + row] = sample_weight[sample_of(order, shared.start, row)]
     if keeps_entries:
         call_sparse_forward(
             shared.sparse_forward, (workspace, layers[0], shared, source[0], order, begin, end)
