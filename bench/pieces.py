@@ -76,7 +76,10 @@ def _weight_tiles(workspace: Any, tiles: Any, layer: Any, shared: Any, piece: An
         height = 1 if is_bias else min(width if high else MR, layer.fan_in - unit)
         place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
         if piece == UPDATES:
-            update_tile(workspace, shared, shared.scratch, place, place, height, vectors * lanes, shared.alpha)
+            update_tile(
+                workspace, shared, shared.scratch, place, place, height, vectors * lanes, layer.rate_factor,
+                layer.decay_factor,
+            )  # fmt: skip
             if layer.transposed and not is_bias:
                 _transpose(workspace, layer, place, unit, panel, height)
         elif is_bias:
@@ -157,7 +160,10 @@ def repeat_narrow_pieces(
                         else:
                             place = layer.parameters + first * (layer.fan_in + 1) + unit * width
                             height = min(width, layer.fan_in + 1 - unit)
-                            update_tile(workspace, shared, shared.scratch, place, place, height, columns, shared.alpha)
+                            update_tile(
+                                workspace, shared, shared.scratch, place, place, height, columns, layer.rate_factor,
+                                layer.decay_factor,
+                            )  # fmt: skip
             continue
         begin: Any = np.intp(0)
         while begin < rows:

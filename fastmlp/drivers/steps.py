@@ -17,7 +17,7 @@ from fastmlp.simd.jit import inner, kernel
 
 @inner
 def _l2_term(workspace, shared):
-    """Return half of alpha times the sum of squares of all weights (biases apart) before the last update."""
+    """Return half of alpha times the sum of squares of all parameters before the last update, each by its decay."""
     total = 0.0
     for tile in range(shared.n_tiles):
         total += workspace[shared.squares + tile]
@@ -171,7 +171,7 @@ def evaluate(
     phase_1,
     phase_2,
 ):
-    """Add the gradient of one chunk of samples to the gradient block, and its losses to those in the record.
+    """Add the gradient of one chunk of samples to that behind the parameters, and its losses to those in the record.
 
     The gradient is unfused: sums over samples, without L2 term and not divided.
     """

@@ -23,12 +23,13 @@ from fastmlp.simd.vectors import (
     splat_of,
     square_root,
     store,
+    sum_lanes,
 )
 
 
 @inner
-def _sgd_constants(workspace, network):
-    return (splat_of(workspace, network.rate),)
+def _sgd_constants(workspace, network, rate):
+    return (splat_of(workspace, rate),)
 
 
 @inner
@@ -38,9 +39,9 @@ def _sgd(w, g, m, v, constants):
 
 
 @inner
-def _momentum_constants(workspace, network):
+def _momentum_constants(workspace, network, rate):
     return (
-        splat_of(workspace, network.rate),
+        splat_of(workspace, rate),
         splat_of(workspace, network.momentum),
         network.nesterovs_momentum,
     )
@@ -57,9 +58,9 @@ def _momentum(w, g, m, v, constants):
 
 
 @inner
-def _adam_constants(workspace, network):
+def _adam_constants(workspace, network, rate):
     return (
-        splat_of(workspace, network.rate),
+        splat_of(workspace, rate),
         splat_of(workspace, network.beta_1),
         splat_of(workspace, network.beta_2),
         splat_of(workspace, 1.0 - network.beta_1),
@@ -88,7 +89,7 @@ class Optimizer(NamedTuple):
     corrects_bias : bool
         Whether the driver multiplies the rate by Adam's correction of the moments' bias.
     constants : kernel or None
-        Returns a tuple of what `update` needs besides, from the workspace and the network's record.
+        Returns a tuple of what `update` needs besides, from the workspace, the network's record and the rate.
     update : kernel or None
         Returns the new ``w, m, v`` from a vector of parameters, the gradient of the loss with the L2 term, the two
         moments (those that it does not have hold anything, and are not kept), and the constants. None if gradients are
@@ -127,7 +128,7 @@ def _tile_update(optimizer: Optimizer) -> Callable[..., Any]:
     assert update is not None
 
     @inner
-    def update_vectors(workspace, network, gradient, weights, updated, rows, columns, alpha):
+    def update_vectors(workspace, network, gradient, weights, updated, rows, columns, rate_factor, decay_factor):
         lanes = lane_count(workspace)
         width = panel_width(workspace)
         first_moments = weights + network.n_parameters
@@ -135,8 +136,8 @@ def _tile_update(optimizer: Optimizer) -> Callable[..., Any]:
         # Held in registers: the compiler cannot know that the stores below leave the record alone.
         squares = splat_of(workspace, 0.0)
         scale = splat_of(workspace, network.scale)
-        alpha = splat_of(workspace, alpha)
-        constants = constants_of(workspace, network)
+        alpha = splat_of(workspace, network.alpha * decay_factor)
+        constants = constants_of(workspace, network, network.rate * rate_factor)
         for row in range(rows):
             for place in range(row * width, row * width + columns, lanes):
                 w = load(workspace, weights + place)
@@ -159,16 +160,20 @@ _update_vectors = switch({row.code: _tile_update(row) for row in OPTIMIZERS.valu
 
 
 @inner
-def update_tile(workspace, network, gradient, weights, updated, rows, columns, alpha):
-    """Update a tile of parameters; return, lane by lane, the sum of their squares before that.
+def update_tile(workspace, network, gradient, weights, updated, rows, columns, rate_factor, decay_factor):
+    """Update a tile of parameters; return what they added to the L2 term: the sum of their squares by `decay_factor`.
 
+    rate_factor, decay_factor: what the learning rate and alpha are multiplied by.
     workspace[weights...] (rows, columns), rows NR apart: the parameters; their moments are overwritten.
     workspace[gradient...], likewise: the sum over samples of the loss's derivative, not yet divided, without L2 term.
     workspace[updated...], likewise: overwritten with the new parameters; it may be either of the two.
     """
-    return _update_vectors(
-        network.optimizer, workspace, network, gradient, weights, updated, rows, columns, alpha
+    squares = _update_vectors(
+        network.optimizer, workspace, network, gradient, weights, updated, rows, columns, rate_factor, decay_factor
     )  # fmt: skip
+    if decay_factor == 0:  # squares may be infinite
+        return workspace.dtype.type(0)
+    return sum_lanes(squares) * workspace.dtype.type(decay_factor)
 
 
 @inner

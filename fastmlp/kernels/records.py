@@ -9,11 +9,15 @@ import numpy as np
 
 @dataclass(slots=True)
 class LayerPlaces:
-    """Where a layer's matrices start in the workspace, in numbers, and its shape."""
+    """Where a layer's matrices start in the workspace, in numbers, its shape, and the factors of its update."""
 
     fan_in: int
     fan_out: int
     parameters: int = 0  # W and b: panels of fan_in + 1 rows
+    rate_factor: float = 1.0  # what the learning rate is multiplied by for W
+    decay_factor: float = 1.0  # what alpha is
+    bias_rate_factor: float = 1.0  # likewise for b
+    bias_decay_factor: float = 0.0
     transposed: int = 0  # W transposed: panels of fan_out rows (only between two layers of units with deltas)
     inputs: int = 0  # A_l: panels of `capacity` rows
     rows: int = 0  # X, whole panels of rows, only in a narrow network that has use for it (see ``narrow.gradients``)
@@ -60,7 +64,7 @@ NETWORK = np.dtype(
         for name in (
             "n_layers",
             "capacity",  # rows of the activation panels: the largest minibatch
-            "n_parameters",  # numbers in the parameter block, its padding included
+            "n_parameters",  # numbers of all parameters, padding included: from there on, their moments
             "n_tiles",
             "grain",  # a block of samples starts at a multiple of this
             "loss",
@@ -73,7 +77,7 @@ NETWORK = np.dtype(
             "losses",  # one number per sample of the minibatch
             "weights",  # likewise
             "sums",  # likewise, for the softmax
-            "squares",  # sum of squares of each weight tile
+            "squares",  # what each weight tile adds to the L2 term: the sum of its squares, by their decay
             "zeros",  # NR zeros
             "scratch",  # where each block of weights has a place for the gradients of its tiles
             "scratch_size",  # numbers of such a place

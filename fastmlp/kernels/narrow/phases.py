@@ -10,7 +10,7 @@ from fastmlp.kernels.optimizers import update_tile
 from fastmlp.kernels.tiles import ask_for_lines, tile_vectors
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
 from fastmlp.simd.jit import inner, kernel
-from fastmlp.simd.vectors import ask_to_read, lane_count, line_count, panel_width, sum_lanes
+from fastmlp.simd.vectors import ask_to_read, lane_count, line_count, panel_width
 
 
 @inner
@@ -93,18 +93,21 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
 
 @inner
 def _update_weights(workspace, tiles, layer, shared, tile, scratch):
-    """Gradient and update of one of a layer's tiles of W; return the sum of its squares before that.
+    """Gradient and update of one of a layer's tiles of W; return what it adds to the L2 term.
 
-    The biases of the last row count for nothing in the L2 term.
+    The biases of the last row have a rate and a decay of their own.
     """
     panel, unit, place, height, columns = _place_of_tile(workspace, layer, tile)
     rows = min(height, layer.fan_in - unit)
     gradient = narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel)
-    squares = update_tile(workspace, shared, gradient, place, place, rows, columns, shared.alpha)
+    term = update_tile(workspace, shared, gradient, place, place, rows, columns, layer.rate_factor, layer.decay_factor)
     if rows < height:
         below = rows * panel_width(workspace)
-        update_tile(workspace, shared, gradient + below, place + below, place + below, height - rows, columns, 0.0)
-    return sum_lanes(squares)
+        term += update_tile(
+            workspace, shared, gradient + below, place + below, place + below, height - rows, columns,
+            layer.bias_rate_factor, layer.bias_decay_factor,
+        )  # fmt: skip
+    return term
 
 
 @kernel

@@ -12,7 +12,7 @@ import numpy as np
 from fastmlp.kernels.epilogues import finish_sums
 from fastmlp.kernels.optimizers import update_tile
 from fastmlp.kernels.samples import sample_of
-from fastmlp.kernels.tiles import tile_vectors
+from fastmlp.kernels.tiles import add_tiles, tile_vectors
 from fastmlp.kernels.wide.entries import (
     NO_ENTRY,
     copy_entries,
@@ -25,7 +25,7 @@ from fastmlp.kernels.wide.gradients import bias_gradient
 from fastmlp.simd.integers import load_index
 from fastmlp.simd.jit import calls_of, inner, kernel
 from fastmlp.simd.tile_table import ENTRY_TILE_ROWS
-from fastmlp.simd.vectors import lane_count, load, multiply_add, panel_width, splat_of, store, sum_lanes
+from fastmlp.simd.vectors import lane_count, load, multiply_add, panel_width, splat_of, store
 
 
 @inner
@@ -164,21 +164,27 @@ def _clear(workspace, place, count):
 
 @inner
 def _update_biases(workspace, layer, shared, scratch):
-    """Gradient and update of all biases. workspace[scratch...] (NR,): overwritten."""
+    """Gradient and update of all biases; return what they add to the L2 term.
+
+    workspace[scratch...] (NR,): overwritten.
+    """
     lanes = lane_count(workspace)
     width = panel_width(workspace)
     rows = np.intp(1)
+    term = workspace.dtype.type(0)
     for first in range(0, layer.fan_out, width):
         vectors = tile_vectors(layer.fan_out, first, lanes)
         bias_gradient(workspace, layer, shared, scratch, first // width, np.intp(0), shared.rows, vectors)
         place = layer.parameters + layer.fan_in * layer.row_size + first
         if shared.update:
-            update_tile(workspace, shared, scratch, place, place, rows, vectors * lanes, 0.0)
+            term += update_tile(
+                workspace, shared, scratch, place, place, rows, vectors * lanes, layer.bias_rate_factor,
+                layer.bias_decay_factor,
+            )  # fmt: skip
         else:
             place += shared.n_parameters
-            for column in range(0, vectors * lanes, lanes):
-                total = load(workspace, place + column) + load(workspace, scratch + column)
-                store(workspace, place + column, total)
+            add_tiles(workspace, scratch, place, place, rows, vectors * lanes)
+    return term
 
 
 @kernel
@@ -201,14 +207,15 @@ def sparse_update(workspace, layer, shared, first_tile, last_tile, scratch):
             _add_gradient(workspace, layer, shared.capacity, out, unit, entry)
             # The rows follow each other without a gap: to an optimiser they are one.
             columns = min(ENTRY_TILE_ROWS, layer.fan_in - unit) * layer.row_size
-            squares = update_tile(workspace, shared, out, weights, weights, np.intp(1), columns, shared.alpha)
-            workspace[shared.squares + layer.first_tile + tile] = sum_lanes(squares)
+            workspace[shared.squares + layer.first_tile + tile] = update_tile(
+                workspace, shared, out, weights, weights, np.intp(1), columns, layer.rate_factor, layer.decay_factor
+            )
             if entry != NO_ENTRY:
                 _clear(workspace, out, size)
         else:
             _add_gradient(workspace, layer, shared.capacity, weights + shared.n_parameters, unit, entry)
     if last_tile > n_tiles:
-        _update_biases(workspace, layer, shared, scratch)
+        workspace[shared.squares + layer.first_tile + n_tiles] = _update_biases(workspace, layer, shared, scratch)
 
 
 call_sparse_forward = calls_of(sparse_forward)

@@ -43,9 +43,7 @@ from fastmlp.simd.vectors import (
     lane_count,
     load,
     panel_width,
-    store,
     stream,
-    sum_lanes,
     transpose_tile,
 )
 
@@ -144,7 +142,7 @@ def _transpose(workspace, layer, weights, unit, panel, rows):
 
 @inner
 def _update_bias(workspace, layer, shared, panel, vectors, scratch):
-    """Gradient and update of the biases of one panel."""
+    """Gradient and update of the biases of one panel; return what they add to the L2 term."""
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     place = layer.parameters + (panel * (layer.fan_in + 1) + layer.fan_in) * width
@@ -154,12 +152,13 @@ def _update_bias(workspace, layer, shared, panel, vectors, scratch):
     else:
         bias_gradient(workspace, layer, shared, scratch, panel, np.intp(0), shared.rows, vectors)
     if shared.update:
-        update_tile(workspace, shared, scratch, place, place, rows, vectors * lanes, 0.0)
-    else:
-        place += shared.n_parameters
-        for column in range(0, vectors * lanes, lanes):
-            total = load(workspace, place + column) + load(workspace, scratch + column)
-            store(workspace, place + column, total)
+        return update_tile(
+            workspace, shared, scratch, place, place, rows, vectors * lanes, layer.bias_rate_factor,
+            layer.bias_decay_factor,
+        )  # fmt: skip
+    place += shared.n_parameters
+    add_tiles(workspace, scratch, place, place, rows, vectors * lanes)
+    return workspace.dtype.type(0)
 
 
 @inner
@@ -217,7 +216,7 @@ def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, plac
 
 @inner
 def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first):
-    """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that.
+    """Gradient and update of one tile of W, from row `unit` on; return what it adds to the L2 term.
 
     All threads have read W in phase 1, so its lines lie in the caches of all. AMD's processors take these back one
     after the other when one thread writes, which may take longer than computing the tile. A store past the caches does
@@ -236,12 +235,14 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
         return workspace.dtype.type(0)
     streams = STREAMS and shared.shared
     updated = gradient if streams else place
-    squares = update_tile(workspace, shared, gradient, place, updated, height, columns, shared.alpha)
+    term = update_tile(
+        workspace, shared, gradient, place, updated, height, columns, layer.rate_factor, layer.decay_factor
+    )
     if layer.transposed:
         _transpose(workspace, layer, updated, unit, panel, height)
     if streams:
         _stream_tile(workspace, updated, place, height, columns)
-    return sum_lanes(squares)
+    return term
 
 
 @inner
@@ -291,12 +292,11 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
             panel, unit = tile_place(layer, tile, n_panels, width)
             vectors = tile_vectors(layer.fan_out, panel * width, lanes)
             if unit == layer.fan_in:
-                _update_bias(workspace, layer, shared, panel, vectors, scratch)
+                term = _update_bias(workspace, layer, shared, panel, vectors, scratch)
             else:
                 is_first = np.intp(panel == 0 or tile - layer.block_tiles < begin)
-                workspace[shared.squares + layer.first_tile + tile] = _update_weights(
-                    workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first
-                )
+                term = _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first)
+            workspace[shared.squares + layer.first_tile + tile] = term
     if STREAMS:
         end_of_streams()
     restore_denormals(former)
