@@ -88,7 +88,7 @@ def _weight_tiles(workspace: Any, tiles: Any, layer: Any, shared: Any, piece: An
         elif layer.first_half:
             sum_weight_halves(workspace, tiles, layer, shared, shared.scratch, unit, panel, vectors, np.intp(0))
         else:
-            weight_gradient(workspace, tiles, layer, shared, shared.scratch, unit, panel, 0, shared.rows, vectors)
+            weight_gradient(workspace, tiles, layer, shared, shared.scratch, unit, panel, 0, shared.rows, vectors, -1)
 
 
 @uncached

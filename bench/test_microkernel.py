@@ -14,13 +14,14 @@ from threadpoolctl import threadpool_limits
 from bench.workloads import Array
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.microkernels.function_table import function_table
-from fastmlp.microkernels.tile import MR
+from fastmlp.microkernels.tile import MR, N_COPIES, NO_PREFETCH
 from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_rows
 from fastmlp.network.packing import pack
 from fastmlp.simd.jit import uncached
 from fastmlp.simd.tile_table import TILE, aligned_zeros
 
 NR = TILE.columns(np.float32)
+NOTHING = (NO_PREFETCH,) * N_COPIES  # for a weight gradient to prefetch
 
 # rows of the tile, vector columns, inner dimension
 FORWARD = {
@@ -67,7 +68,7 @@ def forward(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -
                 rows = tile_rows(m - row)
                 multiply_rows(
                     workspace, tiles, out + (panel * m + row) * width, zeros, 0, left + row * width, m * width,
-                    right + panel * k * width, k, rows, vectors, workspace.dtype.type(-np.inf), -1,
+                    right + panel * k * width, k, rows, vectors, workspace.dtype.type(-np.inf), -1, NO_PREFETCH,
                 )  # fmt: skip
                 row += rows
 
@@ -86,7 +87,7 @@ def gradient(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) 
                 rows = tile_rows(m - row)
                 multiply_lanes(
                     workspace, tiles, out + (panel * m + row) * width, left + row // width * k * width + row % width,
-                    right + panel * k * width, k, rows, vectors,
+                    right + panel * k * width, k, rows, vectors, NOTHING,
                 )  # fmt: skip
                 row += rows
 

@@ -10,8 +10,8 @@ from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, multiply_sa
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.microkernels.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
 from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
-from fastmlp.microkernels.tile import MR, VECTORS, row_counts
-from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
+from fastmlp.microkernels.tile import MR, N_COPIES, NO_PREFETCH, VECTORS, row_counts
+from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_rows
 from fastmlp.simd.jit import JIT_DISABLED, uncached
 from fastmlp.simd.tile_table import LISTED_ROWS, TILE
 from tests.problems import DTYPES
@@ -20,23 +20,17 @@ NO_FLOOR = -np.inf
 
 
 @uncached
-def call_rows(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
-    multiply_rows(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
+def call_rows(
+    workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
+):  # fmt: skip
+    multiply_rows(
+        workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
+    )  # fmt: skip
 
 
 @uncached
-def call_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors):
-    multiply_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors)
-
-
-@uncached
-def call_rows_ahead(workspace, tiles, out, start, stride, left, step, right, inner_size, floor, mask, ahead):
-    multiply_rows_ahead(workspace, tiles, out, start, stride, left, step, right, inner_size, floor, mask, ahead)
-
-
-@uncached
-def call_lanes_ahead(workspace, tiles, out, left, right, inner_size, first, second, third):
-    multiply_lanes_ahead(workspace, tiles, out, left, right, inner_size, first, second, third)
+def call_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors, prefetch):
+    multiply_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors, prefetch)
 
 
 @uncached
@@ -111,15 +105,16 @@ class Products:
         activations[generator.uniform(size=highest * width) < 0.5] = 0
         self.places = places
 
-    def arguments(self, kind, rows, vectors, inner_size, finish):
+    def arguments(self, kind, rows, vectors, inner_size, finish, prefetch=NO_PREFETCH):
         places, table = self.places, function_table(np.dtype(self.dtype), False)
         if kind == "lanes":
-            return table, places["out"], places["left_lanes"], places["right"], inner_size, rows, vectors
+            copies = (prefetch, *range(N_COPIES - 1))
+            return table, places["out"], places["left_lanes"], places["right"], inner_size, rows, vectors, copies
         shares_start, floor, masked = FINISHES[finish]
         return (
             table, places["out"], places["start"], 0 if shares_start else self.width, places["left_rows"],
             self.rows * self.width, places["right"], inner_size, rows, vectors, self.dtype(floor),
-            places["activations"] if masked else -1,
+            places["activations"] if masked else -1, prefetch,
         )  # fmt: skip
 
     def multiply(self, kind, *arguments):
@@ -173,35 +168,18 @@ def test_the_tile_does_not_show_in_the_bits(dtype, kind):
     np.testing.assert_array_equal(parts, whole)
 
 
-@pytest.mark.parametrize("finish", FINISHES)
+@pytest.mark.parametrize(("kind", "finish"), EACH_PRODUCT)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_asking_for_the_next_panel_does_not_show_in_the_bits(dtype, finish):
+def test_prefetching_does_not_show_in_the_bits(dtype, kind, finish):
     products = Products(dtype, seed=4)
-    tolerance = 50 * np.finfo(dtype).eps
     places = (0, products.places["right"], len(products.workspace))
-    for inner_size, ahead in itertools.product(inner_sizes(dtype), places):
-        *arguments, _, _, low, mask = products.arguments("rows", MR, VECTORS, inner_size, finish)
-        compiled, naive = products.workspace.copy(), products.workspace.copy()
-        call_rows_ahead(compiled, *arguments, low, mask, ahead)
-        microkernel_naive.multiply_rows_ahead(naive, *arguments, low, mask, ahead)
-        np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
-        plain, _ = products.multiply("rows", MR, VECTORS, inner_size, finish)
-        np.testing.assert_array_equal(compiled, plain)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_asking_for_parameters_does_not_show_in_the_bits(dtype):
-    products = Products(dtype, seed=3)
-    places = [products.places[name] for name in ("left_rows", "activations", "start")]
-    for inner_size in inner_sizes(dtype):
-        *arguments, _, _ = products.arguments("lanes", MR, VECTORS, inner_size, None)
-        compiled, naive = products.workspace.copy(), products.workspace.copy()
-        call_lanes_ahead(compiled, *arguments, *places)
-        microkernel_naive.multiply_lanes_ahead(naive, *arguments, *places)
-        tolerance = 50 * np.finfo(dtype).eps
-        np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
-        plain, _ = products.multiply("lanes", MR, VECTORS, inner_size, None)
-        np.testing.assert_array_equal(compiled, plain)
+    for (rows, vectors), inner_size in itertools.product(((MR, VECTORS), (MR, 1), (1, VECTORS)), inner_sizes(dtype)):
+        size = rows, vectors, inner_size, finish
+        plain, naive = products.multiply(kind, *size)
+        np.testing.assert_allclose(plain, naive, rtol=50 * np.finfo(dtype).eps, atol=50 * np.finfo(dtype).eps)
+        for compiled, naive in (products.multiply(kind, *size, place) for place in places):
+            np.testing.assert_array_equal(compiled, plain)
+            np.testing.assert_allclose(naive, plain, rtol=50 * np.finfo(dtype).eps, atol=50 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("finish", FINISHES)
@@ -219,20 +197,16 @@ def test_nan_and_infinity_pass_through(dtype, finish):
 
 @uncached
 def call_listed_rows(
-    workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, ahead
+    workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, prefetch
 ):  # fmt: skip
     multiply_listed_rows(
-        workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, ahead
+        workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, prefetch
     )  # fmt: skip
 
 
 @uncached
-def call_listed_lanes(
-    workspace, tiles, out, left, right, left_places, right_places, count, vectors, first, second, third
-):  # fmt: skip
-    multiply_listed_lanes(
-        workspace, tiles, out, left, right, left_places, right_places, count, vectors, first, second, third
-    )  # fmt: skip
+def call_listed_lanes(workspace, tiles, out, left, right, left_places, right_places, count, vectors, prefetch):
+    multiply_listed_lanes(workspace, tiles, out, left, right, left_places, right_places, count, vectors, prefetch)
 
 
 LISTED_TWINS = {
@@ -264,16 +238,16 @@ class ListedProducts(Products):
         self.workspace = np.append(self.workspace, np.zeros(len(lists), dtype))
         microkernel_naive.as_indices(self.workspace)[self.places["lists"] :] = lists
 
-    def listed_arguments(self, vectors, finish=None, ahead=-1):
+    def listed_arguments(self, vectors, finish=None, prefetch=NO_PREFETCH):
         places = self.places
         operands = (
             function_table(np.dtype(self.dtype), False, True), places["out"], places[f"left_{self.kind}"],
             places["right"], places["lists"], places["lists"] + self.count, self.count, vectors,
         )  # fmt: skip
         if self.kind == "lanes":
-            return (*operands, places["left_rows"], places["activations"], places["start"])
+            return (*operands, (prefetch, places["activations"], places["start"]))
         shares_start, floor, _ = FINISHES[finish]
-        return (*operands, places["start"], 0 if shares_start else self.width, self.dtype(floor), ahead)
+        return (*operands, places["start"], 0 if shares_start else self.width, self.dtype(floor), prefetch)
 
 
 @pytest.mark.parametrize(("kind", "finish"), [("rows", "identity"), ("rows", "relu"), ("lanes", None)])
@@ -288,11 +262,9 @@ def test_a_product_over_a_list_is_the_same_to_the_last_bit(dtype, kind, finish):
         call_whole(whole, *products.arguments(kind, LISTED_ROWS, vectors, inner_size, finish))
         naive_twin(naive, *products.listed_arguments(vectors, finish))
         np.testing.assert_allclose(naive, whole, rtol=tolerance, atol=tolerance)
-        # Only tiles of all vectors ask for what comes next.
-        places = (-1, 0, products.places["right"]) if kind == "rows" and vectors == VECTORS else (-1,)
-        for ahead in places:
+        for prefetch in (NO_PREFETCH, 0, products.places["right"]):
             listed = products.workspace.copy()
-            compiled_twin(listed, *products.listed_arguments(vectors, finish, ahead))
+            compiled_twin(listed, *products.listed_arguments(vectors, finish, prefetch))
             np.testing.assert_array_equal(listed, whole)
 
 
@@ -439,7 +411,7 @@ def test_the_heights_of_tiles_cover_every_number_of_rows():
 def test_the_table_holds_an_address_for_each_function():
     assert not JIT_DISABLED
     for dtype in DTYPES:
-        n_tiles = 2 * len(row_counts(MR)) * VECTORS + 2  # and those which ask ahead
+        n_tiles = 2 * len(row_counts(MR)) * VECTORS + 2  # and those that prefetch
         n_narrow = 2 * sum(MOST_ROWS) + DOT_ROWS * DOT_COLUMNS
         for narrow, count in ((False, n_tiles), (True, n_narrow)):
             table = function_table(np.dtype(dtype), narrow)

@@ -65,8 +65,9 @@ def multiply_rows(
     vectors: int,
     floor: float,
     activations: int,
+    prefetch: int,
 ) -> None:
-    """Compute ``C = start + A B``; rows of the tile are rows of A's panels."""
+    """Compute ``C = start + A B``; rows of the tile are rows of A's panels. There is no cache to prefetch into."""
     panel_width = TILE.columns(workspace.dtype)
     k = np.arange(inner)
     columns = k // panel_width * panel_step + k % panel_width
@@ -83,46 +84,11 @@ def multiply_lanes(
     inner: int,
     rows: int,
     vectors: int,
+    prefetch: tuple[int, ...],
 ) -> None:
     """Compute ``C = A^T B``; rows of the tile are lanes of one panel of A."""
     offsets, right_rows = _lane_offsets(workspace, left, rows, inner), _rows_of_panel(workspace, right, inner)
     _multiply(workspace, out, None, 0, offsets, right_rows, rows, vectors, -np.inf, -1)
-
-
-def multiply_rows_ahead(
-    workspace: np.ndarray,
-    tiles: np.ndarray,
-    out: int,
-    start: int | None,
-    start_stride: int,
-    left: int,
-    panel_step: int,
-    right: int,
-    inner: int,
-    floor: float,
-    activations: int,
-    ahead: int,
-) -> None:
-    """Compute ``C = start + A B`` for a whole tile; there is no cache to bring anything to."""
-    multiply_rows(
-        workspace, tiles, out, start, start_stride, left, panel_step, right, inner, TILE.rows, TILE.vectors, floor,
-        activations,
-    )  # fmt: skip
-
-
-def multiply_lanes_ahead(
-    workspace: np.ndarray,
-    tiles: np.ndarray,
-    out: int,
-    left: int,
-    right: int,
-    inner: int,
-    weights: int,
-    first_moments: int,
-    second_moments: int,
-) -> None:
-    """Compute ``C = A^T B`` for a whole tile; there is no cache to bring anything to."""
-    multiply_lanes(workspace, tiles, out, left, right, inner, TILE.rows, TILE.vectors)
 
 
 def multiply_listed_rows(
@@ -138,7 +104,7 @@ def multiply_listed_rows(
     start: int,
     start_stride: int,
     floor: float,
-    ahead: int,
+    prefetch: int,
 ) -> None:
     """Compute ``C = start + A B`` over the k of a list; rows of the tile are rows of A's panels."""
     rows = left + np.arange(LISTED_ROWS)[:, None] * TILE.columns(workspace.dtype)
@@ -155,9 +121,7 @@ def multiply_listed_lanes(
     right_places: int,
     count: int,
     vectors: int,
-    weights: int,
-    first_moments: int,
-    second_moments: int,
+    prefetch: tuple[int, ...],
 ) -> None:
     """Compute ``C = A^T B`` over the k of a list; rows of the tile are lanes of one panel of A."""
     rows = left + np.arange(LISTED_ROWS)[:, None]
@@ -204,7 +168,7 @@ def multiply_rows_of_panels(
     for panel in range(n_panels):
         multiply_rows(
             workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner,
-            rows, vectors, -np.inf, activations + panel * activations_step if activations >= 0 else -1,
+            rows, vectors, -np.inf, activations + panel * activations_step if activations >= 0 else -1, -1,
         )  # fmt: skip
 
 

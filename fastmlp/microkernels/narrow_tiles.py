@@ -57,7 +57,7 @@ class NarrowTileFunction(TileFunction):
         super().__init__(vector, rows, vectors, rows_are_lanes)
         # Where rows are lanes the loop gains nothing from it; and of 9 x 3 sums the compiler spills one then.
         self.is_unrolled = not rows_are_lanes and rows * vectors <= 24
-        self.asks_below = False
+        self.prefetches_below = False
 
     def function_type(self) -> ir.FunctionType:
         """Return the type of the function."""

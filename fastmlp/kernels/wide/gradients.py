@@ -29,16 +29,16 @@ import numpy as np
 from fastmlp.kernels.tiles import add_tiles, tile_rows, tile_vectors, transposed_rows
 from fastmlp.kernels.wide.products import weight_gradient_tile
 from fastmlp.kernels.wide.sparse_products import call_listed_gradient
-from fastmlp.microkernels.tile import MR
+from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.simd.jit import inner, passage
 from fastmlp.simd.vectors import lane_count, load, panel_width, splat_of, store
 
 
 @passage  # else it is called twice for each tile of halves, with some thirty words on the stack
-def weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors):
+def weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors, weights):
     """Tile = A_l^T delta_{l+1} from row `unit` on, over samples `begin` to `end`.
 
-    workspace[out...] (up to MR, NR). Overwritten.
+    workspace[out...] (up to MR, NR). Overwritten. weights: what a whole tile prefetches, or `NO_PREFETCH`.
     """
     height = min(MR, layer.fan_in - unit)
     row = 0
@@ -46,7 +46,7 @@ def weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, en
         rows = tile_rows(height - row)
         weight_gradient_tile(
             workspace, tiles, layer, shared, out + row * panel_width(workspace), unit + row, panel, begin, end, rows,
-            vectors,
+            vectors, weights,
         )  # fmt: skip
         row += rows
 
@@ -96,7 +96,9 @@ def half_gradient(workspace, tiles, layer, shared, first_unit, begin, end):
     for panel in range(low_panels(layer, width)):
         vectors = tile_vectors(layer.fan_out, panel * width, lanes)
         for unit in range(first_unit, layer.fan_in, MR):
-            weight_gradient(workspace, tiles, layer, shared, out + unit * width, unit, panel, begin, end, vectors)
+            weight_gradient(
+                workspace, tiles, layer, shared, out + unit * width, unit, panel, begin, end, vectors, NO_PREFETCH
+            )  # fmt: skip
         out += layer.fan_in * width
         bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors)
         out += width
@@ -128,12 +130,13 @@ def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vec
         first, second = layer.first_half + place, layer.second_half + place
     elif has_list(layer, unit):
         call_listed_gradient(
-            shared.listed_gradient, (workspace, tiles, layer, shared, scratch, unit, panel, is_first, np.intp(-1))
-        )  # fmt: skip
+            shared.listed_gradient,
+            (workspace, tiles, layer, shared, scratch, unit, panel, is_first, np.intp(NO_PREFETCH)),
+        )
     else:
         begin, end = np.intp(0), shared.middle
         for out in (first, second):
-            weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors)
+            weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors, NO_PREFETCH)
             begin, end = end, shared.rows
     add_tiles(workspace, first, second, scratch, min(MR, layer.fan_in - unit), vectors * lane_count(workspace))
 

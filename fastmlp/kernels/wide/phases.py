@@ -29,10 +29,10 @@ from fastmlp.kernels.wide.gradients import (
     sum_weight_halves,
     weight_gradient,
 )
-from fastmlp.kernels.wide.products import dense_backward_data, dense_forward, weight_gradient_tile_ahead
+from fastmlp.kernels.wide.products import dense_backward_data, dense_forward
 from fastmlp.kernels.wide.remainder_gradients import transposed_gradient, transposed_half_gradient
 from fastmlp.kernels.wide.sparse_products import call_listed_forward, call_listed_gradient, call_listed_half_gradient
-from fastmlp.microkernels.tile import MR, VECTORS
+from fastmlp.microkernels.tile import MR, NO_PREFETCH, VECTORS
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
 from fastmlp.simd.jit import inner, kernel
 from fastmlp.simd.tile_table import TILE
@@ -207,10 +207,9 @@ def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, plac
         call_listed_gradient(
             shared.listed_gradient, (workspace, tiles, layer, shared, scratch, unit, panel, is_first, place)
         )  # fmt: skip
-    elif _asks_meanwhile(layer, shared, unit, vectors):
-        weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
     else:
-        weight_gradient(workspace, tiles, layer, shared, scratch, unit, panel, begin, shared.rows, vectors)
+        weights = place if _asks_meanwhile(layer, shared, unit, vectors) else NO_PREFETCH
+        weight_gradient(workspace, tiles, layer, shared, scratch, unit, panel, begin, shared.rows, vectors, weights)
     return scratch
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.activations import RELU, activate, differentiate
-from fastmlp.kernels.optimizers import moments_of
+from fastmlp.kernels.optimizers import copies_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
-from fastmlp.microkernels.tile import ASKING_TILES, MR
-from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
+from fastmlp.microkernels.tile import ASKING_TILES, MR, NO_PREFETCH
+from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_rows
 from fastmlp.simd.jit import inner
 from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
@@ -76,16 +76,13 @@ def _product(
                     tile_left = left + (unit // width * capacity + row) * width
                     lowest = floor if is_last else no_floor
                     mask = outputs + place if is_last and outputs >= 0 and activation == RELU else -1
-                    if rows == MR and row - top < asking_rows:
-                        multiply_rows_ahead(
-                            workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
-                            panel_right, units, lowest, mask, panel_right + right_step + (row - top) // MR * line,
-                        )  # fmt: skip
-                    else:
-                        multiply_rows(
-                            workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
-                            panel_right, units, rows, vectors, lowest, mask,
-                        )  # fmt: skip
+                    prefetch = NO_PREFETCH
+                    if row - top < asking_rows:
+                        prefetch = panel_right + right_step + (row - top) // MR * line
+                    multiply_rows(
+                        workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width, panel_right,
+                        units, rows, vectors, lowest, mask, prefetch,
+                    )  # fmt: skip
                     if is_last and outputs >= 0:
                         differentiate(
                             workspace, out + place, width, outputs + place, width, rows, vectors * lanes, activation
@@ -131,25 +128,13 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
 
 
 @inner
-def weight_gradient_tile(workspace, tiles, layer, shared, out, unit, panel, begin, end, rows, vectors):
+def weight_gradient_tile(workspace, tiles, layer, shared, out, unit, panel, begin, end, rows, vectors, weights):
     """Tile = A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over samples `begin` to `end`.
 
-    workspace[out...] (rows, NR). Overwritten.
+    workspace[out...] (rows, NR). Overwritten. weights: the place of what a whole tile prefetches with its moments, or
+    `NO_PREFETCH`.
     """
     width = panel_width(workspace)
     left = layer.inputs + (unit // width * shared.capacity + begin) * width + unit % width
     right = layer.deltas + (panel * shared.capacity + begin) * width
-    multiply_lanes(workspace, tiles, out, left, right, end - begin, rows, vectors)
-
-
-@inner
-def weight_gradient_tile_ahead(workspace, tiles, layer, shared, out, unit, panel, weights):
-    """Tile = A_l^T delta_{l+1}, a whole one from row `unit` on; meanwhile ask for its parameters at `weights`.
-
-    workspace[out...] (MR, NR). Overwritten.
-    """
-    width = panel_width(workspace)
-    left = layer.inputs + unit // width * shared.capacity * width + unit % width
-    right = layer.deltas + panel * shared.capacity * width
-    first_moments, second_moments = moments_of(shared, weights)
-    multiply_lanes_ahead(workspace, tiles, out, left, right, shared.rows, weights, first_moments, second_moments)
+    multiply_lanes(workspace, tiles, out, left, right, end - begin, rows, vectors, copies_of(shared, weights))

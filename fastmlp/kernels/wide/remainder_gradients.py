@@ -21,9 +21,12 @@ import numpy as np
 
 from fastmlp.kernels.tiles import add_tiles, clear_rows, tile_rows, tile_vectors, transposed_rows
 from fastmlp.kernels.wide.gradients import bias_gradient
+from fastmlp.microkernels.tile import N_COPIES, NO_PREFETCH
 from fastmlp.microkernels.tile_calls import multiply_lanes
 from fastmlp.simd.jit import inner
 from fastmlp.simd.vectors import lane_count, panel_width, transpose_rows
+
+NOTHING = (NO_PREFETCH,) * N_COPIES
 
 
 @inner
@@ -40,7 +43,9 @@ def _product(workspace, tiles, layer, shared, out, unit, panel, begin, end):
     while row < layer.few_units:
         # A row of padding more costs nothing where it saves a tile: seven rows are one of eight, not of four, two, one.
         rows = tile_rows(layer.few_units + 1 - row)
-        multiply_lanes(workspace, tiles, out + row * width, deltas + row, inputs, end - begin, rows, vectors)
+        multiply_lanes(
+            workspace, tiles, out + row * width, deltas + row, inputs, end - begin, rows, vectors, NOTHING
+        )  # fmt: skip
         row += rows
 
 

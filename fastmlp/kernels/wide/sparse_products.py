@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.activations import RELU, activate
-from fastmlp.kernels.optimizers import moments_of
+from fastmlp.kernels.optimizers import copies_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.kernels.wide.nonzero_lists import (
     FIRST_HALF,
@@ -23,7 +23,7 @@ from fastmlp.kernels.wide.nonzero_lists import (
 )
 from fastmlp.kernels.wide.products import BLOCK_COLUMN_VECTORS, PANEL_BYTES
 from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
-from fastmlp.microkernels.tile import MR
+from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.microkernels.tile_calls import multiply_rows
 from fastmlp.simd.jit import calls_of, inner, kernel
 from fastmlp.simd.tile_table import ALIGNMENT, LISTED_ROWS
@@ -67,17 +67,17 @@ def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
                 left = layer.inputs + row * width
                 if rows == LISTED_ROWS:
                     left_places, right_places, count = listed_features(workspace, layer, row)
-                    ahead = -1
+                    prefetch = NO_PREFETCH
                     if asks and first + width < layer.fan_out:
-                        ahead = right + panel_size + row // LISTED_ROWS % LINES * line
+                        prefetch = right + panel_size + row // LISTED_ROWS % LINES * line
                     multiply_listed_rows(
                         workspace, tiles, out, left, right, left_places, right_places, count, vectors, bias,
-                        np.intp(0), floor, ahead,
+                        np.intp(0), floor, prefetch,
                     )  # fmt: skip
                 else:
                     multiply_rows(
                         workspace, tiles, out, bias, np.intp(0), left, capacity * width, right, layer.fan_in, rows,
-                        vectors, floor, np.intp(-1),
+                        vectors, floor, np.intp(-1), NO_PREFETCH,
                     )  # fmt: skip
                 activate(workspace, out, width, rows, vectors * lanes, layer.activation)
                 row += rows
@@ -94,21 +94,19 @@ def _write_lists(workspace, layer, scratch, unit, begin, middle, end):
 def _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, part, weights):
     """Tile = X^T delta_1, a whole one from row `unit` on, over the listed samples of a part of the minibatch.
 
-    workspace[out...] (MR, NR). Overwritten. weights: what is asked for meanwhile with its moments, or -1.
+    workspace[out...] (MR, NR). Overwritten. weights: what is prefetched with its moments, or `NO_PREFETCH`.
     """
     width = panel_width(workspace)
     vectors = tile_vectors(layer.fan_out, panel * width, lane_count(workspace))
     left = layer.inputs + unit // width * shared.capacity * width + unit % width
     right = layer.deltas + panel * shared.capacity * width
-    first_moments, second_moments = moments_of(shared, weights)
-    if weights < 0:
-        weights = first_moments = second_moments = out
     for row in range(0, MR, LISTED_ROWS):
         samples, count = listed_samples(workspace, layer, scratch, unit + row, part)
         down = row * width
+        prefetch = NO_PREFETCH if weights == NO_PREFETCH else weights + down
         multiply_listed_lanes(
-            workspace, tiles, out + down, left + row, right, samples, samples, count, vectors, weights + down,
-            first_moments + down, second_moments + down,
+            workspace, tiles, out + down, left + row, right, samples, samples, count, vectors,
+            copies_of(shared, prefetch),
         )  # fmt: skip
 
 
@@ -125,8 +123,8 @@ def listed_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_fi
         _write_lists(workspace, layer, scratch, unit, begin, middle, shared.rows)
     if layer.first_half:
         second = scratch + MR * panel_width(workspace)
-        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, FIRST_HALF, np.intp(-1))
-        _multiply(workspace, tiles, layer, shared, second, scratch, unit, panel, SECOND_HALF, np.intp(-1))
+        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, FIRST_HALF, np.intp(NO_PREFETCH))
+        _multiply(workspace, tiles, layer, shared, second, scratch, unit, panel, SECOND_HALF, np.intp(NO_PREFETCH))
     else:
         _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, WHOLE, weights)
 
@@ -148,7 +146,7 @@ def listed_half_gradient(workspace, tiles, layer, shared, n_panels, begin, end):
             if panel == 0:
                 _write_lists(workspace, layer, scratch, unit, begin, end, end)
             out = half + (panel * (layer.fan_in + 1) + unit) * width
-            _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, WHOLE, np.intp(-1))
+            _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, WHOLE, np.intp(NO_PREFETCH))
 
 
 call_listed_forward = calls_of(listed_forward)
