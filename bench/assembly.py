@@ -12,7 +12,7 @@ import re
 import tempfile
 from typing import Any
 
-LISTED_KERNELS = ("listed_forward", "listed_gradient", "listed_half_gradient")
+LISTED_KERNELS = ("listed_forward", "listed_gradient", "write_sample_lists")
 SPARSE_KERNELS = ("sparse_forward", "sparse_inference", "sparse_update")
 KERNELS = (
     "tiles", "narrow_tiles", "listed_tiles", "propagate", "propagate_narrow", "update", "update_narrow", "infer",

@@ -85,9 +85,7 @@ class Phases:
         self.n_threads = n_threads
         self.pieces = Pieces(workload, dtype, n_threads)
         network = self.network = self.pieces.network
-        unweighted = np.empty(0, network.dtype)
-        *samples, order = self.pieces.samples
-        self._arguments = (*samples, unweighted, order, network.tile_bounds(n_threads), n_threads)
+        self._arguments = (*self.pieces.samples, network.tile_bounds(n_threads), n_threads)
 
     def repeat(self, with_phase_1: bool, with_phase_2: bool, repeats: int) -> None:
         """Do one phase, or both in turn, so often."""

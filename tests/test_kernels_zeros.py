@@ -7,10 +7,8 @@ import pytest
 from numba import config
 
 from fastmlp.kernels.wide.gather import gather_rows
+from fastmlp.kernels.wide.halves import FIRST_HALF, SECOND_HALF, WHOLE
 from fastmlp.kernels.wide.nonzero_lists import (
-    FIRST_HALF,
-    SECOND_HALF,
-    WHOLE,
     list_features,
     list_samples,
     listed_features,

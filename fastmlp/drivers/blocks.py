@@ -18,7 +18,7 @@ from fastmlp.kernels.narrow.phases import propagate_narrow, update_narrow
 from fastmlp.kernels.records import LAYER, NETWORK, SOURCE
 from fastmlp.kernels.wide.entry_products import sparse_forward, sparse_inference, sparse_update
 from fastmlp.kernels.wide.phases import propagate, update
-from fastmlp.kernels.wide.sparse_products import listed_forward, listed_gradient, listed_half_gradient
+from fastmlp.kernels.wide.sparse_products import listed_forward, listed_gradient, write_sample_lists
 from fastmlp.simd.jit import JIT_DISABLED, call_kernel, inner, kernel, kernel_address, passage
 
 # The kinds of phases on a team's board; 0 is none.
@@ -134,10 +134,13 @@ def training_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
 @functools.cache
 def listed_kernels(dtype: np.dtype) -> dict[str, int]:
     """Return the addresses of what phases call where zeros of X are left out, by their names in the record."""
-    memory = (from_dtype(dtype)[::1], _INDEX[::1], from_dtype(LAYER), from_dtype(NETWORK))
+    workspace, records = from_dtype(dtype)[::1], (from_dtype(LAYER), from_dtype(NETWORK))
     return _addresses(
-        (product, (*memory, *[_INDEX] * n_numbers))
-        for product, n_numbers in ((listed_forward, 4), (listed_gradient, 5), (listed_half_gradient, 3))
+        (
+            (listed_forward, (workspace, _INDEX[::1], *records, *[_INDEX] * 4)),
+            (listed_gradient, (workspace, _INDEX[::1], *records, *[_INDEX] * 6)),
+            (write_sample_lists, (workspace, *records, *[_INDEX] * 4)),
+        )
     )
 
 

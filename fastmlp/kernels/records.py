@@ -79,7 +79,7 @@ NETWORK = np.dtype(
             "ask_ahead",  # whether parameters are asked for while their gradient is being computed
             "listed_forward",  # addresses of kernels, where zeros of X are left out (see ``wide.sparse_products``)
             "listed_gradient",
-            "listed_half_gradient",
+            "write_sample_lists",
             "sparse_forward",  # likewise, where the entries of a sparse X are kept (see ``wide.entry_products``)
             "sparse_inference",
             "sparse_update",

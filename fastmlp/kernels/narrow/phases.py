@@ -9,7 +9,7 @@ from fastmlp.kernels.narrow.products import narrow_backward_data, narrow_forward
 from fastmlp.kernels.optimizers import update_tile
 from fastmlp.kernels.tiles import ask_for_lines, tile_vectors
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
-from fastmlp.simd.jit import inner, kernel
+from fastmlp.simd.jit import inner, kernel, passage
 from fastmlp.simd.vectors import ask_to_read, lane_count, line_count, panel_width, sum_lanes
 
 
@@ -52,37 +52,68 @@ def _ask_for_tiles(workspace, layers, n_layers, first_tile, last_tile):
             ask_for_lines(workspace, place, height, columns, lane_count(workspace))
 
 
+@inner
+def next_panels(workspace, most, first, end):
+    """Return how many panels from sample `first` on go next, at most so many, and the samples and vectors of each.
+
+    Whole panels go together, and the rest on its own.
+    """
+    width = panel_width(workspace)
+    panels = max(1, min(most, (end - first) // width))
+    return panels, min(width, end - first), tile_vectors(end, first, lane_count(workspace))
+
+
+@passage
+def gather_panels(
+    workspace, layers, shared, source, targets, labels, sample_weight, order, first, panels, samples
+):  # fmt: skip
+    """Copy the samples and targets of some panels into the workspace."""
+    last = layers[shared.n_layers - 1]
+    width = panel_width(workspace)
+    for place in range(first, first + panels * width, width):
+        narrow_gather(workspace, layers[0], source[0], order, shared.start, place, place + samples)
+        if layers[0].rows:
+            write_rows(workspace, layers[0], place, samples, shared.capacity)
+        narrow_gather_targets(
+            workspace, last, shared, targets, labels, sample_weight, order, place, place + samples
+        )  # fmt: skip
+
+
+@passage
+def forward_panels(workspace, tiles, layers, shared, panel, panels, vectors):
+    """Compute the activations of all layers for some panels."""
+    for number in range(shared.n_layers):
+        narrow_forward(workspace, tiles, layers[number], panel, panels, vectors)
+
+
+@passage
+def backward_panels(workspace, tiles, layers, shared, panel, panels, vectors):
+    """Compute the deltas of all layers from the last one's for some panels."""
+    for number in range(shared.n_layers - 1, 0, -1):
+        narrow_backward_data(workspace, tiles, layers[number], layers[number - 1], panel, panels, vectors)
+
+
 @kernel
 def propagate_narrow(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
     """Phase 1 for samples `begin` to `end`, some panels at a time; `begin` starts a panel."""
     former = flush_denormals()
     shared = network[0]
     width = panel_width(workspace)
-    lanes = lane_count(workspace)
     last = layers[shared.n_layers - 1]
     most = panels_at_once(workspace, layers, shared.n_layers)
     if shared.shared:
         _ask_for_weights(workspace, layers, shared.n_layers)
     first = begin
     while first < end:
-        # Whole panels go together, and the rest on its own.
-        panels = max(1, min(most, (end - first) // width))
-        samples = min(width, end - first)
-        vectors = tile_vectors(end, first, lanes)
+        panels, samples, vectors = next_panels(workspace, most, first, end)
         panel = first // width
         if shared.gather:
-            for place in range(first, first + panels * width, width):
-                narrow_gather(workspace, layers[0], source[0], order, shared.start, place, place + samples)
-                if layers[0].rows:
-                    write_rows(workspace, layers[0], place, samples, shared.capacity)
-                narrow_gather_targets(
-                    workspace, last, shared, targets, labels, sample_weight, order, place, place + samples
-                )
-        for number in range(shared.n_layers):
-            narrow_forward(workspace, tiles, layers[number], panel, panels, vectors)
+            gather_panels(
+                workspace, layers, shared, source, targets, labels, sample_weight, order, first, panels, samples
+            )  # fmt: skip
+        forward_panels(workspace, tiles, layers, shared, panel, panels, vectors)
         narrow_loss(workspace, last, shared, panel, panels, samples, vectors)
-        for number in range(shared.n_layers - 1, 0, -1):
-            narrow_backward_data(workspace, tiles, layers[number], layers[number - 1], panel, panels, vectors)
+        backward_panels(workspace, tiles, layers, shared, panel, panels, vectors)
         first += panels * width
     if shared.blocks_are_halves:
         for number in range(shared.n_layers):
@@ -92,14 +123,20 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
 
 
 @inner
-def _update_weights(workspace, tiles, layer, shared, tile, scratch):
-    """Gradient and update of one of a layer's tiles of W; return the sum of its squares before that.
+def compute_narrow_gradient(workspace, tiles, layer, shared, tile, scratch):
+    """Compute the gradient of one of a layer's tiles; return where it lies."""
+    panel, unit, _, _, _ = _place_of_tile(workspace, layer, tile)
+    return narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel)
+
+
+@inner
+def apply_narrow_gradient(workspace, layer, shared, gradient, tile):
+    """Update one of a layer's tiles of W; return the sum of its squares before that.
 
     The biases of the last row count for nothing in the L2 term.
     """
-    panel, unit, place, height, columns = _place_of_tile(workspace, layer, tile)
+    _, unit, place, height, columns = _place_of_tile(workspace, layer, tile)
     rows = min(height, layer.fan_in - unit)
-    gradient = narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel)
     squares = update_tile(workspace, shared, gradient, place, place, rows, columns, shared.alpha)
     if rows < height:
         below = rows * panel_width(workspace)
@@ -107,20 +144,33 @@ def _update_weights(workspace, tiles, layer, shared, tile, scratch):
     return sum_lanes(squares)
 
 
+@passage
+def _update_tile(workspace, tiles, layer, shared, tile, scratch):
+    """Gradient and update of one of a layer's tiles; return the sum of its squares."""
+    gradient = compute_narrow_gradient(workspace, tiles, layer, shared, tile, scratch)
+    return apply_narrow_gradient(workspace, layer, shared, gradient, tile)
+
+
+@passage
+def narrow_layer_tiles(do, workspace, tiles, layer, shared, first_tile, last_tile, scratch):
+    """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
+    width = panel_width(workspace)
+    n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
+    for tile in range(first_tile, min(last_tile, n_tiles)):
+        squares = do(workspace, tiles, layer, shared, tile, scratch)
+        workspace[shared.squares + layer.first_tile + tile] = squares
+
+
 @kernel
 def update_narrow(workspace, tiles, layers, network, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
     former = flush_denormals()
     shared = network[0]
-    width = panel_width(workspace)
     scratch = shared.scratch + block * shared.scratch_size
     if shared.shared:
         _ask_for_tiles(workspace, layers, shared.n_layers, first_tile, last_tile)
     for number in range(shared.n_layers):
         layer = layers[number]
-        n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
-        for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
-            workspace[shared.squares + layer.first_tile + tile] = _update_weights(
-                workspace, tiles, layer, shared, tile, scratch
-            )
+        begin, end = max(first_tile - layer.first_tile, 0), last_tile - layer.first_tile
+        narrow_layer_tiles(_update_tile, workspace, tiles, layer, shared, begin, end, scratch)
     restore_denormals(former)

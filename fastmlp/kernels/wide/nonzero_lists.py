@@ -23,6 +23,7 @@ networks leave zeros out is decided in ``network.sparsity``.
 
 from __future__ import annotations
 
+from fastmlp.kernels.wide.halves import FIRST_HALF, SECOND_HALF
 from fastmlp.simd.integers import (
     lane_indices,
     lanes_of_bits,
@@ -35,9 +36,6 @@ from fastmlp.simd.integers import (
 from fastmlp.simd.jit import inner
 from fastmlp.simd.tile_table import LISTED_ROWS
 from fastmlp.simd.vectors import as_bits, lane_count, load, panel_width
-
-# Parts of a minibatch whose samples are listed.
-WHOLE, FIRST_HALF, SECOND_HALF = 0, 1, 2
 
 
 @inner

@@ -19,22 +19,13 @@ from fastmlp.kernels.optimizers import update_tile
 from fastmlp.kernels.tiles import add_tiles, ask_for_lines, tile_vectors
 from fastmlp.kernels.wide.entry_products import call_sparse_forward, call_sparse_inference, call_sparse_update
 from fastmlp.kernels.wide.gather import gather_rows
-from fastmlp.kernels.wide.gradients import (
-    bias_gradient,
-    half_gradient,
-    has_list,
-    is_high,
-    low_panels,
-    sum_bias_halves,
-    sum_weight_halves,
-    weight_gradient,
-)
+from fastmlp.kernels.wide.gradients import half_gradient, tile_gradient
 from fastmlp.kernels.wide.products import dense_backward_data, dense_forward
-from fastmlp.kernels.wide.remainder_gradients import transposed_gradient, transposed_half_gradient
-from fastmlp.kernels.wide.sparse_products import call_listed_forward, call_listed_gradient, call_listed_half_gradient
-from fastmlp.microkernels.tile import MR, NO_PREFETCH, VECTORS
+from fastmlp.kernels.wide.remainder_gradients import is_high, low_panels
+from fastmlp.kernels.wide.sparse_products import call_listed_forward
+from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
-from fastmlp.simd.jit import inner, kernel
+from fastmlp.simd.jit import inner, kernel, passage
 from fastmlp.simd.tile_table import TILE
 from fastmlp.simd.vectors import (
     BLOCK_COLUMNS,
@@ -42,7 +33,6 @@ from fastmlp.simd.vectors import (
     lane_count,
     load,
     panel_width,
-    store,
     stream,
     sum_lanes,
     transpose_tile,
@@ -70,18 +60,42 @@ def _listed_layers(workspace, tiles, layer, shared, begin, end, is_new, asks):
     return 1
 
 
-@inner
-def _half_gradient(workspace, tiles, layer, shared, begin, end):
-    """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch."""
-    first_unit = np.intp(0)
-    if layer.marks:
-        n_panels = low_panels(layer, panel_width(workspace))
-        arguments = (workspace, tiles, layer, shared, n_panels, begin, end)
-        call_listed_half_gradient(shared.listed_half_gradient, arguments)
-        first_unit = layer.fan_in // MR * MR
-    half_gradient(workspace, tiles, layer, shared, first_unit, begin, end)
-    if layer.few_units:
-        transposed_half_gradient(workspace, tiles, layer, shared, begin, end)
+@passage
+def gather(workspace, layers, shared, source, sample_weight, order, begin, end):
+    """Copy samples `begin` to `end` of the minibatch into the first layer's panels, and their weights."""
+    if layers[0].row_size == 0:  # else its entries are copied where they are multiplied
+        gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, shared.capacity)
+    if shared.weighted:
+        for row in range(begin, end):
+            workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
+
+
+@passage
+def forward(workspace, tiles, layers, shared, source, order, begin, end):
+    """Compute the activations of all layers for samples `begin` to `end`."""
+    if layers[0].row_size:
+        call_sparse_forward(shared.sparse_forward, (workspace, layers[0], shared, source[0], order, begin, end))
+        n_done = 1
+    else:
+        asks = _asks_for_panels(layers[0], shared)
+        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, asks)
+    for number in range(n_done, shared.n_layers):
+        layer = layers[number]
+        dense_forward(workspace, tiles, layer, begin, end, shared.capacity, _asks_for_panels(layer, shared))
+
+
+@passage
+def backward(workspace, tiles, layers, shared, begin, end):
+    """Compute the deltas of all layers from the last one's for samples `begin` to `end`, and gradients over a half."""
+    for number in range(shared.n_layers - 1, -1, -1):
+        layer = layers[number]
+        if number > 0:
+            dense_backward_data(
+                workspace, tiles, layer, layers[number - 1], begin, end, shared.capacity, shared.zeros,
+                _asks_for_panels(layer, shared),
+            )  # fmt: skip
+        if shared.blocks_are_halves and layer.first_half:
+            half_gradient(workspace, tiles, layer, shared, begin, end)
 
 
 @kernel
@@ -89,36 +103,11 @@ def propagate(workspace, tiles, layers, network, source, targets, labels, sample
     """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers."""
     former = flush_denormals()
     shared = network[0]
-    capacity = shared.capacity
-    n_layers = shared.n_layers
-    keeps_entries = layers[0].row_size > 0
     if shared.gather:
-        if not keeps_entries:
-            gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
-        if shared.weighted:
-            for row in range(begin, end):
-                workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
-    if keeps_entries:
-        call_sparse_forward(
-            shared.sparse_forward, (workspace, layers[0], shared, source[0], order, begin, end)
-        )  # fmt: skip
-        n_done = 1
-    else:
-        asks = _asks_for_panels(layers[0], shared)
-        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, asks)
-    for number in range(n_done, n_layers):
-        layer = layers[number]
-        dense_forward(workspace, tiles, layer, begin, end, capacity, _asks_for_panels(layer, shared))
-    output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, begin, end)
-    for number in range(n_layers - 1, -1, -1):
-        layer = layers[number]
-        if number > 0:
-            dense_backward_data(
-                workspace, tiles, layer, layers[number - 1], begin, end, capacity, shared.zeros,
-                _asks_for_panels(layer, shared),
-            )  # fmt: skip
-        if shared.blocks_are_halves and layer.first_half:
-            _half_gradient(workspace, tiles, layer, shared, begin, end)
+        gather(workspace, layers, shared, source, sample_weight, order, begin, end)
+    forward(workspace, tiles, layers, shared, source, order, begin, end)
+    output_and_loss(workspace, layers[shared.n_layers - 1], shared, targets, labels, order, begin, end)
+    backward(workspace, tiles, layers, shared, begin, end)
     restore_denormals(former)
 
 
@@ -139,26 +128,6 @@ def _transpose(workspace, layer, weights, unit, panel, rows):
         for column in range(whole, columns):
             for row in range(min(MR, rows - top)):
                 workspace[place + column * width + row] = workspace[source + row * width + column]
-
-
-@inner
-def _update_bias(workspace, layer, shared, panel, vectors, scratch):
-    """Gradient and update of the biases of one panel."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    place = layer.parameters + (panel * (layer.fan_in + 1) + layer.fan_in) * width
-    rows = np.intp(1)  # not a literal: see `_product` in dense
-    if layer.first_half:
-        sum_bias_halves(workspace, layer, shared, scratch, panel, vectors)
-    else:
-        bias_gradient(workspace, layer, shared, scratch, panel, np.intp(0), shared.rows, vectors)
-    if shared.update:
-        update_tile(workspace, shared, scratch, place, place, rows, vectors * lanes, 0.0)
-    else:
-        place += shared.n_parameters
-        for column in range(0, vectors * lanes, lanes):
-            total = load(workspace, place + column) + load(workspace, scratch + column)
-            store(workspace, place + column, total)
 
 
 @inner
@@ -185,56 +154,53 @@ def _ask_for_tile(workspace, layer, place, unit, panel, height, columns):
 
 
 @inner
-def _asks_meanwhile(layer, shared, unit, vectors):
-    """Return whether a tile's parameters are asked for while its gradient is computed: those of whole tiles can be."""
-    asks = shared.ask_ahead or layer.marks > 0
-    return asks and not layer.first_half and layer.fan_in - unit >= MR and vectors == VECTORS
+def _tile_of_parameters(workspace, layer, unit, panel):
+    """Return the place of a tile of W, from row `unit` on, or of the biases, and its rows and columns."""
+    width, lanes = panel_width(workspace), lane_count(workspace)
+    place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
+    columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
+    if unit == layer.fan_in:
+        return place, 1, columns
+    height = width if is_high(workspace, layer, panel) else MR
+    return place, min(height, layer.fan_in - unit), columns
+
+
+@passage
+def compute_gradient(workspace, tiles, layer, shared, unit, panel, scratch, is_first):
+    """Compute the gradient of a tile, see `tile_gradient`, and prefetch its parameters; return where it lies."""
+    place, height, columns = _tile_of_parameters(workspace, layer, unit, panel)
+    prefetch = NO_PREFETCH
+    # While a whole tile is computed from all samples at once, its parameters can be prefetched.
+    is_whole = layer.fan_in - unit >= MR and columns == panel_width(workspace)
+    if is_whole and not layer.first_half and (shared.ask_ahead or layer.marks > 0):
+        prefetch = place
+    elif shared.shared and shared.update and not STREAMS and unit < layer.fan_in:
+        _ask_for_tile(workspace, layer, place, unit, panel, height, columns)
+    return tile_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_first, prefetch)
 
 
 @inner
-def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch, is_first):
-    """Compute the gradient of a tile of W, from row `unit` on, which lies at `place`; return where the gradient does.
+def apply_gradient(workspace, layer, shared, gradient, unit, panel):
+    """Update a tile by its gradient, or add that to the gradient block; return the sum of squares of its weights.
 
-    workspace[scratch...]: shared.scratch_size numbers. Overwritten. is_first: whether no tile of these rows came before
-    in this block, so that there is no list of their samples yet.
-    """
-    begin = np.intp(0)  # not a literal: see `_product` in dense
-    if is_high(workspace, layer, panel):
-        return transposed_gradient(workspace, tiles, layer, shared, scratch, unit, panel)
-    if layer.first_half:
-        sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors, is_first)
-    elif has_list(layer, unit):
-        call_listed_gradient(
-            shared.listed_gradient, (workspace, tiles, layer, shared, scratch, unit, panel, is_first, place)
-        )  # fmt: skip
-    else:
-        weights = place if _asks_meanwhile(layer, shared, unit, vectors) else NO_PREFETCH
-        weight_gradient(workspace, tiles, layer, shared, scratch, unit, panel, begin, shared.rows, vectors, weights)
-    return scratch
-
-
-@inner
-def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first):
-    """Gradient and update of one tile of W, from row `unit` on; return the sum of its squares before that.
+    workspace[gradient...]: may be overwritten. The sum is that before the update, and 0 of biases.
 
     All threads have read W in phase 1, so its lines lie in the caches of all. AMD's processors take these back one
     after the other when one thread writes, which may take longer than computing the tile. A store past the caches does
     not wait for that.
     """
-    width = panel_width(workspace)
-    columns = vectors * lane_count(workspace)
-    place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
-    height = min(width if is_high(workspace, layer, panel) else MR, layer.fan_in - unit)
-    if shared.shared and shared.update and not (STREAMS or _asks_meanwhile(layer, shared, unit, vectors)):
-        _ask_for_tile(workspace, layer, place, unit, panel, height, columns)
-    gradient = _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch, is_first)
+    place, height, columns = _tile_of_parameters(workspace, layer, unit, panel)
     if not shared.update:
         place += shared.n_parameters
         add_tiles(workspace, gradient, place, place, height, columns)
         return workspace.dtype.type(0)
-    streams = STREAMS and shared.shared
+    is_bias = unit == layer.fan_in
+    streams = STREAMS and shared.shared and not is_bias
     updated = gradient if streams else place
-    squares = update_tile(workspace, shared, gradient, place, updated, height, columns, shared.alpha)
+    alpha = 0.0 if is_bias else shared.alpha
+    squares = update_tile(workspace, shared, gradient, place, updated, height, columns, alpha)
+    if is_bias:
+        return workspace.dtype.type(0)
     if layer.transposed:
         _transpose(workspace, layer, updated, unit, panel, height)
     if streams:
@@ -242,11 +208,18 @@ def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scrat
     return sum_lanes(squares)
 
 
+@passage
+def _update_tile(workspace, tiles, layer, shared, unit, panel, scratch, is_first):
+    """Gradient and update of one tile of W, from row `unit` on, or of the biases; return the sum of its squares."""
+    gradient = compute_gradient(workspace, tiles, layer, shared, unit, panel, scratch, is_first)
+    return apply_gradient(workspace, layer, shared, gradient, unit, panel)
+
+
 @inner
 def tile_place(layer, tile, n_panels, width):
     """Return the panel and the first row of a layer's weight tile, fan_in for the biases.
 
-    n_panels: those that are not of few units (see `low_panels` in gradients), of `width` columns each.
+    n_panels: those that are not of few units (see `low_panels`), of `width` columns each.
 
     The numbering keeps a block of A_l in cache. All panels of the first block of row tiles come first, then those of
     the next, and the tiles of a panel of few units are the last::
@@ -267,34 +240,32 @@ def tile_place(layer, tile, n_panels, width):
     return tile // height, min((first + tile % height) * MR, layer.fan_in)
 
 
+@passage
+def layer_tiles(do, workspace, tiles, layer, shared, first_tile, last_tile, scratch):
+    """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
+    width = panel_width(workspace)
+    n_panels = low_panels(layer, width)
+    for tile in range(first_tile, min(last_tile, layer.row_tiles * n_panels + layer.high_tiles)):
+        panel, unit = tile_place(layer, tile, n_panels, width)
+        is_first = np.intp(panel == 0 or tile - layer.block_tiles < first_tile)
+        squares = do(workspace, tiles, layer, shared, unit, panel, scratch, is_first)
+        workspace[shared.squares + layer.first_tile + tile] = squares
+
+
 @kernel
 def update(workspace, tiles, layers, network, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
     former = flush_denormals()
     shared = network[0]
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
     scratch = shared.scratch + block * shared.scratch_size
     for number in range(shared.n_layers):
         layer = layers[number]
-        begin = max(first_tile - layer.first_tile, 0)
-        if layer.row_size:
-            last = min(last_tile - layer.first_tile, layer.row_tiles)
-            if begin < last:
-                call_sparse_update(shared.sparse_update, (workspace, layer, shared, begin, last, scratch))
-            continue
-        n_panels = low_panels(layer, width)
-        n_tiles = layer.row_tiles * n_panels + layer.high_tiles
-        for tile in range(begin, min(last_tile - layer.first_tile, n_tiles)):
-            panel, unit = tile_place(layer, tile, n_panels, width)
-            vectors = tile_vectors(layer.fan_out, panel * width, lanes)
-            if unit == layer.fan_in:
-                _update_bias(workspace, layer, shared, panel, vectors, scratch)
-            else:
-                is_first = np.intp(panel == 0 or tile - layer.block_tiles < begin)
-                workspace[shared.squares + layer.first_tile + tile] = _update_weights(
-                    workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first
-                )
+        begin, end = max(first_tile - layer.first_tile, 0), last_tile - layer.first_tile
+        if layer.row_size == 0:
+            layer_tiles(_update_tile, workspace, tiles, layer, shared, begin, end, scratch)
+        elif begin < min(end, layer.row_tiles):
+            last = min(end, layer.row_tiles)
+            call_sparse_update(shared.sparse_update, (workspace, layer, shared, begin, last, scratch))
     if STREAMS:
         end_of_streams()
     restore_denormals(former)

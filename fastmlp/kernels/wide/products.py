@@ -1,4 +1,4 @@
-"""The three products of a dense layer, cut into register tiles, each finished while its tile is in cache.
+"""The products of a dense layer with its weights, cut into register tiles, each finished while its tile is in cache.
 
 Offsets are into the workspace; a layer's record says what lies where (see ``layout``). Each
 function destroys what its first line names and nothing else.
@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.activations import RELU, activate, differentiate
-from fastmlp.kernels.optimizers import copies_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.microkernels.tile import ASKING_TILES, MR, NO_PREFETCH
-from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_rows
+from fastmlp.microkernels.tile_calls import multiply_rows
 from fastmlp.simd.jit import inner
 from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
@@ -125,16 +124,3 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
         layer.fan_out, layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
         asks,
     )  # fmt: skip
-
-
-@inner
-def weight_gradient_tile(workspace, tiles, layer, shared, out, unit, panel, begin, end, rows, vectors, weights):
-    """Tile = A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over samples `begin` to `end`.
-
-    workspace[out...] (rows, NR). Overwritten. weights: the place of what a whole tile prefetches with its moments, or
-    `NO_PREFETCH`.
-    """
-    width = panel_width(workspace)
-    left = layer.inputs + (unit // width * shared.capacity + begin) * width + unit % width
-    right = layer.deltas + (panel * shared.capacity + begin) * width
-    multiply_lanes(workspace, tiles, out, left, right, end - begin, rows, vectors, copies_of(shared, weights))

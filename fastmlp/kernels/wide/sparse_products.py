@@ -12,9 +12,6 @@ from fastmlp.kernels.activations import RELU, activate
 from fastmlp.kernels.optimizers import copies_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.kernels.wide.nonzero_lists import (
-    FIRST_HALF,
-    SECOND_HALF,
-    WHOLE,
     list_features,
     list_samples,
     listed_features,
@@ -25,7 +22,7 @@ from fastmlp.kernels.wide.products import BLOCK_COLUMN_VECTORS, PANEL_BYTES
 from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.microkernels.tile_calls import multiply_rows
-from fastmlp.simd.jit import calls_of, inner, kernel
+from fastmlp.simd.jit import calls_of, kernel
 from fastmlp.simd.tile_table import ALIGNMENT, LISTED_ROWS
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
 
@@ -83,18 +80,22 @@ def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
                 row += rows
 
 
-@inner
-def _write_lists(workspace, layer, scratch, unit, begin, middle, end):
-    """Write the lists of a whole tile of W, from row `unit` on: see `list_samples` in zeros."""
+@kernel
+def write_sample_lists(workspace, layer, shared, scratch, unit, begin, end):
+    """List which samples, from `begin` to `end`, are not zero in the features of a whole tile of W, from `unit` on.
+
+    workspace[scratch...]: a block's own. The lists of these features are overwritten.
+    """
     for row in range(unit, unit + MR, LISTED_ROWS):
-        list_samples(workspace, layer, scratch, row, begin, middle, end)
+        list_samples(workspace, layer, scratch, row, begin, min(shared.middle, end), end)
 
 
-@inner
-def _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, part, weights):
+@kernel
+def listed_gradient(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
     """Tile = X^T delta_1, a whole one from row `unit` on, over the listed samples of a part of the minibatch.
 
-    workspace[out...] (MR, NR). Overwritten. weights: what is prefetched with its moments, or `NO_PREFETCH`.
+    workspace[out...] (MR, NR). Overwritten. workspace[scratch...]: a block's own, with the lists of these samples.
+    prefetch: the place of weights that are prefetched with their moments, or `NO_PREFETCH`.
     """
     width = panel_width(workspace)
     vectors = tile_vectors(layer.fan_out, panel * width, lane_count(workspace))
@@ -103,52 +104,12 @@ def _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, part, 
     for row in range(0, MR, LISTED_ROWS):
         samples, count = listed_samples(workspace, layer, scratch, unit + row, part)
         down = row * width
-        prefetch = NO_PREFETCH if weights == NO_PREFETCH else weights + down
+        copies = copies_of(shared, NO_PREFETCH if prefetch == NO_PREFETCH else prefetch + down)
         multiply_listed_lanes(
-            workspace, tiles, out + down, left + row, right, samples, samples, count, vectors,
-            copies_of(shared, prefetch),
+            workspace, tiles, out + down, left + row, right, samples, samples, count, vectors, copies
         )  # fmt: skip
-
-
-@kernel
-def listed_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_first, weights):
-    """Gradient of a whole tile of the first W, from row `unit` on; the lists of its samples are written if `is_first`.
-
-    workspace[scratch...] (MR, NR), or (2 MR, NR) for those of the two halves of the minibatch, and the lists.
-    Overwritten. weights: what is asked for meanwhile with its moments.
-    """
-    begin = np.intp(0)
-    if is_first:
-        middle = shared.middle if layer.first_half else shared.rows
-        _write_lists(workspace, layer, scratch, unit, begin, middle, shared.rows)
-    if layer.first_half:
-        second = scratch + MR * panel_width(workspace)
-        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, FIRST_HALF, np.intp(NO_PREFETCH))
-        _multiply(workspace, tiles, layer, shared, second, scratch, unit, panel, SECOND_HALF, np.intp(NO_PREFETCH))
-    else:
-        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, WHOLE, weights)
-
-
-@kernel
-def listed_half_gradient(workspace, tiles, layer, shared, n_panels, begin, end):
-    """Gradient of all whole tiles in the first panels of the first W over samples `begin` to `end`, one half.
-
-    workspace[layer.first_half...] or workspace[layer.second_half...] (fan_in + 1, fan_out), panels: the rows of these
-    tiles are overwritten.
-    """
-    width = panel_width(workspace)
-    is_second = end > shared.middle
-    half = layer.second_half if is_second else layer.first_half
-    # Halves that are pieces of a step come one after the other, and there may be one block's scratch.
-    scratch = shared.scratch + (is_second and shared.shared) * shared.scratch_size
-    for panel in range(n_panels):
-        for unit in range(0, layer.fan_in // MR * MR, MR):
-            if panel == 0:
-                _write_lists(workspace, layer, scratch, unit, begin, end, end)
-            out = half + (panel * (layer.fan_in + 1) + unit) * width
-            _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, WHOLE, np.intp(NO_PREFETCH))
 
 
 call_listed_forward = calls_of(listed_forward)
 call_listed_gradient = calls_of(listed_gradient)
-call_listed_half_gradient = calls_of(listed_half_gradient)
+call_write_sample_lists = calls_of(write_sample_lists)
