@@ -15,7 +15,7 @@ from bench.workloads import Array
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.microkernels.tile import MR, N_COPIES, NO_PREFETCH
-from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_rows
+from fastmlp.microkernels.tile_calls import gemm_nn, gemm_tn
 from fastmlp.network.packing import pack
 from fastmlp.simd.jit import uncached
 from fastmlp.simd.tile_table import TILE, aligned_zeros
@@ -66,7 +66,7 @@ def forward(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -
             row = 0
             while row < m:
                 rows = tile_rows(m - row)
-                multiply_rows(
+                gemm_nn(
                     workspace, tiles, out + (panel * m + row) * width, zeros, 0, left + row * width, m * width,
                     right + panel * k * width, k, rows, vectors, workspace.dtype.type(-np.inf), -1, NO_PREFETCH,
                 )  # fmt: skip
@@ -85,7 +85,7 @@ def gradient(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) 
             row = 0
             while row < m:
                 rows = tile_rows(m - row)
-                multiply_lanes(
+                gemm_tn(
                     workspace, tiles, out + (panel * m + row) * width, left + row // width * k * width + row % width,
                     right + panel * k * width, k, rows, vectors, NOTHING,
                 )  # fmt: skip

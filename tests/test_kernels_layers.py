@@ -425,18 +425,18 @@ def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is
             network = problem.network(GuardedNetwork, narrow=False)
             (layer,) = network.layers
             layer.ask_for_panels = 1
-            multiply, asked = products.multiply_rows, {}
+            multiply, asked = products.gemm_nn, {}
 
             def watched(*arguments):
-                right, inner, rows, prefetch = arguments[7], arguments[8], arguments[9], arguments[13]
+                right, inner_size, rows, prefetch = arguments[7], arguments[8], arguments[9], arguments[13]
                 if prefetch >= 0 and rows == MR:
-                    lines = [(prefetch + k * width) // line for k in range(0, inner // 4 * 4, 4)]
+                    lines = [(prefetch + k * width) // line for k in range(0, inner_size // 4 * 4, 4)]
                     asked.setdefault((right - layer.parameters) // ((fan_in + 1) * width), []).extend(lines)
                 return multiply(*arguments)
 
-            products.multiply_rows = watched
+            products.gemm_nn = watched
             propagate_blocks(network, problem, [0, n_samples])
-            products.multiply_rows = multiply
+            products.gemm_nn = multiply
             assert sorted(asked) == list(range(n_panels - 1))
             for panel, lines in asked.items():
                 first = layer.parameters + (panel + 1) * (fan_in + 1) * width

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from fastmlp.microkernels import naive as microkernel_naive
-from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, multiply_samples
+from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, gemm_nt
 from fastmlp.microkernels.function_table import function_table
-from fastmlp.microkernels.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
-from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
+from fastmlp.microkernels.narrow_tiles import MOST_ROWS, batched_gemm_nn, batched_gemm_tn
+from fastmlp.microkernels.sparse_tiles import sparse_gemm_nn, sparse_gemm_tn
 from fastmlp.microkernels.tile import MR, N_COPIES, NO_PREFETCH, VECTORS, row_counts
-from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_rows
+from fastmlp.microkernels.tile_calls import gemm_nn, gemm_tn
 from fastmlp.simd.jit import JIT_DISABLED, uncached
 from fastmlp.simd.tile_table import LISTED_ROWS, TILE
 from tests.problems import DTYPES
@@ -20,51 +20,51 @@ NO_FLOOR = -np.inf
 
 
 @uncached
-def call_rows(
+def call_nn(
     workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
 ):  # fmt: skip
-    multiply_rows(
+    gemm_nn(
         workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
     )  # fmt: skip
 
 
 @uncached
-def call_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors, prefetch):
-    multiply_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors, prefetch)
+def call_tn(workspace, tiles, out, left, right, inner_size, rows, vectors, prefetch):
+    gemm_tn(workspace, tiles, out, left, right, inner_size, rows, vectors, prefetch)
 
 
 @uncached
-def call_rows_of_panels(
+def call_batched_nn(
     workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
     mask_step,
 ):  # fmt: skip
-    multiply_rows_of_panels(
+    batched_gemm_nn(
         workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
         mask_step,
     )  # fmt: skip
 
 
 @uncached
-def call_lanes_of_panels(
+def call_batched_tn(
     workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
 ):  # fmt: skip
-    multiply_lanes_of_panels(
+    batched_gemm_tn(
         workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
     )  # fmt: skip
 
 
 @uncached
-def call_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns):
-    multiply_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns)
+def call_nt(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns):
+    gemm_nt(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns)
 
 
 TWINS = {
-    "rows": (call_rows, microkernel_naive.multiply_rows),
-    "lanes": (call_lanes, microkernel_naive.multiply_lanes),
+    "nn": (call_nn, microkernel_naive.gemm_nn),
+    "tn": (call_tn, microkernel_naive.gemm_tn),
 }
 TWINS_OF_PANELS = {
-    "rows": (call_rows_of_panels, microkernel_naive.multiply_rows_of_panels),
-    "lanes": (call_lanes_of_panels, microkernel_naive.multiply_lanes_of_panels),
+    "nn": (call_batched_nn, microkernel_naive.batched_gemm_nn),
+    "tn": (call_batched_tn, microkernel_naive.batched_gemm_tn),
 }
 
 
@@ -88,15 +88,15 @@ class Products:
         for name, rows in {
             "out": highest,
             "start": highest,
-            "left_rows": n_panels * highest,
-            "left_lanes": longest,
+            "left_nn": n_panels * highest,
+            "left_tn": longest,
             "right": n_panels * width,
             "activations": highest,
         }.items():
             places[name] = place
             place += rows * width + 7
         self.workspace = np.full(place, np.nan, dtype)
-        for name in ("start", "left_rows", "left_lanes", "right", "activations"):
+        for name in ("start", "left_nn", "left_tn", "right", "activations"):
             following = [other for other in places.values() if other > places[name]]
             end = min([*following, place]) - 7
             self.workspace[places[name] : end] = generator.standard_normal(end - places[name])
@@ -107,12 +107,12 @@ class Products:
 
     def arguments(self, kind, rows, vectors, inner_size, finish, prefetch=NO_PREFETCH):
         places, table = self.places, function_table(np.dtype(self.dtype), False)
-        if kind == "lanes":
+        if kind == "tn":
             copies = (prefetch, *range(N_COPIES - 1))
-            return table, places["out"], places["left_lanes"], places["right"], inner_size, rows, vectors, copies
+            return table, places["out"], places["left_tn"], places["right"], inner_size, rows, vectors, copies
         shares_start, floor, masked = FINISHES[finish]
         return (
-            table, places["out"], places["start"], 0 if shares_start else self.width, places["left_rows"],
+            table, places["out"], places["start"], 0 if shares_start else self.width, places["left_nn"],
             self.rows * self.width, places["right"], inner_size, rows, vectors, self.dtype(floor),
             places["activations"] if masked else -1, prefetch,
         )  # fmt: skip
@@ -128,7 +128,7 @@ class Products:
 # What is done to the tile on its way out of the registers: whether its rows share their start, floor, whether masked.
 FINISHES = {"identity": (False, NO_FLOOR, False), "relu": (True, 0.0, False), "masked": (True, NO_FLOOR, True)}
 # Weight gradients start with zeros, and nothing is done to them.
-EACH_PRODUCT = [*(("rows", finish) for finish in FINISHES), ("lanes", None)]
+EACH_PRODUCT = [*(("nn", finish) for finish in FINISHES), ("tn", None)]
 
 
 @pytest.mark.parametrize(("kind", "finish"), EACH_PRODUCT)
@@ -158,7 +158,7 @@ def test_the_tile_does_not_show_in_the_bits(dtype, kind):
     parts = products.workspace.copy()
     for row, vector in itertools.product(range(MR), range(VECTORS)):
         place, column = row * width + vector * lanes, vector * lanes
-        if kind == "rows":
+        if kind == "nn":
             tiles, out, start, stride, left, step, right, *rest = products.arguments(kind, 1, 1, inner_size, "identity")
             own = (start + place, stride, left + row * width, step, right + column)
         else:
@@ -186,32 +186,32 @@ def test_prefetching_does_not_show_in_the_bits(dtype, kind, finish):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_and_infinity_pass_through(dtype, finish):
     products = Products(dtype, seed=2)
-    place = products.places["left_rows"]
+    place = products.places["left_nn"]
     products.workspace[place] = np.nan
     products.workspace[place + products.width] = np.inf
     products.workspace[products.places["activations"]] = np.nan
-    compiled, naive = products.multiply("rows", row_counts(MR)[0], VECTORS, 4, finish)
+    compiled, naive = products.multiply("nn", row_counts(MR)[0], VECTORS, 4, finish)
     np.testing.assert_allclose(compiled, naive, rtol=1e-4)
     assert np.isnan(compiled[products.places["out"]])
 
 
 @uncached
-def call_listed_rows(
+def call_sparse_nn(
     workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, prefetch
 ):  # fmt: skip
-    multiply_listed_rows(
+    sparse_gemm_nn(
         workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, prefetch
     )  # fmt: skip
 
 
 @uncached
-def call_listed_lanes(workspace, tiles, out, left, right, left_places, right_places, count, vectors, prefetch):
-    multiply_listed_lanes(workspace, tiles, out, left, right, left_places, right_places, count, vectors, prefetch)
+def call_sparse_tn(workspace, tiles, out, left, right, left_places, right_places, count, vectors, prefetch):
+    sparse_gemm_tn(workspace, tiles, out, left, right, left_places, right_places, count, vectors, prefetch)
 
 
 LISTED_TWINS = {
-    "rows": (call_listed_rows, microkernel_naive.multiply_listed_rows, call_rows),
-    "lanes": (call_listed_lanes, microkernel_naive.multiply_listed_lanes, call_lanes),
+    "nn": (call_sparse_nn, microkernel_naive.sparse_gemm_nn, call_nn),
+    "tn": (call_sparse_tn, microkernel_naive.sparse_gemm_tn, call_tn),
 }
 
 
@@ -223,12 +223,12 @@ class ListedProducts(Products):
         self.kind, self.inner_size = kind, inner_size
         width = self.width
         k, row = np.arange(inner_size), np.arange(LISTED_ROWS)[:, np.newaxis]
-        if kind == "rows":
+        if kind == "nn":
             in_a = k // width * self.rows * width + k % width
-            left = self.places["left_rows"] + row * width + in_a
+            left = self.places["left_nn"] + row * width + in_a
         else:
             in_a = k * width
-            left = self.places["left_lanes"] + row + in_a
+            left = self.places["left_tn"] + row + in_a
         generator = np.random.RandomState(inner_size)
         self.workspace[left[generator.uniform(size=left.shape) < 0.8]] = 0
         is_listed = (self.workspace[left] != 0).any(axis=0)
@@ -244,13 +244,13 @@ class ListedProducts(Products):
             function_table(np.dtype(self.dtype), False, True), places["out"], places[f"left_{self.kind}"],
             places["right"], places["lists"], places["lists"] + self.count, self.count, vectors,
         )  # fmt: skip
-        if self.kind == "lanes":
+        if self.kind == "tn":
             return (*operands, (prefetch, places["activations"], places["start"]))
         shares_start, floor, _ = FINISHES[finish]
         return (*operands, places["start"], 0 if shares_start else self.width, self.dtype(floor), prefetch)
 
 
-@pytest.mark.parametrize(("kind", "finish"), [("rows", "identity"), ("rows", "relu"), ("lanes", None)])
+@pytest.mark.parametrize(("kind", "finish"), [("nn", "identity"), ("nn", "relu"), ("tn", None)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_product_over_a_list_is_the_same_to_the_last_bit(dtype, kind, finish):
     tolerance = 50 * np.finfo(dtype).eps
@@ -304,14 +304,14 @@ class PanelProducts:
             function_table(np.dtype(self.dtype), True), places["out"], self.steps["out"], places[f"left_{kind}"],
             places["right"], self.steps["right"], inner_size, rows, vectors, n_panels,
         )  # fmt: skip
-        if kind == "lanes":
+        if kind == "tn":
             return (*of_both, self.dtype(floor))
         mask = places["activations"] if masked else -1
         return (*of_both, self.rows * self.width, mask, self.steps["activations"])
 
 
 # Forward has a floor, the other products have activations.
-FINISHES_OF_PANELS = [("rows", "identity"), ("rows", "masked"), ("lanes", "identity"), ("lanes", "relu")]
+FINISHES_OF_PANELS = [("nn", "identity"), ("nn", "masked"), ("tn", "identity"), ("tn", "relu")]
 
 
 @pytest.mark.parametrize(("kind", "finish"), FINISHES_OF_PANELS)
@@ -324,7 +324,7 @@ def test_every_tile_of_some_panels_of_samples(dtype, kind, finish):
     for rows, vectors, inner_size, n_panels in itertools.product(
         range(1, max(MOST_ROWS) + 1), range(1, VECTORS + 1), inner_sizes(dtype), (1, PanelProducts.N_PANELS)
     ):
-        if rows > MOST_ROWS[vectors] or (kind == "lanes" and rows > products.width):
+        if rows > MOST_ROWS[vectors] or (kind == "tn" and rows > products.width):
             continue
         arguments = products.arguments(kind, rows, vectors, inner_size, floor, masked, 0, n_panels)
         compiled, naive = products.workspace.copy(), products.workspace.copy()
@@ -370,8 +370,8 @@ def test_inner_products_over_samples(dtype):
     ):
         arguments = (table, out, a, a_units * width, b, b_units * width, n_vectors, n_tiles, rows, columns)
         compiled, naive, expected = workspace.copy(), workspace.copy(), workspace.copy()
-        call_samples(compiled, *arguments)
-        microkernel_naive.multiply_samples(naive, *arguments)
+        call_nt(compiled, *arguments)
+        microkernel_naive.gemm_nt(naive, *arguments)
         for i, j in itertools.product(range(n_tiles * rows), range(columns)):
             # The panels' rows of one unit, one behind the other.
             left, right = (
@@ -391,10 +391,10 @@ def test_the_number_of_tiles_does_not_show_in_the_bits_of_inner_products(dtype):
     steps = 3 * DOT_ROWS * width, 2 * width
     table = function_table(np.dtype(dtype), True)
     together, apart = workspace.copy(), workspace.copy()
-    call_samples(together, table, out, a, steps[0], b, steps[1], n_vectors, 3, DOT_ROWS, 2)
+    call_nt(together, table, out, a, steps[0], b, steps[1], n_vectors, 3, DOT_ROWS, 2)
     for tile in range(3):
         below = tile * DOT_ROWS * width
-        call_samples(apart, table, out + below, a + below, steps[0], b, steps[1], n_vectors, 1, DOT_ROWS, 2)
+        call_nt(apart, table, out + below, a + below, steps[0], b, steps[1], n_vectors, 1, DOT_ROWS, 2)
     np.testing.assert_array_equal(together, apart)
 
 

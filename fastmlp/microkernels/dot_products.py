@@ -212,8 +212,8 @@ def dot_functions(vector: Vector) -> list[tuple[int, DotFunction]]:
     ]
 
 
-@emitted(naive.multiply_samples)
-def multiply_samples(
+@emitted(naive.gemm_nt)
+def gemm_nt(
     typingctx: Any,
     workspace: Any,
     tiles: Any,
@@ -227,7 +227,7 @@ def multiply_samples(
     rows: Any,
     columns: Any,
 ) -> Any:
-    """Write ``out[i, j] = sum over samples of a[i] b[j]`` for `n_tiles` tiles that lie below each other.
+    """Write C = A B^T, ``out[i, j] = sum over samples of a[i] b[j]``, for `n_tiles` tiles below each other.
 
     `tiles` is the table of functions. All places are offsets into `workspace`.
     """

@@ -41,17 +41,17 @@ def _multiply(
         workspace[out + row * panel_width : out + row * panel_width + columns] = total
 
 
-def _lane_offsets(workspace: np.ndarray, left: int, rows: int, inner: int) -> np.ndarray:
+def _offsets_in_transposed(workspace: np.ndarray, left: int, rows: int, inner_size: int) -> np.ndarray:
     """Return where A[row, k] lies if the rows are lanes of one panel of A."""
-    return left + np.arange(rows)[:, None] + np.arange(inner) * TILE.columns(workspace.dtype)
+    return left + np.arange(rows)[:, None] + np.arange(inner_size) * TILE.columns(workspace.dtype)
 
 
-def _rows_of_panel(workspace: np.ndarray, right: int, inner: int) -> np.ndarray:
+def _rows_of_panel(workspace: np.ndarray, right: int, inner_size: int) -> np.ndarray:
     """Return where the rows of a panel of B begin."""
-    return right + np.arange(inner) * TILE.columns(workspace.dtype)
+    return right + np.arange(inner_size) * TILE.columns(workspace.dtype)
 
 
-def multiply_rows(
+def gemm_nn(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
@@ -60,7 +60,7 @@ def multiply_rows(
     left: int,
     panel_step: int,
     right: int,
-    inner: int,
+    inner_size: int,
     rows: int,
     vectors: int,
     floor: float,
@@ -69,29 +69,32 @@ def multiply_rows(
 ) -> None:
     """Compute ``C = start + A B``; rows of the tile are rows of A's panels. There is no cache to prefetch into."""
     panel_width = TILE.columns(workspace.dtype)
-    k = np.arange(inner)
+    k = np.arange(inner_size)
     columns = k // panel_width * panel_step + k % panel_width
     offsets = left + np.arange(rows)[:, None] * panel_width + columns
     _multiply(workspace, out, start, start_stride, offsets, right + k * panel_width, rows, vectors, floor, activations)
 
 
-def multiply_lanes(
+def gemm_tn(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
     left: int,
     right: int,
-    inner: int,
+    inner_size: int,
     rows: int,
     vectors: int,
     prefetch: tuple[int, ...],
 ) -> None:
     """Compute ``C = A^T B``; rows of the tile are lanes of one panel of A."""
-    offsets, right_rows = _lane_offsets(workspace, left, rows, inner), _rows_of_panel(workspace, right, inner)
+    offsets, right_rows = (
+        _offsets_in_transposed(workspace, left, rows, inner_size),
+        _rows_of_panel(workspace, right, inner_size),
+    )
     _multiply(workspace, out, None, 0, offsets, right_rows, rows, vectors, -np.inf, -1)
 
 
-def multiply_listed_rows(
+def sparse_gemm_nn(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
@@ -111,7 +114,7 @@ def multiply_listed_rows(
     _multiply_listed(workspace, out, start, start_stride, rows, right, left_places, right_places, count, vectors, floor)
 
 
-def multiply_listed_lanes(
+def sparse_gemm_tn(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
@@ -148,7 +151,7 @@ def _multiply_listed(
     _multiply(workspace, out, start, start_stride, left, right_rows, LISTED_ROWS, vectors, floor, -1)
 
 
-def multiply_rows_of_panels(
+def batched_gemm_nn(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
@@ -156,7 +159,7 @@ def multiply_rows_of_panels(
     left: int,
     right: int,
     right_step: int,
-    inner: int,
+    inner_size: int,
     rows: int,
     vectors: int,
     n_panels: int,
@@ -166,13 +169,13 @@ def multiply_rows_of_panels(
 ) -> None:
     """Compute ``C = A B`` for some panels of samples; rows of the tile are rows of A's panels."""
     for panel in range(n_panels):
-        multiply_rows(
-            workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner,
+        gemm_nn(
+            workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner_size,
             rows, vectors, -np.inf, activations + panel * activations_step if activations >= 0 else -1, -1,
         )  # fmt: skip
 
 
-def multiply_lanes_of_panels(
+def batched_gemm_tn(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,
@@ -180,7 +183,7 @@ def multiply_lanes_of_panels(
     left: int,
     right: int,
     right_step: int,
-    inner: int,
+    inner_size: int,
     rows: int,
     vectors: int,
     n_panels: int,
@@ -188,12 +191,12 @@ def multiply_lanes_of_panels(
 ) -> None:
     """Compute ``C = A^T B`` for some panels of samples; rows of the tile are lanes of one panel of A."""
     for panel in range(n_panels):
-        offsets = _lane_offsets(workspace, left, rows, inner)
-        right_rows = _rows_of_panel(workspace, right + panel * right_step, inner)
+        offsets = _offsets_in_transposed(workspace, left, rows, inner_size)
+        right_rows = _rows_of_panel(workspace, right + panel * right_step, inner_size)
         _multiply(workspace, out + panel * out_step, None, 0, offsets, right_rows, rows, vectors, floor, -1)
 
 
-def multiply_samples(
+def gemm_nt(
     workspace: np.ndarray,
     tiles: np.ndarray,
     out: int,

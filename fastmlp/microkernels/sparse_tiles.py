@@ -36,14 +36,14 @@ LISTED_SLOTS = 3 * (VECTORS + 1)
 """Places that these functions take in the table of functions, behind the others."""
 
 
-def _slot(vectors: int, rows_are_lanes: bool, prefetches: bool = False) -> int:
-    return TILE_SLOTS + (2 * rows_are_lanes + prefetches) * (VECTORS + 1) + vectors
+def _slot(vectors: int, transposes_a: bool, prefetches: bool = False) -> int:
+    return TILE_SLOTS + (2 * transposes_a + prefetches) * (VECTORS + 1) + vectors
 
 
-def listed_tile_function_type(scalar: ir.Type, index: ir.Type, rows_are_lanes: bool) -> ir.FunctionType:
+def listed_tile_function_type(scalar: ir.Type, index: ir.Type, transposes_a: bool) -> ir.FunctionType:
     """Return the type of a tile function; see `ListedTileFunction` for the arguments."""
     pointer = scalar.as_pointer()
-    own = [pointer] * N_COPIES if rows_are_lanes else [pointer, _INDEX, scalar, pointer]
+    own = [pointer] * N_COPIES if transposes_a else [pointer, _INDEX, scalar, pointer]
     return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, _INDEX, *[index.as_pointer()] * 2, *own])
 
 
@@ -59,13 +59,13 @@ class ListedTileFunction(TileFunction):
 
     kind = "listed_tile"
 
-    def __init__(self, vector: Vector, vectors: int, rows_are_lanes: bool, prefetches: bool = False) -> None:
-        super().__init__(vector, LISTED_ROWS, vectors, rows_are_lanes, prefetches)
+    def __init__(self, vector: Vector, vectors: int, transposes_a: bool, prefetches: bool = False) -> None:
+        super().__init__(vector, LISTED_ROWS, vectors, transposes_a, prefetches)
         self.index_type = ir.IntType(vector.dtype.bitwidth)
 
     def function_type(self) -> ir.FunctionType:
         """Return the type of the function."""
-        return listed_tile_function_type(self.scalar_type, self.index_type, self.rows_are_lanes)
+        return listed_tile_function_type(self.scalar_type, self.index_type, self.transposes_a)
 
     def _emit(self, function: ir.Function) -> None:
         c, a, b, count, a_places, b_places, *own = function.args
@@ -73,7 +73,7 @@ class ListedTileFunction(TileFunction):
         end = function.append_basic_block("end")
         operands = (a, b, (a_places, b_places))
         first, floor, next_panel = _INDEX(0), None, None
-        if self.rows_are_lanes:
+        if self.transposes_a:
             sums = self._zeros()
             if self.vectors == VECTORS:
                 lines = _INDEX(self.rows * self.panel_width * self.alignment // ALIGNMENT)
@@ -134,25 +134,25 @@ def listed_tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     """Return all tile functions that go over lists, and their places in the table."""
     return [
         (
-            _slot(vectors, rows_are_lanes, prefetches),
-            ListedTileFunction(vector, vectors, rows_are_lanes, prefetches and vectors == VECTORS),
+            _slot(vectors, transposes_a, prefetches),
+            ListedTileFunction(vector, vectors, transposes_a, prefetches and vectors == VECTORS),
         )
-        for rows_are_lanes, prefetches in ((False, False), (False, True), (True, False))
+        for transposes_a, prefetches in ((False, False), (False, True), (True, False))
         for vectors in range(1, VECTORS + 1)
     ]
 
 
-def _call_tile(memory: Workspace, first_slot: ir.Value, rows_are_lanes: bool, args: Any, own: list[ir.Value]) -> None:
+def _call_tile(memory: Workspace, first_slot: ir.Value, transposes_a: bool, args: Any, own: list[ir.Value]) -> None:
     """Emit the call of a tile function: what both kinds are given from `args`, then their own."""
     _, _, out, left, right, left_places, right_places, count, vectors, *_ = args
     lists = [memory.index_pointer(places) for places in (left_places, right_places)]
-    function_type = listed_tile_function_type(memory.scalar, memory.index, rows_are_lanes)
+    function_type = listed_tile_function_type(memory.scalar, memory.index, transposes_a)
     slot = memory.builder.add(first_slot, vectors)
     memory.call(slot, function_type, [*map(memory.pointer, (out, left, right)), count, *lists, *own])
 
 
-@emitted(naive.multiply_listed_rows)
-def multiply_listed_rows(
+@emitted(naive.sparse_gemm_nn)
+def sparse_gemm_nn(
     typingctx: Any,
     workspace: Any,
     tiles: Any,
@@ -186,8 +186,8 @@ def multiply_listed_rows(
     return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype, types.intp), codegen
 
 
-@emitted(naive.multiply_listed_lanes)
-def multiply_listed_lanes(
+@emitted(naive.sparse_gemm_tn)
+def sparse_gemm_tn(
     typingctx: Any,
     workspace: Any,
     tiles: Any,

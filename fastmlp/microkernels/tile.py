@@ -31,9 +31,9 @@ backward data         samples              units of layer l + 1    ``row * NR + 
 weight gradient       units of layer l     samples                 ``k * NR + row``
 ====================  ===================  ======================  =====================
 
-In the first two, k crosses from one panel of A to the next after NR steps: the loop over k is a
-loop over panels with a loop over their columns inside. In the third, the rows are lanes of one
-panel, and k walks down its rows.
+In BLAS's terms the first two are GEMMs of kind NN, and the third is of kind TN: A is transposed. In the first two, k
+crosses from one panel of A to the next after NR steps: the loop over k is a loop over panels with a loop over their
+columns inside. In the third, the rows are lanes of one panel, and k walks down its rows.
 
 Prefetching. Each call names what will be needed next, or nothing; a whole tile then prefetches a cache line of it with
 every fourth k. (It has a second form for that, with the prefetches in its loop; smaller tiles pay no attention.) For a
@@ -93,10 +93,10 @@ N_COPIES = 3
 """Tiles of parameters that a weight gradient prefetches: weights and up to two moments."""
 
 
-def tile_function_type(scalar: ir.Type, rows_are_lanes: bool) -> ir.FunctionType:
+def tile_function_type(scalar: ir.Type, transposes_a: bool) -> ir.FunctionType:
     """Return the type of a tile function; see `TileFunction` for the arguments."""
     pointer = scalar.as_pointer()
-    own = [pointer] * N_COPIES if rows_are_lanes else [pointer, _INDEX, _INDEX, scalar, pointer, pointer]
+    own = [pointer] * N_COPIES if transposes_a else [pointer, _INDEX, _INDEX, scalar, pointer, pointer]
     return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, _INDEX, *own])
 
 
@@ -115,14 +115,14 @@ class TileFunction:
 
     kind = "tile"
 
-    def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool, prefetches: bool = False) -> None:
+    def __init__(self, vector: Vector, rows: int, vectors: int, transposes_a: bool, prefetches: bool = False) -> None:
         self.vector = vector
         self.rows = rows
         self.vectors = vectors
         self.panel_width = TILE.vectors * vector.lanes
-        self.rows_are_lanes = rows_are_lanes
+        self.transposes_a = transposes_a
         self.is_unrolled = (rows, vectors) == (MR, VECTORS)
-        self.prefetches_below = TILE.asks_ahead and not rows_are_lanes
+        self.prefetches_below = TILE.asks_ahead and not transposes_a
         self.prefetches = prefetches
         self.scalar_type = llvm_scalar(vector.dtype)
         self.vector_type = llvm_vector(vector)
@@ -130,7 +130,7 @@ class TileFunction:
 
     def get(self, module: ir.Module) -> ir.Function:
         """Return the function in `module`, emitted at the first request."""
-        layout = "lanes" if self.rows_are_lanes else "panels"
+        layout = "tn" if self.transposes_a else "nn"
         form = ".prefetching" if self.prefetches else ""
         name = f"fastmlp.{self.kind}.{vector_suffix(self.vector)}.{self.rows}x{self.vectors}.{layout}{form}"
         if name in module.globals:
@@ -143,7 +143,7 @@ class TileFunction:
 
     def function_type(self) -> ir.FunctionType:
         """Return the type of the function."""
-        return tile_function_type(self.scalar_type, self.rows_are_lanes)
+        return tile_function_type(self.scalar_type, self.transposes_a)
 
     def _zeros(self) -> list[ir.Value]:
         """Return a tile of zeros."""
@@ -175,15 +175,15 @@ class TileFunction:
         builder.store(value, pointer, align=self.alignment)
 
     def _emit(self, function: ir.Function) -> None:
-        c, a, b, inner, *more = function.args
+        c, a, b, inner_size, *more = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         end = function.append_basic_block("end")
-        if self.rows_are_lanes:
-            self._emit_tile(builder, self._zeros(), c, a, b, inner, _INDEX(0), None, None, more, end)
+        if self.transposes_a:
+            self._emit_tile(builder, self._zeros(), c, a, b, inner_size, _INDEX(0), None, None, more, end)
         else:
             start, start_stride, panel_step, floor, activations, *prefetched = more
             initial = self._starting_values(builder, start, start_stride)
-            self._emit_tile(builder, initial, c, a, b, inner, panel_step, floor, activations, prefetched, end)
+            self._emit_tile(builder, initial, c, a, b, inner_size, panel_step, floor, activations, prefetched, end)
         builder.position_at_end(end)
         builder.ret_void()
 
@@ -194,7 +194,7 @@ class TileFunction:
         c: ir.Value,
         a: ir.Value,
         b: ir.Value,
-        inner: ir.Value,
+        inner_size: ir.Value,
         panel_step: ir.Value,
         floor: ir.Value | None,
         activations: ir.Value | None,
@@ -206,7 +206,7 @@ class TileFunction:
         entry = builder.block
         panel_loop = builder.append_basic_block("panel")
         done = builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed(">", inner, _INDEX(0)), panel_loop, done)
+        builder.cbranch(builder.icmp_signed(">", inner_size, _INDEX(0)), panel_loop, done)
 
         # One pass per panel of A; a weight gradient has one panel, as long as the minibatch.
         builder.position_at_end(panel_loop)
@@ -214,7 +214,7 @@ class TileFunction:
         panel_b = builder.phi(b.type)
         remaining = builder.phi(_INDEX)
         panel_sums = [builder.phi(self.vector_type) for _ in initial]
-        if self.rows_are_lanes:
+        if self.transposes_a:
             steps = remaining
         else:
             is_last = builder.icmp_signed("<", remaining, _INDEX(width))
@@ -222,7 +222,7 @@ class TileFunction:
         state, rest = (panel_a, panel_b, panel_sums), steps
         if self.is_unrolled:
             tiles, distance = [], None
-            if self.prefetches and self.rows_are_lanes:
+            if self.prefetches and self.transposes_a:
                 tiles = self._prefetched_parameters(prefetched)
             elif self.prefetches:
                 distance = builder.sub(builder.ptrtoint(prefetched[0], _INDEX), builder.ptrtoint(b, _INDEX))
@@ -240,7 +240,7 @@ class TileFunction:
         for phi, first, again in (
             (panel_a, a, next_panel_a),
             (panel_b, b, next_b),
-            (remaining, inner, next_remaining),
+            (remaining, inner_size, next_remaining),
             *zip(panel_sums, initial, results, strict=True),
         ):
             phi.add_incoming(first, entry)
@@ -279,7 +279,7 @@ class TileFunction:
         line = builder.phi(_INDEX)  # of the tiles that are prefetched, in bytes
         phis = [builder.phi(self.vector_type) for _ in sums]
         results: list[ir.Value] = list(phis)
-        a_step = width if self.rows_are_lanes else 1
+        a_step = width if self.transposes_a else 1
         for k in range(unrolled):
             a_place = self._address(builder, a_k, k * a_step)
             results = self._add_products(builder, a_place, self._address(builder, b_k, k * width), results)
@@ -312,7 +312,7 @@ class TileFunction:
     def _add_products(self, builder: Any, a_k: ir.Value, b_k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         """Emit the multiply-adds of one k, whose numbers begin at `a_k` and at `b_k`; return the sums with them."""
         fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
-        row_step = 1 if self.rows_are_lanes else self.panel_width
+        row_step = 1 if self.transposes_a else self.panel_width
         b_vectors = [self._load_vector(builder, b_k, v * self.vector.lanes) for v in range(self.vectors)]
         results: list[ir.Value] = []
         for row in range(self.rows):

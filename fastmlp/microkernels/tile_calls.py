@@ -23,9 +23,9 @@ _INDEX = ir.IntType(64)
 _MOST_ROWS = max(MR, *(TILE.most_rows(vectors) for vectors in range(1, VECTORS + 1)))
 
 
-def tile_slot(rows: int, vectors: int, rows_are_lanes: bool, prefetches: bool = False) -> int:
+def tile_slot(rows: int, vectors: int, transposes_a: bool, prefetches: bool = False) -> int:
     """Return the place of a tile function in the table."""
-    return ((2 * rows_are_lanes + prefetches) * (_MOST_ROWS + 1) + rows) * (VECTORS + 1) + vectors
+    return ((2 * transposes_a + prefetches) * (_MOST_ROWS + 1) + rows) * (VECTORS + 1) + vectors
 
 
 TILE_SLOTS = tile_slot(_MOST_ROWS, VECTORS, True, True) + 1
@@ -36,10 +36,10 @@ def tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     """Return all tile functions and their places in the table; all but the whole tile have one form, in two places."""
     return [
         (
-            tile_slot(rows, vectors, rows_are_lanes, prefetches),
-            TileFunction(vector, rows, vectors, rows_are_lanes, prefetches and (rows, vectors) == (MR, VECTORS)),
+            tile_slot(rows, vectors, transposes_a, prefetches),
+            TileFunction(vector, rows, vectors, transposes_a, prefetches and (rows, vectors) == (MR, VECTORS)),
         )
-        for rows_are_lanes in (False, True)
+        for transposes_a in (False, True)
         for prefetches in (False, True)
         for rows in row_counts(MR)
         for vectors in range(1, VECTORS + 1)
@@ -72,13 +72,11 @@ class Workspace:
         """Emit whether an offset is one, and not negative for none."""
         return self.builder.icmp_signed(">=", offset, offset.type(0))
 
-    def slot(
-        self, rows: ir.Value, vectors: ir.Value, rows_are_lanes: bool, prefetch: ir.Value | None = None
-    ) -> ir.Value:
+    def slot(self, rows: ir.Value, vectors: ir.Value, transposes_a: bool, prefetch: ir.Value | None = None) -> ir.Value:
         """Emit the place in the table of a tile function of a run-time size, which prefetches what is at an offset."""
-        builder, first = self.builder, _INDEX(tile_slot(0, 0, rows_are_lanes))
+        builder, first = self.builder, _INDEX(tile_slot(0, 0, transposes_a))
         if prefetch is not None:
-            second = _INDEX(tile_slot(0, 0, rows_are_lanes, True))
+            second = _INDEX(tile_slot(0, 0, transposes_a, True))
             first = builder.select(self.is_place(prefetch), second, first)
         return builder.add(first, builder.add(builder.mul(rows, _INDEX(VECTORS + 1)), vectors))
 
@@ -89,8 +87,8 @@ class Workspace:
         builder.call(builder.inttoptr(address, function_type.as_pointer()), arguments)
 
 
-@emitted(naive.multiply_rows)
-def multiply_rows(
+@emitted(naive.gemm_nn)
+def gemm_nn(
     typingctx: Any,
     workspace: Any,
     tiles: Any,
@@ -100,7 +98,7 @@ def multiply_rows(
     left: Any,
     panel_step: Any,
     right: Any,
-    inner: Any,
+    inner_size: Any,
     rows: Any,
     vectors: Any,
     floor: Any,
@@ -115,13 +113,13 @@ def multiply_rows(
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, _, out, start, stride, left, step, right, inner, rows, vectors, floor, mask, prefetch = args
+        _, _, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch = args
         memory = Workspace(context, builder, sig, args)
         memory.call(
             memory.slot(rows, vectors, False, prefetch),
             tile_function_type(memory.scalar, False),
             [
-                *map(memory.pointer, (out, left, right)), inner, memory.pointer(start), stride, step, floor,
+                *map(memory.pointer, (out, left, right)), inner_size, memory.pointer(start), stride, step, floor,
                 memory.pointer_or_null(mask), memory.pointer(prefetch),
             ],
         )  # fmt: skip
@@ -130,33 +128,33 @@ def multiply_rows(
     return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype, *[types.intp] * 2), codegen
 
 
-@emitted(naive.multiply_lanes)
-def multiply_lanes(
+@emitted(naive.gemm_tn)
+def gemm_tn(
     typingctx: Any,
     workspace: Any,
     tiles: Any,
     out: Any,
     left: Any,
     right: Any,
-    inner: Any,
+    inner_size: Any,
     rows: Any,
     vectors: Any,
     prefetch: Any,
 ) -> Any:
-    """C = A^T B where the rows of the tile are lanes of one panel of A (weight gradient).
+    """C = A^T B, A being transposed: the rows of the tile are lanes of one of its panels (weight gradient).
 
     `prefetch` has the places of a tile of weights and of its moments (the first negative: none). Where there are fewer
     copies of the parameters, the same tile may be named more than once.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, _, out, left, right, inner, rows, vectors, prefetch = args
+        _, _, out, left, right, inner_size, rows, vectors, prefetch = args
         memory = Workspace(context, builder, sig, args)
         copies = cgutils.unpack_tuple(builder, prefetch, N_COPIES)
         memory.call(
             memory.slot(rows, vectors, True, copies[0]),
             tile_function_type(memory.scalar, True),
-            [*map(memory.pointer, (out, left, right)), inner, *map(memory.pointer, copies)],
+            [*map(memory.pointer, (out, left, right)), inner_size, *map(memory.pointer, copies)],
         )
         return context.get_dummy_value()
 

@@ -23,8 +23,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.tiles import add_tiles, clear_rows, evenly, tile_vectors, transposed_rows
-from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, multiply_samples
-from fastmlp.microkernels.narrow_tiles import MOST_ROWS, multiply_rows_of_panels
+from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, gemm_nt
+from fastmlp.microkernels.narrow_tiles import MOST_ROWS, batched_gemm_nn
 from fastmlp.simd.jit import inner
 from fastmlp.simd.vectors import lane_count, panel_width, transpose_rows
 
@@ -74,7 +74,7 @@ def _inner_products(workspace, tiles, layer, out, unit, height, panel, first, sa
         column = 0
         while column < columns:
             wide = evenly(columns - column, DOT_COLUMNS)
-            multiply_samples(
+            gemm_nt(
                 workspace, tiles, out + row * width + column, a + row * width, a_step, b + column * width, b_step,
                 n_vectors, n_tiles, rows, wide,
             )  # fmt: skip
@@ -98,7 +98,7 @@ def _outer_products(workspace, tiles, layer, out, feature, panel, first, samples
     unit = 0
     while unit < units and vectors > 0:
         rows = evenly(units - unit, MOST_ROWS[vectors])
-        multiply_rows_of_panels(
+        batched_gemm_nn(
             workspace, tiles, out + unit * width, 0, deltas + unit * width, X, 0, samples, rows, vectors, 1,
             layer.fan_out * width, -1, 0,
         )  # fmt: skip
@@ -124,7 +124,7 @@ def _sums(workspace, tiles, layer, out, panel, first, samples):
     while unit < units:
         rows = min(units - unit, DOT_ROWS)
         n_tiles = (units - unit) // rows
-        multiply_samples(
+        gemm_nt(
             workspace, tiles, out + unit * width, deltas + unit * width, deltas_step, ones, ones_step, n_vectors,
             n_tiles, rows, 1,
         )  # fmt: skip

@@ -36,7 +36,7 @@ from fastmlp.kernels.wide.halves import FIRST_HALF, SECOND_HALF, WHOLE, samples_
 from fastmlp.kernels.wide.remainder_gradients import is_high, remainder_product, transposed_product
 from fastmlp.kernels.wide.sparse_products import call_listed_gradient, call_write_sample_lists
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
-from fastmlp.microkernels.tile_calls import multiply_lanes
+from fastmlp.microkernels.tile_calls import gemm_tn
 from fastmlp.simd.jit import inner, switch
 from fastmlp.simd.vectors import lane_count, load, panel_width, splat_of, store
 
@@ -91,7 +91,7 @@ def _dense_product(workspace, tiles, layer, shared, scratch, out, unit, panel, p
     row = 0
     while row < height:
         rows = tile_rows(height - row)
-        multiply_lanes(workspace, tiles, out + row * width, left + row, right, end - begin, rows, vectors, copies)
+        gemm_tn(workspace, tiles, out + row * width, left + row, right, end - begin, rows, vectors, copies)
         row += rows
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from fastmlp.kernels.activations import RELU, activate, differentiate
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.microkernels.tile import ASKING_TILES, MR, NO_PREFETCH
-from fastmlp.microkernels.tile_calls import multiply_rows
+from fastmlp.microkernels.tile_calls import gemm_nn
 from fastmlp.simd.jit import inner
 from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
@@ -25,12 +25,12 @@ PANEL_BYTES = TILE.vectors * TILE.vector_bytes
 
 
 @inner
-def inner_step(rows, inner, width):
+def inner_step(rows, inner_size, width):
     """Return how many terms of its sums a product takes at a time, so that what they take of A stays in cache.
 
     Between two visits the sums rest in their place in memory: neither their order nor a bit of them changes.
     """
-    panels = (inner + width - 1) // width
+    panels = (inner_size + width - 1) // width
     most = max(1, BLOCK_BYTES // (rows * PANEL_BYTES))
     n_blocks = (panels + most - 1) // most
     return (panels + n_blocks - 1) // n_blocks * width
@@ -38,12 +38,12 @@ def inner_step(rows, inner, width):
 
 @inner
 def _product(
-    workspace, tiles, out, start, start_step, left, right, right_step, inner, columns, begin, end, capacity, floor,
+    workspace, tiles, out, start, start_step, left, right, right_step, inner_size, columns, begin, end, capacity, floor,
     outputs, activation, asks,
 ):  # fmt: skip
     """Out = f(start + left right), or (left right) * f'(outputs), for samples `begin` to `end`.
 
-    out, outputs (capacity, columns), left (capacity, inner), right (inner, columns): panels, those of right
+    out, outputs (capacity, columns), left (capacity, inner_size), right (inner_size, columns): panels, those of right
     `right_step` apart. start: a row for each panel, `start_step` apart. outputs: -1 for the former of the two. asks:
     whether each panel of right is asked for while the one before is multiplied.
 
@@ -57,10 +57,10 @@ def _product(
     block_rows = BLOCK_COLUMN_VECTORS * lanes
     for top in range(begin, end, block_rows):
         bottom = min(end, top + block_rows)
-        step = inner_step(bottom - top, inner, width)
-        for unit in range(0, inner, step):
-            units = min(step, inner - unit)
-            is_last = unit + units == inner
+        step = inner_step(bottom - top, inner_size, width)
+        for unit in range(0, inner_size, step):
+            units = min(step, inner_size - unit)
+            is_last = unit + units == inner_size
             for first in range(0, columns, width):
                 panel = first // width
                 vectors = tile_vectors(columns, first, lanes)
@@ -78,7 +78,7 @@ def _product(
                     prefetch = NO_PREFETCH
                     if row - top < asking_rows:
                         prefetch = panel_right + right_step + (row - top) // MR * line
-                    multiply_rows(
+                    gemm_nn(
                         workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width, panel_right,
                         units, rows, vectors, lowest, mask, prefetch,
                     )  # fmt: skip

@@ -20,7 +20,7 @@ from __future__ import annotations
 from fastmlp.kernels.tiles import clear_rows, tile_rows, tile_vectors, transposed_rows
 from fastmlp.kernels.wide.halves import samples_of
 from fastmlp.microkernels.tile import N_COPIES, NO_PREFETCH
-from fastmlp.microkernels.tile_calls import multiply_lanes
+from fastmlp.microkernels.tile_calls import gemm_tn
 from fastmlp.simd.jit import inner
 from fastmlp.simd.vectors import lane_count, panel_width, transpose_rows
 
@@ -54,7 +54,7 @@ def remainder_product(workspace, tiles, layer, shared, scratch, out, unit, panel
     while row < layer.few_units:
         # A row of padding more costs nothing where it saves a tile: seven rows are one of eight, not of four, two, one.
         rows = tile_rows(layer.few_units + 1 - row)
-        multiply_lanes(
+        gemm_tn(
             workspace, tiles, out + row * width, deltas + row, inputs, end - begin, rows, vectors, _NO_PREFETCH
         )  # fmt: skip
         row += rows

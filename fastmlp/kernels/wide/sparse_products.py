@@ -19,9 +19,9 @@ from fastmlp.kernels.wide.nonzero_lists import (
     mark_nonzeros,
 )
 from fastmlp.kernels.wide.products import BLOCK_COLUMN_VECTORS, PANEL_BYTES
-from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
+from fastmlp.microkernels.sparse_tiles import sparse_gemm_nn, sparse_gemm_tn
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
-from fastmlp.microkernels.tile_calls import multiply_rows
+from fastmlp.microkernels.tile_calls import gemm_nn
 from fastmlp.simd.jit import calls_of, kernel
 from fastmlp.simd.tile_table import ALIGNMENT, LISTED_ROWS
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
@@ -67,12 +67,12 @@ def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
                     prefetch = NO_PREFETCH
                     if asks and first + width < layer.fan_out:
                         prefetch = right + panel_size + row // LISTED_ROWS % LINES * line
-                    multiply_listed_rows(
+                    sparse_gemm_nn(
                         workspace, tiles, out, left, right, left_places, right_places, count, vectors, bias,
                         np.intp(0), floor, prefetch,
                     )  # fmt: skip
                 else:
-                    multiply_rows(
+                    gemm_nn(
                         workspace, tiles, out, bias, np.intp(0), left, capacity * width, right, layer.fan_in, rows,
                         vectors, floor, np.intp(-1), NO_PREFETCH,
                     )  # fmt: skip
@@ -105,7 +105,7 @@ def listed_gradient(workspace, tiles, layer, shared, scratch, out, unit, panel, 
         samples, count = listed_samples(workspace, layer, scratch, unit + row, part)
         down = row * width
         copies = copies_of(shared, NO_PREFETCH if prefetch == NO_PREFETCH else prefetch + down)
-        multiply_listed_lanes(
+        sparse_gemm_tn(
             workspace, tiles, out + down, left + row, right, samples, samples, count, vectors, copies
         )  # fmt: skip
 
