@@ -20,7 +20,7 @@ from fastmlp.kernels.activations import (
     tanh_of,
 )
 from fastmlp.kernels.wide.products import BLOCK_COLUMN_BYTES, PANEL_BYTES
-from fastmlp.microkernels.tile import ASKING_TILES
+from fastmlp.microkernels.tile import PREFETCHING_TILES
 from fastmlp.network.layout import Layout
 from fastmlp.simd.jit import JIT_DISABLED, uncached
 from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
@@ -334,15 +334,15 @@ def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, in_halves, narrow
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_asking_for_parameters_ahead_does_not_show_in_the_bits(dtype, optimizer):
+def test_prefetching_parameters_does_not_show_in_the_bits(dtype, optimizer):
     width = TILE.columns(dtype)
     problem = make_problem([width + MR + 3, 2 * width + 1, 4], dtype=dtype, n_samples=2 * width + 3)
     options = {"adam": {"solver": "adam"}, "momentum": {"solver": "sgd"}, "sgd": {"solver": "sgd", "momentum": 0}}
     bits = set()
-    for ask_ahead in (0, 1):
+    for prefetch_parameters in (0, 1):
         network = problem.network(GuardedNetwork, narrow=False, **options[optimizer])
-        assert network.record[0].ask_ahead == 0  # so small a network stays in cache
-        network.record[0].ask_ahead = ask_ahead
+        assert network.record[0].prefetch_parameters == 0  # so small a network stays in cache
+        network.record[0].prefetch_parameters = prefetch_parameters
         before = parameters_of(network)
         propagate_blocks(network, problem, [0, problem.n_samples])
         update_blocks(network, problem, [0, network.record[0].n_tiles], LEARNING_RATE)
@@ -391,15 +391,15 @@ def test_which_way_round_a_gradient_is_computed_does_not_show_in_the_bits(solver
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_asking_for_panels_does_not_show_in_the_bits(dtype, activation):
+def test_prefetching_panels_does_not_show_in_the_bits(dtype, activation):
     width = TILE.columns(dtype)
     layer_units = [width + MR + 3, 3 * width + 1, 2 * width, 4]
-    problem = make_problem(layer_units, activation, dtype=dtype, n_samples=ASKING_TILES * MR + MR + 3)
+    problem = make_problem(layer_units, activation, dtype=dtype, n_samples=PREFETCHING_TILES * MR + MR + 3)
     bits = set()
-    for ask in (0, 1):
+    for prefetch in (0, 1):
         network = problem.network(GuardedNetwork, narrow=False, solver="adam")
-        assert not network.layers.ask_for_panels.any()  # so small a matrix stays in cache
-        network.layers.ask_for_panels = ask
+        assert not network.layers.prefetch_panels.any()  # so small a matrix stays in cache
+        network.layers.prefetch_panels = prefetch
         propagate_blocks(network, problem, [0, problem.n_samples])
         update_blocks(network, problem, [0, network.record[0].n_tiles], LEARNING_RATE)
         network.assert_guards_untouched()
@@ -407,12 +407,12 @@ def test_asking_for_panels_does_not_show_in_the_bits(dtype, activation):
     assert len(bits) == 1
 
 
-def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is_multiplied():
-    """Machine code that asks for the wrong lines computes the same; so here Python looks at what it would be told."""
+def test_each_line_of_a_large_matrix_is_prefetched_once_while_the_panel_before_is_multiplied():
+    """Machine code that prefetches the wrong lines computes the same; so here Python looks at what it would be told."""
     code = """
         import numpy as np
         from fastmlp.kernels.wide import products
-        from fastmlp.microkernels.tile import ASKING_TILES, MR
+        from fastmlp.microkernels.tile import PREFETCHING_TILES, MR
         from fastmlp.simd.tile_table import ALIGNMENT, TILE
         from tests.panels import GuardedNetwork
         from tests.phases import propagate_blocks
@@ -420,28 +420,28 @@ def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is
 
         for dtype in (np.float32, np.float64):
             width, line = TILE.columns(dtype), ALIGNMENT // np.dtype(dtype).itemsize
-            fan_in, n_panels, n_samples = 4 * width + 8, 3, ASKING_TILES * MR + 3
+            fan_in, n_panels, n_samples = 4 * width + 8, 3, PREFETCHING_TILES * MR + 3
             problem = make_problem([fan_in, n_panels * width], "relu", "squared_error", dtype, n_samples=n_samples)
             network = problem.network(GuardedNetwork, narrow=False)
             (layer,) = network.layers
-            layer.ask_for_panels = 1
-            multiply, asked = products.gemm_nn, {}
+            layer.prefetch_panels = 1
+            multiply, prefetched = products.gemm_nn, {}
 
             def watched(*arguments):
                 right, inner_size, rows, prefetch = arguments[7], arguments[8], arguments[9], arguments[13]
                 if prefetch >= 0 and rows == MR:
                     lines = [(prefetch + k * width) // line for k in range(0, inner_size // 4 * 4, 4)]
-                    asked.setdefault((right - layer.parameters) // ((fan_in + 1) * width), []).extend(lines)
+                    prefetched.setdefault((right - layer.parameters) // ((fan_in + 1) * width), []).extend(lines)
                 return multiply(*arguments)
 
             products.gemm_nn = watched
             propagate_blocks(network, problem, [0, n_samples])
             products.gemm_nn = multiply
-            assert sorted(asked) == list(range(n_panels - 1))
-            for panel, lines in asked.items():
+            assert sorted(prefetched) == list(range(n_panels - 1))
+            for panel, lines in prefetched.items():
                 first = layer.parameters + (panel + 1) * (fan_in + 1) * width
                 assert sorted(lines) == list(range(first // line, (first + fan_in * width) // line))
-            print(len(asked))
+            print(len(prefetched))
     """
     out, _ = run_python(code, NUMBA_DISABLE_JIT=1, FASTMLP_TILE="avx512")
     assert out.split() == ["2", "2"]
@@ -449,7 +449,7 @@ def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is
 
 @pytest.mark.parametrize("tile", ["avx512", "avx2"])
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
-def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(narrow, tile):
+def test_which_lines_of_the_weights_are_prefetched_where_other_cores_have_them(narrow, tile):
     """In phase 1 all of a narrow network's, to read; in phase 2 those that this block of tiles will write."""
     code = f"""
         import numpy as np
@@ -462,8 +462,8 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
 
         narrow = {narrow}
         read, written = set(), set()
-        tiles.ask_to_write = lambda array, place: written.add(place // line)
-        narrow_phases.ask_to_read = lambda array, place: read.add(place // line)
+        tiles.prefetch_to_write = lambda array, place: written.add(place // line)
+        narrow_phases.prefetch_to_read = lambda array, place: read.add(place // line)
 
         for dtype in (np.float32, np.float64):
             width, line = TILE.columns(dtype), ALIGNMENT // np.dtype(dtype).itemsize
@@ -472,18 +472,18 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
             network = problem.network(GuardedNetwork, narrow=narrow, solver="adam")
             record = network.record[0]
             bounds = network.tile_bounds(2)
-            for record.shared, record.ask_ahead in ((0, 0), (1, 1), (1, 0)):
+            for record.shared, record.prefetch_parameters in ((0, 0), (1, 1), (1, 0)):
                 read.clear()
                 written.clear()
                 propagate_blocks(network, problem, [0, 9])
                 weights = [network.parameter_matrix(i, 0, fan_out) for i, fan_out in enumerate(units[1:])]
-                if not narrow:  # there no biases, which are asked for with the rows of W at most
+                if not narrow:  # there no biases, which are prefetched with the rows of W at most
                     weights = [m[:-1] for m in weights] + [network.transposed_matrix(i) for i in (1, 2)]
                 places = np.concatenate([m.ravel() for m in weights])
                 assert not written
                 assert set((places // line).tolist()) <= read if narrow and record.shared else not read
                 n_read = len(read)
-                asked_by = []
+                prefetched_by = []
                 for block in (0, 1):
                     written.clear()
                     before = network.workspace.copy()
@@ -491,16 +491,16 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
                     changed = places[network.workspace[places] != before[places]]
                     own = set((changed // line).tolist())
                     assert len(own) > 40
-                    asked_by.append(written.copy())
+                    prefetched_by.append(written.copy())
                     if not record.shared:
                         assert not written
-                    elif narrow or not record.ask_ahead:
+                    elif narrow or not record.prefetch_parameters:
                         assert own <= written
                     else:  # those that are not of whole tiles: the last rows of W, and a panel of few units
                         assert 0 < len(own & written) < len(own) / 2
                 assert len(read) == n_read
                 # One line, at most, where a block ends within one: of W, and of each row of W transposed.
-                assert len(asked_by[0] & asked_by[1]) <= 1 + max(units)
+                assert len(prefetched_by[0] & prefetched_by[1]) <= 1 + max(units)
             print(len(own))
     """
     out, _ = run_python(code, NUMBA_DISABLE_JIT=1, FASTMLP_TILE=tile)

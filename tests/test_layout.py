@@ -214,10 +214,10 @@ def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_panels_of_weights_beyond_the_second_level_cache_are_asked_for(dtype):
+def test_panels_of_weights_beyond_the_second_level_cache_are_prefetched(dtype):
     rows = RESIDENT_BYTES // (1000 * np.dtype(dtype).itemsize)
     layout = Layout([rows, 1000, rows + 1, 5], 10, dtype, 2, True, 1)
-    assert [layer.ask_for_panels for layer in layout.places] == [0, int(TILE.asks_for_panels), 0]
+    assert [layer.prefetch_panels for layer in layout.places] == [0, int(TILE.prefetches_panels), 0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -43,7 +43,7 @@ class LayerPlaces:
     block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
     few_units: int = 0  # those of the last panel if they are few, else 0 (see ``wide.remainder_gradients``)
     high_tiles: int = 0  # row tiles of such a panel, which are NR rows high
-    ask_for_panels: int = 0  # whether those of W, or of W transposed, are asked for while the one before is multiplied
+    prefetch_panels: int = 0  # whether those of W, or of W transposed, are prefetched during the one before
     activation: int = 0
 
 
@@ -76,7 +76,7 @@ NETWORK = np.dtype(
             "zeros",  # NR zeros
             "scratch",  # where each block of weights has a place for the gradients of its tiles
             "scratch_size",  # numbers of such a place
-            "ask_ahead",  # whether parameters are asked for while their gradient is being computed
+            "prefetch_parameters",  # whether parameters are prefetched while their gradient is being computed
             "listed_forward",  # addresses of kernels, where zeros of X are left out (see ``wide.sparse_products``)
             "listed_gradient",
             "write_sample_lists",

@@ -76,7 +76,7 @@ _INDEX = ir.IntType(64)
 # few per cent of its instructions: where another program runs on the other half of a core, they are what is scarce.
 _UNROLLED = 4
 
-ASKING_TILES = _UNROLLED * TILE.vectors * TILE.vector_bytes // ALIGNMENT
+PREFETCHING_TILES = _UNROLLED * TILE.vectors * TILE.vector_bytes // ALIGNMENT
 """So many whole tiles below each other, each beginning one line further, prefetch all of the next panel of B."""
 
 
@@ -122,7 +122,7 @@ class TileFunction:
         self.panel_width = TILE.vectors * vector.lanes
         self.transposes_a = transposes_a
         self.is_unrolled = (rows, vectors) == (MR, VECTORS)
-        self.prefetches_below = TILE.asks_ahead and not transposes_a
+        self.prefetches_below = TILE.prefetches and not transposes_a
         self.prefetches = prefetches
         self.scalar_type = llvm_scalar(vector.dtype)
         self.vector_type = llvm_vector(vector)

@@ -109,7 +109,7 @@ def gemm_nn(
 
     `tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `start`, `left` (A), `right`
     (B), `activations` (negative: none) and `prefetch` (negative: none). This lies in the panel that will take B's place
-    where `right` lies in this one, or some cache lines behind: one of every `ASKING_TILES` lines is prefetched.
+    where `right` lies in this one, or some cache lines behind: one of every `PREFETCHING_TILES` lines is prefetched.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

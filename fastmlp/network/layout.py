@@ -132,7 +132,7 @@ class Layout:
             if layer.few_units:
                 layer.high_tiles = len(self._tile_heights(layer.fan_in, self.panel_width))
             weight_bytes = layer.fan_in * layer.fan_out * itemsize
-            layer.ask_for_panels = int(TILE.asks_for_panels and weight_bytes > RESIDENT_BYTES)
+            layer.prefetch_panels = int(TILE.prefetches_panels and weight_bytes > RESIDENT_BYTES)
             tile += layer.row_tiles * self._low_panels(layer) + layer.high_tiles
         self.n_tiles = tile
         self.n_parameters = self.size

@@ -72,7 +72,7 @@ def layout_and_records(
         "zeros": layout.zeros,
         "scratch": layout.scratch,
         "scratch_size": layout.scratch_size,
-        "ask_ahead": TILE.asks_ahead and optimizer.update is not None and parameter_bytes > RESIDENT_BYTES,
+        "prefetch_parameters": TILE.prefetches and optimizer.update is not None and parameter_bytes > RESIDENT_BYTES,
         "update": optimizer.update is not None,
     }.items():
         record[name] = value

@@ -81,27 +81,27 @@ def stream(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), codegen
 
 
-def _request(to_write: bool) -> Any:
-    """Return the intrinsic that asks for a cache line."""
+def _prefetch(to_write: bool) -> Any:
+    """Return the intrinsic that prefetches a cache line."""
 
-    def ask(typingctx: Any, array: Any, offset: Any) -> Any:
+    def prefetch(typingctx: Any, array: Any, offset: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             byte = ir.IntType(8).as_pointer()
-            prefetch = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, *[_INT32] * 3])
+            function = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, *[_INT32] * 3])
             pointer = builder.bitcast(element_pointer(context, builder, sig.args[0], args[0], args[1]), byte)
             # To read or to write, into the first-level cache, and data rather than instructions.
-            builder.call(prefetch, [pointer, _INT32(int(to_write)), _INT32(3), _INT32(1)])
+            builder.call(function, [pointer, _INT32(int(to_write)), _INT32(3), _INT32(1)])
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
 
-    return emitted(vectors_naive.ask)(ask)
+    return emitted(vectors_naive.prefetch)(prefetch)
 
 
-ask_to_read = _request(False)
-"""Ask for the cache line of ``array[offset]``, and do not wait for it."""
+prefetch_to_read = _prefetch(False)
+"""Prefetch the cache line of ``array[offset]``."""
 
-ask_to_write = _request(True)
+prefetch_to_write = _prefetch(True)
 """The same, for this core alone: no other keeps it."""
 
 

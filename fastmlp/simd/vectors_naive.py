@@ -20,7 +20,7 @@ def store(array: np.ndarray, offset: int, value: np.ndarray) -> None:
 stream = store
 
 
-def ask(array: np.ndarray, offset: int) -> None:
+def prefetch(array: np.ndarray, offset: int) -> None:
     """Do nothing: no number changes."""
 
 

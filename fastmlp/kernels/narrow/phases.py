@@ -7,22 +7,22 @@ from fastmlp.kernels.narrow.gradients import narrow_gradient, narrow_half_gradie
 from fastmlp.kernels.narrow.losses import narrow_loss
 from fastmlp.kernels.narrow.products import narrow_backward_data, narrow_forward, panels_at_once
 from fastmlp.kernels.optimizers import update_tile
-from fastmlp.kernels.tiles import ask_for_lines, tile_vectors
+from fastmlp.kernels.tiles import prefetch_lines, tile_vectors
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
 from fastmlp.simd.jit import inner, kernel, passage
-from fastmlp.simd.vectors import ask_to_read, lane_count, line_count, panel_width, sum_lanes
+from fastmlp.simd.vectors import lane_count, line_count, panel_width, prefetch_to_read, sum_lanes
 
 
 @inner
-def _ask_for_weights(workspace, layers, n_layers):
-    """Ask for all W: parts of them were written by another core."""
+def _prefetch_weights(workspace, layers, n_layers):
+    """Prefetch all W: parts of them were written by another core."""
     width = panel_width(workspace)
     for number in range(n_layers):
         layer = layers[number]
         n_panels = (layer.fan_out + width - 1) // width
         end = layer.parameters + n_panels * (layer.fan_in + 1) * width
         for place in range(layer.parameters, end, line_count(workspace)):
-            ask_to_read(workspace, place)
+            prefetch_to_read(workspace, place)
 
 
 @inner
@@ -41,15 +41,15 @@ def _place_of_tile(workspace, layer, tile):
 
 
 @inner
-def _ask_for_tiles(workspace, layers, n_layers, first_tile, last_tile):
-    """Ask for the tiles of W that this core will write, for it alone: see ``wide.phases``."""
+def _prefetch_tiles(workspace, layers, n_layers, first_tile, last_tile):
+    """Prefetch the tiles of W that this core will write, for it alone: see ``wide.phases``."""
     width = panel_width(workspace)
     for number in range(n_layers):
         layer = layers[number]
         n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
         for tile in range(max(first_tile - layer.first_tile, 0), min(last_tile - layer.first_tile, n_tiles)):
             _, _, place, height, columns = _place_of_tile(workspace, layer, tile)
-            ask_for_lines(workspace, place, height, columns, lane_count(workspace))
+            prefetch_lines(workspace, place, height, columns, lane_count(workspace))
 
 
 @inner
@@ -102,7 +102,7 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
     last = layers[shared.n_layers - 1]
     most = panels_at_once(workspace, layers, shared.n_layers)
     if shared.shared:
-        _ask_for_weights(workspace, layers, shared.n_layers)
+        _prefetch_weights(workspace, layers, shared.n_layers)
     first = begin
     while first < end:
         panels, samples, vectors = next_panels(workspace, most, first, end)
@@ -168,7 +168,7 @@ def update_narrow(workspace, tiles, layers, network, first_tile, last_tile, bloc
     shared = network[0]
     scratch = shared.scratch + block * shared.scratch_size
     if shared.shared:
-        _ask_for_tiles(workspace, layers, shared.n_layers, first_tile, last_tile)
+        _prefetch_tiles(workspace, layers, shared.n_layers, first_tile, last_tile)
     for number in range(shared.n_layers):
         layer = layers[number]
         begin, end = max(first_tile - layer.first_tile, 0), last_tile - layer.first_tile

@@ -157,7 +157,7 @@ class GradientRecipe(NamedTuple):
     finish: Callable[..., Any] = _as_it_is
 
 
-DENSE, BIAS, REMAINDER, SPARSE = range(4)  # the most frequent first: they are asked for in this order
+DENSE, BIAS, REMAINDER, SPARSE = range(4)  # the most frequent first: the switch goes through them in this order
 
 RECIPES = {
     DENSE: GradientRecipe(_dense_product, _tile_of_product),

@@ -16,7 +16,7 @@ import numpy as np
 
 from fastmlp.kernels.losses import activate_outputs, output_and_loss
 from fastmlp.kernels.optimizers import update_tile
-from fastmlp.kernels.tiles import add_tiles, ask_for_lines, tile_vectors
+from fastmlp.kernels.tiles import add_tiles, prefetch_lines, tile_vectors
 from fastmlp.kernels.wide.entry_products import call_sparse_forward, call_sparse_inference, call_sparse_update
 from fastmlp.kernels.wide.gather import gather_rows
 from fastmlp.kernels.wide.gradients import half_gradient, tile_gradient
@@ -40,23 +40,23 @@ from fastmlp.simd.vectors import (
 
 # Constants to the compiler: other tiles have no code for these.
 STREAMS = TILE.streams
-ASKS_FOR_PANELS = TILE.asks_for_panels
+PREFETCHES_PANELS = TILE.prefetches_panels
 
 
 @inner
-def _asks_for_panels(layer, shared):
-    """Return whether panels of W are asked for: where it is large, or parts of it were written by another core."""
-    if ASKS_FOR_PANELS:
-        return shared.shared | layer.ask_for_panels
+def _prefetches_panels(layer, shared):
+    """Return whether panels of W are prefetched: where it is large, or parts of it were written by another core."""
+    if PREFETCHES_PANELS:
+        return shared.shared | layer.prefetch_panels
     return np.intp(0)
 
 
 @inner
-def _listed_layers(workspace, tiles, layer, shared, begin, end, is_new, asks):
+def _listed_layers(workspace, tiles, layer, shared, begin, end, is_new, prefetches):
     """Go forward through the first layer if it leaves zeros out; return of how many layers that takes care."""
     if layer.marks == 0:
         return 0
-    call_listed_forward(shared.listed_forward, (workspace, tiles, layer, shared, begin, end, is_new, asks))
+    call_listed_forward(shared.listed_forward, (workspace, tiles, layer, shared, begin, end, is_new, prefetches))
     return 1
 
 
@@ -77,11 +77,11 @@ def forward(workspace, tiles, layers, shared, source, order, begin, end):
         call_sparse_forward(shared.sparse_forward, (workspace, layers[0], shared, source[0], order, begin, end))
         n_done = 1
     else:
-        asks = _asks_for_panels(layers[0], shared)
-        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, asks)
+        prefetches = _prefetches_panels(layers[0], shared)
+        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, prefetches)
     for number in range(n_done, shared.n_layers):
         layer = layers[number]
-        dense_forward(workspace, tiles, layer, begin, end, shared.capacity, _asks_for_panels(layer, shared))
+        dense_forward(workspace, tiles, layer, begin, end, shared.capacity, _prefetches_panels(layer, shared))
 
 
 @passage
@@ -92,7 +92,7 @@ def backward(workspace, tiles, layers, shared, begin, end):
         if number > 0:
             dense_backward_data(
                 workspace, tiles, layer, layers[number - 1], begin, end, shared.capacity, shared.zeros,
-                _asks_for_panels(layer, shared),
+                _prefetches_panels(layer, shared),
             )  # fmt: skip
         if shared.blocks_are_halves and layer.first_half:
             half_gradient(workspace, tiles, layer, shared, begin, end)
@@ -140,17 +140,17 @@ def _stream_tile(workspace, source, target, rows, columns):
 
 
 @inner
-def _ask_for_tile(workspace, layer, place, unit, panel, height, columns):
-    """Ask for a tile of W, and its place in W transposed, for this core alone: all cores have read them in phase 1.
+def _prefetch_tile(workspace, layer, place, unit, panel, height, columns):
+    """Prefetch a tile of W, and its place in W transposed, for this core alone: all cores have read them in phase 1.
 
     Else each store would wait for the other cores to give up their copy of the line, one line after the other.
     """
     width = panel_width(workspace)
-    ask_for_lines(workspace, place, height, columns, lane_count(workspace))
+    prefetch_lines(workspace, place, height, columns, lane_count(workspace))
     if layer.transposed:
         first = panel * width
         transposed = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width
-        ask_for_lines(workspace, transposed, min(width, layer.fan_out - first), height, MR)
+        prefetch_lines(workspace, transposed, min(width, layer.fan_out - first), height, MR)
 
 
 @inner
@@ -172,10 +172,10 @@ def compute_gradient(workspace, tiles, layer, shared, unit, panel, scratch, is_f
     prefetch = NO_PREFETCH
     # While a whole tile is computed from all samples at once, its parameters can be prefetched.
     is_whole = layer.fan_in - unit >= MR and columns == panel_width(workspace)
-    if is_whole and not layer.first_half and (shared.ask_ahead or layer.marks > 0):
+    if is_whole and not layer.first_half and (shared.prefetch_parameters or layer.marks > 0):
         prefetch = place
     elif shared.shared and shared.update and not STREAMS and unit < layer.fan_in:
-        _ask_for_tile(workspace, layer, place, unit, panel, height, columns)
+        _prefetch_tile(workspace, layer, place, unit, panel, height, columns)
     return tile_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_first, prefetch)
 
 
@@ -287,11 +287,11 @@ def infer(workspace, tiles, layers, network, source, order, out, first, begin, e
         n_done = 1
     else:
         gather_rows(workspace, layers[0].inputs, source[0], order, first - begin, begin, end, capacity)
-        asks = layers[0].ask_for_panels
-        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), asks)
+        prefetches = layers[0].prefetch_panels
+        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), prefetches)
     for number in range(n_done, shared.n_layers):
         layer = layers[number]
-        dense_forward(workspace, tiles, layer, begin, end, capacity, layer.ask_for_panels)
+        dense_forward(workspace, tiles, layer, begin, end, capacity, layer.prefetch_panels)
     last = layers[shared.n_layers - 1]
     width = panel_width(workspace)
     activate_outputs(workspace, last, shared, begin, end)

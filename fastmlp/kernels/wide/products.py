@@ -10,7 +10,7 @@ import numpy as np
 
 from fastmlp.kernels.activations import RELU, activate, differentiate
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
-from fastmlp.microkernels.tile import ASKING_TILES, MR, NO_PREFETCH
+from fastmlp.microkernels.tile import MR, NO_PREFETCH, PREFETCHING_TILES
 from fastmlp.microkernels.tile_calls import gemm_nn
 from fastmlp.simd.jit import inner
 from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
@@ -39,13 +39,13 @@ def inner_step(rows, inner_size, width):
 @inner
 def _product(
     workspace, tiles, out, start, start_step, left, right, right_step, inner_size, columns, begin, end, capacity, floor,
-    outputs, activation, asks,
+    outputs, activation, prefetches,
 ):  # fmt: skip
     """Out = f(start + left right), or (left right) * f'(outputs), for samples `begin` to `end`.
 
     out, outputs (capacity, columns), left (capacity, inner_size), right (inner_size, columns): panels, those of right
-    `right_step` apart. start: a row for each panel, `start_step` apart. outputs: -1 for the former of the two. asks:
-    whether each panel of right is asked for while the one before is multiplied.
+    `right_step` apart. start: a row for each panel, `start_step` apart. outputs: -1 for the former of the two.
+    prefetches: whether each panel of right is prefetched while the one before is multiplied.
 
     Callers write their constants as ``np.intp``: a literal has a type of its own, for which all this would be compiled
     again.
@@ -65,7 +65,7 @@ def _product(
                 panel = first // width
                 vectors = tile_vectors(columns, first, lanes)
                 panel_right = right + panel * right_step + unit * width
-                asking_rows = ASKING_TILES * MR if asks and first + width < columns else 0
+                prefetching_rows = PREFETCHING_TILES * MR if prefetches and first + width < columns else 0
                 row = top
                 while row < bottom:
                     rows = tile_rows(bottom - row)
@@ -76,7 +76,7 @@ def _product(
                     lowest = floor if is_last else no_floor
                     mask = outputs + place if is_last and outputs >= 0 and activation == RELU else -1
                     prefetch = NO_PREFETCH
-                    if row - top < asking_rows:
+                    if row - top < prefetching_rows:
                         prefetch = panel_right + right_step + (row - top) // MR * line
                     gemm_nn(
                         workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width, panel_right,
@@ -92,10 +92,10 @@ def _product(
 
 
 @inner
-def dense_forward(workspace, tiles, layer, begin, end, capacity, asks):
+def dense_forward(workspace, tiles, layer, begin, end, capacity, prefetches):
     """A_{l+1} = f(A_l W + b) for samples `begin` to `end`.
 
-    asks: whether each panel of W is asked for while the one before is multiplied.
+    prefetches: whether each panel of W is prefetched while the one before is multiplied.
 
     outputs (capacity, fan_out), inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all
     panels.
@@ -106,13 +106,13 @@ def dense_forward(workspace, tiles, layer, begin, end, capacity, asks):
     _product(
         workspace, tiles, layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs,
         layer.parameters, panel_size, layer.fan_in, layer.fan_out, begin, end, capacity, floor, np.intp(-1),
-        layer.activation, asks,
+        layer.activation, prefetches,
     )  # fmt: skip
 
 
 @inner
-def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, zeros, asks):
-    """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`; `asks` as in forward.
+def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, zeros, prefetches):
+    """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`; `prefetches` as in forward.
 
     below.deltas (capacity, fan_in), layer.deltas (capacity, fan_out), transposed (fan_out, fan_in),
     all panels.
@@ -122,5 +122,5 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
     _product(
         workspace, tiles, below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width,
         layer.fan_out, layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
-        asks,
+        prefetches,
     )  # fmt: skip

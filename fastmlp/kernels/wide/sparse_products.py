@@ -26,18 +26,18 @@ from fastmlp.simd.jit import calls_of, kernel
 from fastmlp.simd.tile_table import ALIGNMENT, LISTED_ROWS
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
 
-# Cache lines of a row of a panel: tiles below each other ask for one each.
+# Cache lines of a row of a panel: tiles below each other prefetch one each.
 LINES = max(1, PANEL_BYTES // ALIGNMENT)
 
 
 @kernel
-def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
+def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, prefetches):
     """A_1 = f(X W + b) for samples `begin` to `end`; marks and lists are written first.
 
     layer.outputs (capacity, fan_out), layer.inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all panels.
-    is_new: whether these samples were gathered since they were marked. asks: whether each panel of W is asked for while
-    the one before is multiplied. As `dense_forward`, but that all terms of a sum are taken at once: those that are left
-    use little of X.
+    is_new: whether these samples were gathered since they were marked. prefetches: whether each panel of W is
+    prefetched while the one before is multiplied. As `dense_forward`, but that all terms of a sum are taken at once:
+    those that are left use little of X.
     """
     capacity = shared.capacity
     if is_new:
@@ -65,7 +65,7 @@ def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
                 if rows == LISTED_ROWS:
                     left_places, right_places, count = listed_features(workspace, layer, row)
                     prefetch = NO_PREFETCH
-                    if asks and first + width < layer.fan_out:
+                    if prefetches and first + width < layer.fan_out:
                         prefetch = right + panel_size + row // LISTED_ROWS % LINES * line
                     sparse_gemm_nn(
                         workspace, tiles, out, left, right, left_places, right_places, count, vectors, bias,
