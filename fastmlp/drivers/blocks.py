@@ -16,7 +16,7 @@ from numba import from_dtype, types
 from fastmlp.drivers.team import begin, end, next_phase, post, wait_for_blocks
 from fastmlp.kernels.narrow.phases import propagate_narrow, update_narrow
 from fastmlp.kernels.records import LAYER, NETWORK, SOURCE
-from fastmlp.kernels.wide.entry_products import sparse_forward, sparse_inference, sparse_update
+from fastmlp.kernels.wide.entry_products import entry_forward, entry_inference, entry_update
 from fastmlp.kernels.wide.phases import propagate, update
 from fastmlp.kernels.wide.sparse_products import listed_forward, listed_gradient, write_sample_lists
 from fastmlp.simd.jit import JIT_DISABLED, call_kernel, inner, kernel, kernel_address, passage
@@ -145,15 +145,15 @@ def listed_kernels(dtype: np.dtype) -> dict[str, int]:
 
 
 @functools.cache
-def sparse_kernels(dtype: np.dtype) -> dict[str, int]:
+def entry_kernels(dtype: np.dtype) -> dict[str, int]:
     """Return the addresses of what phases call where the entries of a sparse X are kept, by their names."""
     memory = (from_dtype(dtype)[::1], from_dtype(LAYER), from_dtype(NETWORK))
     samples = (from_dtype(SOURCE), _INDEX[::1])
     return _addresses(
         (
-            (sparse_forward, (*memory, *samples, *[_INDEX] * 2)),
-            (sparse_inference, (*memory, *samples, *[_INDEX] * 3)),
-            (sparse_update, (*memory, *[_INDEX] * 3)),
+            (entry_forward, (*memory, *samples, *[_INDEX] * 2)),
+            (entry_inference, (*memory, *samples, *[_INDEX] * 3)),
+            (entry_update, (*memory, *[_INDEX] * 3)),
         )
     )
 

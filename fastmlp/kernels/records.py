@@ -80,9 +80,9 @@ NETWORK = np.dtype(
             "listed_forward",  # addresses of kernels, where zeros of X are left out (see ``wide.sparse_products``)
             "listed_gradient",
             "write_sample_lists",
-            "sparse_forward",  # likewise, where the entries of a sparse X are kept (see ``wide.entry_products``)
-            "sparse_inference",
-            "sparse_update",
+            "entry_forward",  # likewise, where the entries of a sparse X are kept (see ``wide.entry_products``)
+            "entry_inference",
+            "entry_update",
             "nesterovs_momentum",
             # What follows changes from step to step.
             "rows",  # samples of this minibatch

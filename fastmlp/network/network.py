@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastmlp.drivers.blocks import listed_kernels, sparse_kernels, training_phases
+from fastmlp.drivers.blocks import entry_kernels, listed_kernels, training_phases
 from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run_inference
 from fastmlp.drivers.region import EVALUATE, Driver
 from fastmlp.kernels.losses import LOSSES
@@ -128,7 +128,7 @@ class Network:
         self.narrow = trains and not n_kept and is_narrow(units, batch_size, lanes)
         part, n_entries = 1.0, 0
         if rows is not None and n_kept:
-            # A place for each sample at least: see `sparse_inference`.
+            # A place for each sample at least: see `entry_inference`.
             n_entries = max(batch_size, rows.most_entries(batch_size))
         elif rows is not None and not self.narrow:
             part = rows.listed_part(units[1], lanes)
@@ -153,7 +153,7 @@ class Network:
         self._layers, self._record = layers.copy().view(LAYER), record.copy().view(NETWORK)
         self._records = (as_records(self._layers), as_records(self._record))
         self.fields = self._record[0]
-        for are_called, addresses in ((self.leaves_zeros_out, listed_kernels), (self.keeps_entries, sparse_kernels)):
+        for are_called, addresses in ((self.leaves_zeros_out, listed_kernels), (self.keeps_entries, entry_kernels)):
             for name, address in addresses(self.dtype).items() if are_called else ():
                 self.fields[name] = address
         for name, value in (

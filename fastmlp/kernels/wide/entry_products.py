@@ -106,7 +106,7 @@ def _activate(workspace, layer, capacity, begin, end):
 
 
 @kernel
-def sparse_forward(workspace, layer, shared, source, order, begin, end):
+def entry_forward(workspace, layer, shared, source, order, begin, end):
     """A_1 = f(X W + b) for samples `begin` to `end` of the minibatch, whose entries are copied first.
 
     layer.outputs (capacity, fan_out), panels: these rows are overwritten.
@@ -120,7 +120,7 @@ def sparse_forward(workspace, layer, shared, source, order, begin, end):
 
 
 @kernel
-def sparse_inference(workspace, layer, shared, source, order, start, begin, end):
+def entry_inference(workspace, layer, shared, source, order, start, begin, end):
     """A_1 = f(X W + b) for samples ``order[start + begin : start + end]``, in rows `begin` to `end` of the workspace.
 
     These may have more entries than a minibatch that this network is made for: as many are copied at a time as the
@@ -187,7 +187,7 @@ def _update_biases(workspace, layer, shared, scratch):
 
 
 @kernel
-def sparse_update(workspace, layer, shared, first_tile, last_tile, scratch):
+def entry_update(workspace, layer, shared, first_tile, last_tile, scratch):
     """Phase 2 for tiles `first_tile` to `last_tile` of the first layer, of which the last are the biases.
 
     workspace[scratch...]: a block's own. Overwritten. Without an update the gradient is added to what stands behind the
@@ -216,6 +216,6 @@ def sparse_update(workspace, layer, shared, first_tile, last_tile, scratch):
         _update_biases(workspace, layer, shared, scratch)
 
 
-call_sparse_forward = calls_of(sparse_forward)
-call_sparse_inference = calls_of(sparse_inference)
-call_sparse_update = calls_of(sparse_update)
+call_entry_forward = calls_of(entry_forward)
+call_entry_inference = calls_of(entry_inference)
+call_entry_update = calls_of(entry_update)

@@ -17,7 +17,7 @@ import numpy as np
 from fastmlp.kernels.losses import activate_outputs, output_and_loss
 from fastmlp.kernels.optimizers import update_tile
 from fastmlp.kernels.tiles import add_tiles, prefetch_lines, tile_vectors
-from fastmlp.kernels.wide.entry_products import call_sparse_forward, call_sparse_inference, call_sparse_update
+from fastmlp.kernels.wide.entry_products import call_entry_forward, call_entry_inference, call_entry_update
 from fastmlp.kernels.wide.gather import gather_rows
 from fastmlp.kernels.wide.gradients import half_gradient, tile_gradient
 from fastmlp.kernels.wide.products import dense_backward_data, dense_forward
@@ -74,7 +74,7 @@ def gather(workspace, layers, shared, source, sample_weight, order, begin, end):
 def forward(workspace, tiles, layers, shared, source, order, begin, end):
     """Compute the activations of all layers for samples `begin` to `end`."""
     if layers[0].row_size:
-        call_sparse_forward(shared.sparse_forward, (workspace, layers[0], shared, source[0], order, begin, end))
+        call_entry_forward(shared.entry_forward, (workspace, layers[0], shared, source[0], order, begin, end))
         n_done = 1
     else:
         prefetches = _prefetches_panels(layers[0], shared)
@@ -265,7 +265,7 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
             layer_tiles(_update_tile, workspace, tiles, layer, shared, begin, end, scratch)
         elif begin < min(end, layer.row_tiles):
             last = min(end, layer.row_tiles)
-            call_sparse_update(shared.sparse_update, (workspace, layer, shared, begin, last, scratch))
+            call_entry_update(shared.entry_update, (workspace, layer, shared, begin, last, scratch))
     if STREAMS:
         end_of_streams()
     restore_denormals(former)
@@ -281,8 +281,8 @@ def infer(workspace, tiles, layers, network, source, order, out, first, begin, e
     shared = network[0]
     capacity = shared.capacity
     if layers[0].row_size:
-        call_sparse_inference(
-            shared.sparse_inference, (workspace, layers[0], shared, source[0], order, first - begin, begin, end)
+        call_entry_inference(
+            shared.entry_inference, (workspace, layers[0], shared, source[0], order, first - begin, begin, end)
         )  # fmt: skip
         n_done = 1
     else:
