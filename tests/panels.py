@@ -75,7 +75,7 @@ class GuardedNetwork(Network):
                     mock.patch("fastmlp.network.network.gains_by_rows", return_value=narrow == BY_ROWS)
                 )
             if leaves_zeros_out:  # whatever X is
-                options["rows"] = mock.Mock(**{"listed_part.return_value": 0.5, "kept_entries.return_value": 0.0})
+                options["rows"] = mock.Mock(**{"term_density.return_value": 0.5, "kept_entries.return_value": 0.0})
             if keeps_entries_of is not None:  # however many they are
                 options["rows"] = keeps_entries_of
                 patches.enter_context(mock.patch.object(keeps_entries_of, "kept_entries", return_value=1.0))

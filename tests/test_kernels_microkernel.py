@@ -13,7 +13,7 @@ from fastmlp.microkernels.sparse_tiles import sparse_gemm_nn, sparse_gemm_tn
 from fastmlp.microkernels.tile import MR, N_COPIES, NO_PREFETCH, VECTORS, row_counts
 from fastmlp.microkernels.tile_calls import gemm_nn, gemm_tn
 from fastmlp.simd.jit import JIT_DISABLED, uncached
-from fastmlp.simd.tile_table import LISTED_ROWS, TILE
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS, TILE
 from tests.problems import DTYPES
 
 NO_FLOOR = -np.inf
@@ -209,20 +209,20 @@ def call_sparse_tn(workspace, tiles, out, left, right, left_places, right_places
     sparse_gemm_tn(workspace, tiles, out, left, right, left_places, right_places, count, vectors, prefetch)
 
 
-LISTED_TWINS = {
+SPARSE_TWINS = {
     "nn": (call_sparse_nn, microkernel_naive.sparse_gemm_nn, call_nn),
     "tn": (call_sparse_tn, microkernel_naive.sparse_gemm_tn, call_tn),
 }
 
 
-class ListedProducts(Products):
+class SparseProducts(Products):
     """The operands of a product, most of whose numbers of A are zero, and the lists of those k where not all are."""
 
     def __init__(self, dtype, kind, inner_size):
         super().__init__(dtype, seed=6)
         self.kind, self.inner_size = kind, inner_size
         width = self.width
-        k, row = np.arange(inner_size), np.arange(LISTED_ROWS)[:, np.newaxis]
+        k, row = np.arange(inner_size), np.arange(SPARSE_TILE_ROWS)[:, np.newaxis]
         if kind == "nn":
             in_a = k // width * self.rows * width + k % width
             left = self.places["left_nn"] + row * width + in_a
@@ -238,7 +238,7 @@ class ListedProducts(Products):
         self.workspace = np.append(self.workspace, np.zeros(len(lists), dtype))
         microkernel_naive.as_indices(self.workspace)[self.places["lists"] :] = lists
 
-    def listed_arguments(self, vectors, finish=None, prefetch=NO_PREFETCH):
+    def sparse_arguments(self, vectors, finish=None, prefetch=NO_PREFETCH):
         places = self.places
         operands = (
             function_table(np.dtype(self.dtype), False, True), places["out"], places[f"left_{self.kind}"],
@@ -254,18 +254,18 @@ class ListedProducts(Products):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_product_over_a_list_is_the_same_to_the_last_bit(dtype, kind, finish):
     tolerance = 50 * np.finfo(dtype).eps
-    compiled_twin, naive_twin, call_whole = LISTED_TWINS[kind]
+    compiled_twin, naive_twin, call_whole = SPARSE_TWINS[kind]
     for inner_size, vectors in itertools.product(inner_sizes(dtype), range(1, VECTORS + 1)):
-        products = ListedProducts(dtype, kind, inner_size)
+        products = SparseProducts(dtype, kind, inner_size)
         assert products.count < max(inner_size, 1)
         whole, naive = products.workspace.copy(), products.workspace.copy()
-        call_whole(whole, *products.arguments(kind, LISTED_ROWS, vectors, inner_size, finish))
-        naive_twin(naive, *products.listed_arguments(vectors, finish))
+        call_whole(whole, *products.arguments(kind, SPARSE_TILE_ROWS, vectors, inner_size, finish))
+        naive_twin(naive, *products.sparse_arguments(vectors, finish))
         np.testing.assert_allclose(naive, whole, rtol=tolerance, atol=tolerance)
         for prefetch in (NO_PREFETCH, 0, products.places["right"]):
-            listed = products.workspace.copy()
-            compiled_twin(listed, *products.listed_arguments(vectors, finish, prefetch))
-            np.testing.assert_array_equal(listed, whole)
+            sparse = products.workspace.copy()
+            compiled_twin(sparse, *products.sparse_arguments(vectors, finish, prefetch))
+            np.testing.assert_array_equal(sparse, whole)
 
 
 class PanelProducts:

@@ -18,7 +18,7 @@ from fastmlp.kernels.narrow.phases import propagate_narrow, update_narrow
 from fastmlp.kernels.records import LAYER, NETWORK, SOURCE
 from fastmlp.kernels.wide.entry_products import entry_forward, entry_inference, entry_update
 from fastmlp.kernels.wide.phases import propagate, update
-from fastmlp.kernels.wide.sparse_products import listed_forward, listed_gradient, write_sample_lists
+from fastmlp.kernels.wide.sparse_products import sparse_forward, sparse_gradient, write_sample_lists
 from fastmlp.simd.jit import JIT_DISABLED, call_kernel, inner, kernel, kernel_address, passage
 
 # The kinds of phases on a team's board; 0 is none.
@@ -132,13 +132,13 @@ def training_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
 
 
 @functools.cache
-def listed_kernels(dtype: np.dtype) -> dict[str, int]:
+def sparse_kernels(dtype: np.dtype) -> dict[str, int]:
     """Return the addresses of what phases call where zeros of X are left out, by their names in the record."""
     workspace, records = from_dtype(dtype)[::1], (from_dtype(LAYER), from_dtype(NETWORK))
     return _addresses(
         (
-            (listed_forward, (workspace, _INDEX[::1], *records, *[_INDEX] * 4)),
-            (listed_gradient, (workspace, _INDEX[::1], *records, *[_INDEX] * 6)),
+            (sparse_forward, (workspace, _INDEX[::1], *records, *[_INDEX] * 4)),
+            (sparse_gradient, (workspace, _INDEX[::1], *records, *[_INDEX] * 6)),
             (write_sample_lists, (workspace, *records, *[_INDEX] * 4)),
         )
     )

@@ -77,8 +77,8 @@ NETWORK = np.dtype(
             "scratch",  # where each block of weights has a place for the gradients of its tiles
             "scratch_size",  # numbers of such a place
             "prefetch_parameters",  # whether parameters are prefetched while their gradient is being computed
-            "listed_forward",  # addresses of kernels, where zeros of X are left out (see ``wide.sparse_products``)
-            "listed_gradient",
+            "sparse_forward",  # addresses of kernels, where zeros of X are left out (see ``wide.sparse_products``)
+            "sparse_gradient",
             "write_sample_lists",
             "entry_forward",  # likewise, where the entries of a sparse X are kept (see ``wide.entry_products``)
             "entry_inference",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.simd.integers_naive import as_indices
-from fastmlp.simd.tile_table import LISTED_ROWS, TILE
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS, TILE
 
 
 def _multiply(
@@ -110,8 +110,8 @@ def sparse_gemm_nn(
     prefetch: int,
 ) -> None:
     """Compute ``C = start + A B`` over the k of a list; rows of the tile are rows of A's panels."""
-    rows = left + np.arange(LISTED_ROWS)[:, None] * TILE.columns(workspace.dtype)
-    _multiply_listed(workspace, out, start, start_stride, rows, right, left_places, right_places, count, vectors, floor)
+    rows = left + np.arange(SPARSE_TILE_ROWS)[:, None] * TILE.columns(workspace.dtype)
+    _multiply_sparse(workspace, out, start, start_stride, rows, right, left_places, right_places, count, vectors, floor)
 
 
 def sparse_gemm_tn(
@@ -127,11 +127,11 @@ def sparse_gemm_tn(
     prefetch: tuple[int, ...],
 ) -> None:
     """Compute ``C = A^T B`` over the k of a list; rows of the tile are lanes of one panel of A."""
-    rows = left + np.arange(LISTED_ROWS)[:, None]
-    _multiply_listed(workspace, out, None, 0, rows, right, left_places, right_places, count, vectors, -np.inf)
+    rows = left + np.arange(SPARSE_TILE_ROWS)[:, None]
+    _multiply_sparse(workspace, out, None, 0, rows, right, left_places, right_places, count, vectors, -np.inf)
 
 
-def _multiply_listed(
+def _multiply_sparse(
     workspace: np.ndarray,
     out: int,
     start: int | None,
@@ -148,7 +148,7 @@ def _multiply_listed(
     indices = as_indices(workspace)
     left = left_rows + indices[left_places : left_places + count]
     right_rows = right + indices[right_places : right_places + count]
-    _multiply(workspace, out, start, start_stride, left, right_rows, LISTED_ROWS, vectors, floor, -1)
+    _multiply(workspace, out, start, start_stride, left, right_rows, SPARSE_TILE_ROWS, vectors, floor, -1)
 
 
 def batched_gemm_nn(

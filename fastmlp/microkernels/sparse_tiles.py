@@ -27,12 +27,12 @@ from fastmlp.microkernels import naive
 from fastmlp.microkernels.tile import N_COPIES, VECTORS, TileFunction
 from fastmlp.microkernels.tile_calls import TILE_SLOTS, Workspace
 from fastmlp.simd.jit import emitted
-from fastmlp.simd.tile_table import ALIGNMENT, LISTED_ROWS
+from fastmlp.simd.tile_table import ALIGNMENT, SPARSE_TILE_ROWS
 from fastmlp.simd.vector_type import Vector
 
 _INDEX = ir.IntType(64)
 
-LISTED_SLOTS = 3 * (VECTORS + 1)
+SPARSE_SLOTS = 3 * (VECTORS + 1)
 """Places that these functions take in the table of functions, behind the others."""
 
 
@@ -40,14 +40,14 @@ def _slot(vectors: int, transposes_a: bool, prefetches: bool = False) -> int:
     return TILE_SLOTS + (2 * transposes_a + prefetches) * (VECTORS + 1) + vectors
 
 
-def listed_tile_function_type(scalar: ir.Type, index: ir.Type, transposes_a: bool) -> ir.FunctionType:
-    """Return the type of a tile function; see `ListedTileFunction` for the arguments."""
+def sparse_tile_function_type(scalar: ir.Type, index: ir.Type, transposes_a: bool) -> ir.FunctionType:
+    """Return the type of a tile function; see `SparseTileFunction` for the arguments."""
     pointer = scalar.as_pointer()
     own = [pointer] * N_COPIES if transposes_a else [pointer, _INDEX, scalar, pointer]
     return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, _INDEX, *[index.as_pointer()] * 2, *own])
 
 
-class ListedTileFunction(TileFunction):
+class SparseTileFunction(TileFunction):
     """One function of the generator: ``C = start + A B`` over the k of a list, for a number of vectors.
 
     The LLVM function's arguments are pointers to C, to A and to B, the number of k in the list, and two lists of where
@@ -57,15 +57,15 @@ class ListedTileFunction(TileFunction):
     floor, and a pointer into the next panel of B, of which a second form (`prefetches`) takes a line with each k.
     """
 
-    kind = "listed_tile"
+    kind = "sparse_tile"
 
     def __init__(self, vector: Vector, vectors: int, transposes_a: bool, prefetches: bool = False) -> None:
-        super().__init__(vector, LISTED_ROWS, vectors, transposes_a, prefetches)
+        super().__init__(vector, SPARSE_TILE_ROWS, vectors, transposes_a, prefetches)
         self.index_type = ir.IntType(vector.dtype.bitwidth)
 
     def function_type(self) -> ir.FunctionType:
         """Return the type of the function."""
-        return listed_tile_function_type(self.scalar_type, self.index_type, self.transposes_a)
+        return sparse_tile_function_type(self.scalar_type, self.index_type, self.transposes_a)
 
     def _emit(self, function: ir.Function) -> None:
         c, a, b, count, a_places, b_places, *own = function.args
@@ -79,17 +79,17 @@ class ListedTileFunction(TileFunction):
                 lines = _INDEX(self.rows * self.panel_width * self.alignment // ALIGNMENT)
                 first = builder.select(builder.icmp_signed("<", count, lines), count, lines)
                 parameters = self._prefetched_parameters(own)
-                sums = self._sum_listed(builder, *operands, sums, _INDEX(0), first, parameters, None)
+                sums = self._sum_sparse(builder, *operands, sums, _INDEX(0), first, parameters, None)
         else:
             start, start_stride, floor, prefetched = own
             sums = self._starting_values(builder, start, start_stride)
             next_panel = prefetched if self.prefetches else None
-        sums = self._sum_listed(builder, *operands, sums, first, count, [], next_panel)
+        sums = self._sum_sparse(builder, *operands, sums, first, count, [], next_panel)
         self._epilogue(builder, sums, c, floor, None, end)
         builder.position_at_end(end)
         builder.ret_void()
 
-    def _sum_listed(
+    def _sum_sparse(
         self,
         builder: Any,
         a: ir.Value,
@@ -103,7 +103,7 @@ class ListedTileFunction(TileFunction):
     ) -> list[ir.Value]:
         """Emit the loop over the entries `first` to `last` of the list; return the sums behind it."""
         before = builder.block
-        loop = builder.append_basic_block("listed")
+        loop = builder.append_basic_block("sparse")
         after = builder.append_basic_block("after")
         builder.cbranch(builder.icmp_signed("<", first, last), loop, after)
 
@@ -130,12 +130,12 @@ class ListedTileFunction(TileFunction):
         return final
 
 
-def listed_tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
+def sparse_tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     """Return all tile functions that go over lists, and their places in the table."""
     return [
         (
             _slot(vectors, transposes_a, prefetches),
-            ListedTileFunction(vector, vectors, transposes_a, prefetches and vectors == VECTORS),
+            SparseTileFunction(vector, vectors, transposes_a, prefetches and vectors == VECTORS),
         )
         for transposes_a, prefetches in ((False, False), (False, True), (True, False))
         for vectors in range(1, VECTORS + 1)
@@ -146,7 +146,7 @@ def _call_tile(memory: Workspace, first_slot: ir.Value, transposes_a: bool, args
     """Emit the call of a tile function: what both kinds are given from `args`, then their own."""
     _, _, out, left, right, left_places, right_places, count, vectors, *_ = args
     lists = [memory.index_pointer(places) for places in (left_places, right_places)]
-    function_type = listed_tile_function_type(memory.scalar, memory.index, transposes_a)
+    function_type = sparse_tile_function_type(memory.scalar, memory.index, transposes_a)
     slot = memory.builder.add(first_slot, vectors)
     memory.call(slot, function_type, [*map(memory.pointer, (out, left, right)), count, *lists, *own])
 

@@ -30,7 +30,7 @@ from operator import attrgetter
 import numpy as np
 
 from fastmlp.kernels.records import LAYER, LAYER_FIELDS, LayerPlaces
-from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, ENTRY_TILE_ROWS, LISTED_ROWS, RESIDENT_BYTES, TILE
+from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, ENTRY_TILE_ROWS, RESIDENT_BYTES, SPARSE_TILE_ROWS, TILE
 
 # An update takes as long as the gradient over so many samples, and writing W transposed besides over so many more.
 _UPDATE_SAMPLES, _TRANSPOSITION_SAMPLES = 32, 16
@@ -61,7 +61,7 @@ class Layout:
         Whether a narrow network keeps the rows of X besides (see ``narrow.gradients``).
     in_halves : bool
         Whether gradients of small matrices are sums of halves (see ``wide.gradients``).
-    listed_part : float
+    term_density : float
         Part of the terms that is left in the first layer's products, where zeros of X are left out (see
         ``wide.nonzero_lists``); 1 where they are not.
     n_entries : int
@@ -102,7 +102,7 @@ class Layout:
         narrow: bool = False,
         with_rows: bool = False,
         in_halves: bool = False,
-        listed_part: float = 1.0,
+        term_density: float = 1.0,
         n_entries: int = 0,
     ) -> None:
         self.panel_width = TILE.columns(dtype)
@@ -112,7 +112,7 @@ class Layout:
         self.size = 0
         self.tile_rows = self.panel_width if narrow else TILE.rows
         self._narrow = narrow
-        self._listed_part = listed_part
+        self._term_density = term_density
         self.places[0].most_entries = n_entries
         itemsize = np.dtype(dtype).itemsize
         self._grain = math.lcm(self.panel_width, ALIGNMENT // itemsize)
@@ -144,7 +144,7 @@ class Layout:
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
         self.scratch_size = self._scratch_rows() * self.panel_width
-        if listed_part < 1 and self._lists_can_be_written(itemsize):
+        if term_density < 1 and self._lists_can_be_written(itemsize):
             self.scratch_size += self._place_lists(self.places[0], with_deltas)
         if n_entries:
             self.scratch_size += self._place_entries(self.places[0])
@@ -177,21 +177,21 @@ class Layout:
 
     def _place_lists(self, layer: LayerPlaces, with_deltas: bool) -> int:
         """Reserve marks and lists of what is not zero in X; return what each block's scratch needs of them."""
-        mark_features = max(LISTED_ROWS, self.lanes)
+        mark_features = max(SPARSE_TILE_ROWS, self.lanes)
         n_marks = -(-layer.fan_in // mark_features)
         # By whole registers: see what ``wide.nonzero_lists`` reads and writes.
         layer.mark_rows = -(-self.capacity // self.lanes) * self.lanes
         layer.marks = self._numbers(n_marks * layer.mark_rows)
         n_entries = n_marks * mark_features + self.lanes
         layer.feature_list_size = 1 + 2 * n_entries
-        layer.feature_lists = self._numbers(self.capacity // LISTED_ROWS * layer.feature_list_size)
+        layer.feature_lists = self._numbers(self.capacity // SPARSE_TILE_ROWS * layer.feature_list_size)
         if not with_deltas:
             return 0
         layer.sample_lists = self.scratch_size
         layer.sample_list_size = 2 + layer.mark_rows + self.lanes
         # Halves of gradients are computed panel after panel, others in the order of the tiles.
         tiles = layer.row_tiles if layer.first_half else layer.block_tiles
-        layer.n_sample_lists = tiles * TILE.rows // LISTED_ROWS
+        layer.n_sample_lists = tiles * TILE.rows // SPARSE_TILE_ROWS
         return -(-layer.n_sample_lists * layer.sample_list_size // self._grain) * self._grain
 
     def _place_entries(self, layer: LayerPlaces) -> int:
@@ -273,7 +273,7 @@ class Layout:
         columns = np.minimum(self.panel_width, layer.fan_out - firsts)[:, np.newaxis]
         if self._narrow:
             return (columns * heights).ravel()
-        samples = 0.0 if in_phase_1 else self.capacity * (self._listed_part if layer.marks else 1.0)
+        samples = 0.0 if in_phase_1 else self.capacity * (self._term_density if layer.marks else 1.0)
         # A tile of few rows takes its vectors no better, and the biases about as long as one row.
         update = _UPDATE_SAMPLES + (_TRANSPOSITION_SAMPLES if layer.transposed else 0)
         low = -(-columns // self.lanes) * (heights + 0.5) * (samples + update)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastmlp.drivers.blocks import entry_kernels, listed_kernels, training_phases
+from fastmlp.drivers.blocks import entry_kernels, sparse_kernels, training_phases
 from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run_inference
 from fastmlp.drivers.region import EVALUATE, Driver
 from fastmlp.kernels.losses import LOSSES
@@ -131,9 +131,9 @@ class Network:
             # A place for each sample at least: see `entry_inference`.
             n_entries = max(batch_size, rows.most_entries(batch_size))
         elif rows is not None and not self.narrow:
-            part = rows.listed_part(units[1], lanes)
+            part = rows.term_density(units[1], lanes)
         self._work_per_sample = work_per_sample(
-            units, listed_part=part, n_entries=n_kept, narrow=self.narrow,
+            units, term_density=part, n_entries=n_kept, narrow=self.narrow,
             update_rows=batch_size if n_kept and trains else 0,
         )  # fmt: skip
         self._layout, layers, record = layout_and_records(
@@ -153,7 +153,7 @@ class Network:
         self._layers, self._record = layers.copy().view(LAYER), record.copy().view(NETWORK)
         self._records = (as_records(self._layers), as_records(self._record))
         self.fields = self._record[0]
-        for are_called, addresses in ((self.leaves_zeros_out, listed_kernels), (self.keeps_entries, entry_kernels)):
+        for are_called, addresses in ((self.leaves_zeros_out, sparse_kernels), (self.keeps_entries, entry_kernels)):
             for name, address in addresses(self.dtype).items() if are_called else ():
                 self.fields[name] = address
         for name, value in (

@@ -33,7 +33,7 @@ def layout_and_records(
     narrow: bool,
     with_rows: bool,
     in_halves: bool,
-    listed_part: float,
+    term_density: float,
     n_entries: int,
 ) -> tuple[Layout, np.ndarray, np.ndarray]:
     """Return the layout of a network and the bytes of its records, which are the same for all of one shape.
@@ -42,7 +42,7 @@ def layout_and_records(
     times as fast as records.
     """
     layout = kind(
-        layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves, listed_part,
+        layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves, term_density,
         n_entries,
     )  # fmt: skip
     layers = layout.layers.copy()

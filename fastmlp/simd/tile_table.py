@@ -28,7 +28,7 @@ from numba import config
 ALIGNMENT = 64
 """Bytes on which every panel starts: a cache line, and the widest vector."""
 
-LISTED_ROWS = 4
+SPARSE_TILE_ROWS = 4
 """Rows of the tiles that go over lists (see ``microkernels.sparse_tiles``)."""
 
 ENTRY_TILE_ROWS = 16

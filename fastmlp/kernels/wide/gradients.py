@@ -34,7 +34,7 @@ from fastmlp.kernels.optimizers import copies_of
 from fastmlp.kernels.tiles import add_tiles, tile_rows, tile_vectors, transposed_rows
 from fastmlp.kernels.wide.halves import FIRST_HALF, SECOND_HALF, WHOLE, samples_of
 from fastmlp.kernels.wide.remainder_gradients import is_high, remainder_product, transposed_product
-from fastmlp.kernels.wide.sparse_products import call_listed_gradient, call_write_sample_lists
+from fastmlp.kernels.wide.sparse_products import call_sparse_gradient, call_write_sample_lists
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.microkernels.tile_calls import gemm_tn
 from fastmlp.simd.jit import inner, switch
@@ -97,8 +97,8 @@ def _dense_product(workspace, tiles, layer, shared, scratch, out, unit, panel, p
 
 @inner
 def _sparse_product(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
-    call_listed_gradient(
-        shared.listed_gradient, (workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch)
+    call_sparse_gradient(
+        shared.sparse_gradient, (workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch)
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from fastmlp.kernels.wide.gather import gather_rows
 from fastmlp.kernels.wide.gradients import half_gradient, tile_gradient
 from fastmlp.kernels.wide.products import dense_backward_data, dense_forward
 from fastmlp.kernels.wide.remainder_gradients import is_high, low_panels
-from fastmlp.kernels.wide.sparse_products import call_listed_forward
+from fastmlp.kernels.wide.sparse_products import call_sparse_forward
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
 from fastmlp.simd.jit import inner, kernel, passage
@@ -52,11 +52,11 @@ def _prefetches_panels(layer, shared):
 
 
 @inner
-def _listed_layers(workspace, tiles, layer, shared, begin, end, is_new, prefetches):
+def _sparse_layers(workspace, tiles, layer, shared, begin, end, is_new, prefetches):
     """Go forward through the first layer if it leaves zeros out; return of how many layers that takes care."""
     if layer.marks == 0:
         return 0
-    call_listed_forward(shared.listed_forward, (workspace, tiles, layer, shared, begin, end, is_new, prefetches))
+    call_sparse_forward(shared.sparse_forward, (workspace, tiles, layer, shared, begin, end, is_new, prefetches))
     return 1
 
 
@@ -78,7 +78,7 @@ def forward(workspace, tiles, layers, shared, source, order, begin, end):
         n_done = 1
     else:
         prefetches = _prefetches_panels(layers[0], shared)
-        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, prefetches)
+        n_done = _sparse_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, prefetches)
     for number in range(n_done, shared.n_layers):
         layer = layers[number]
         dense_forward(workspace, tiles, layer, begin, end, shared.capacity, _prefetches_panels(layer, shared))
@@ -288,7 +288,7 @@ def infer(workspace, tiles, layers, network, source, order, out, first, begin, e
     else:
         gather_rows(workspace, layers[0].inputs, source[0], order, first - begin, begin, end, capacity)
         prefetches = layers[0].prefetch_panels
-        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), prefetches)
+        n_done = _sparse_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), prefetches)
     for number in range(n_done, shared.n_layers):
         layer = layers[number]
         dense_forward(workspace, tiles, layer, begin, end, capacity, layer.prefetch_panels)

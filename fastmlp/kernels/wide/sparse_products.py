@@ -14,16 +14,16 @@ from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.kernels.wide.nonzero_lists import (
     list_features,
     list_samples,
-    listed_features,
-    listed_samples,
     mark_nonzeros,
+    nonzero_features,
+    nonzero_samples,
 )
 from fastmlp.kernels.wide.products import BLOCK_COLUMN_VECTORS, PANEL_BYTES
 from fastmlp.microkernels.sparse_tiles import sparse_gemm_nn, sparse_gemm_tn
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.microkernels.tile_calls import gemm_nn
 from fastmlp.simd.jit import calls_of, kernel
-from fastmlp.simd.tile_table import ALIGNMENT, LISTED_ROWS
+from fastmlp.simd.tile_table import ALIGNMENT, SPARSE_TILE_ROWS
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
 
 # Cache lines of a row of a panel: tiles below each other prefetch one each.
@@ -31,7 +31,7 @@ LINES = max(1, PANEL_BYTES // ALIGNMENT)
 
 
 @kernel
-def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, prefetches):
+def sparse_forward(workspace, tiles, layer, shared, begin, end, is_new, prefetches):
     """A_1 = f(X W + b) for samples `begin` to `end`; marks and lists are written first.
 
     layer.outputs (capacity, fan_out), layer.inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all panels.
@@ -59,14 +59,14 @@ def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, prefetch
             bias = right + layer.fan_in * width
             row = top
             while row < bottom:
-                rows = min(LISTED_ROWS, tile_rows(bottom - row))
+                rows = min(SPARSE_TILE_ROWS, tile_rows(bottom - row))
                 out = layer.outputs + (panel * capacity + row) * width
                 left = layer.inputs + row * width
-                if rows == LISTED_ROWS:
-                    left_places, right_places, count = listed_features(workspace, layer, row)
+                if rows == SPARSE_TILE_ROWS:
+                    left_places, right_places, count = nonzero_features(workspace, layer, row)
                     prefetch = NO_PREFETCH
                     if prefetches and first + width < layer.fan_out:
-                        prefetch = right + panel_size + row // LISTED_ROWS % LINES * line
+                        prefetch = right + panel_size + row // SPARSE_TILE_ROWS % LINES * line
                     sparse_gemm_nn(
                         workspace, tiles, out, left, right, left_places, right_places, count, vectors, bias,
                         np.intp(0), floor, prefetch,
@@ -86,13 +86,13 @@ def write_sample_lists(workspace, layer, shared, scratch, unit, begin, end):
 
     workspace[scratch...]: a block's own. The lists of these features are overwritten.
     """
-    for row in range(unit, unit + MR, LISTED_ROWS):
+    for row in range(unit, unit + MR, SPARSE_TILE_ROWS):
         list_samples(workspace, layer, scratch, row, begin, min(shared.middle, end), end)
 
 
 @kernel
-def listed_gradient(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
-    """Tile = X^T delta_1, a whole one from row `unit` on, over the listed samples of a part of the minibatch.
+def sparse_gradient(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
+    """Tile = X^T delta_1, a whole one from row `unit` on, over the nonzero samples of a part of the minibatch.
 
     workspace[out...] (MR, NR). Overwritten. workspace[scratch...]: a block's own, with the lists of these samples.
     prefetch: the place of weights that are prefetched with their moments, or `NO_PREFETCH`.
@@ -101,8 +101,8 @@ def listed_gradient(workspace, tiles, layer, shared, scratch, out, unit, panel, 
     vectors = tile_vectors(layer.fan_out, panel * width, lane_count(workspace))
     left = layer.inputs + unit // width * shared.capacity * width + unit % width
     right = layer.deltas + panel * shared.capacity * width
-    for row in range(0, MR, LISTED_ROWS):
-        samples, count = listed_samples(workspace, layer, scratch, unit + row, part)
+    for row in range(0, MR, SPARSE_TILE_ROWS):
+        samples, count = nonzero_samples(workspace, layer, scratch, unit + row, part)
         down = row * width
         copies = copies_of(shared, NO_PREFETCH if prefetch == NO_PREFETCH else prefetch + down)
         sparse_gemm_tn(
@@ -110,6 +110,6 @@ def listed_gradient(workspace, tiles, layer, shared, scratch, out, unit, panel, 
         )  # fmt: skip
 
 
-call_listed_forward = calls_of(listed_forward)
-call_listed_gradient = calls_of(listed_gradient)
+call_sparse_forward = calls_of(sparse_forward)
+call_sparse_gradient = calls_of(sparse_gradient)
 call_write_sample_lists = calls_of(write_sample_lists)
