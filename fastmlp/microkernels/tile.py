@@ -157,9 +157,9 @@ class TileFunction:
     def _prefetched_parameters(self, tiles: list[ir.Value]) -> list[tuple[ir.Value, bool]]:
         """Return weights and moments that a weight gradient prefetches, and whether each will be written.
 
-        What will be streamed past the caches is only read (see ``wide.phases``); moments are written.
+        What will be written with non-temporal stores is only read (see ``wide.phases``); moments are written.
         """
-        return [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(tiles)]
+        return [(tile, number > 0 or not TILE.stores_nontemporal) for number, tile in enumerate(tiles)]
 
     def _address(self, builder: Any, base: ir.Value, offset: Any) -> ir.Value:
         if isinstance(offset, int):

@@ -9,7 +9,7 @@ panels.
 tile       registers       lanes      accumulators + right operand + broadcast
 =========  ==============  =========  ================================================
 avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28; prefetches, coming panels of large weight matrices too
-zen        32 of 512 bit   16 / 8     the same, but not for panels; threads stream new weights past the caches
+zen        32 of 512 bit   16 / 8     the same, but not for panels; threads write new weights with non-temporal stores
 avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
 neon       32 of 128 bit   4 / 2      4 * 4 + 4 + 1 = 21
 generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
@@ -62,9 +62,9 @@ class Tile:
     prefetches_panels : bool
         Whether a product with a weight matrix from beyond that cache, or parts of which another core has written,
         prefetches each of its panels while it multiplies by the one before.
-    streams : bool
-        Whether weights that several threads read are written past the caches (see ``wide.phases``). A register must
-        then be a whole cache line.
+    stores_nontemporal : bool
+        Whether weights that several threads read are written with non-temporal stores (see ``wide.phases``). A register
+        must then be a whole cache line.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Tile:
     cache_bytes: int = 1 << 20
     prefetches: bool = False
     prefetches_panels: bool = False
-    streams: bool = False
+    stores_nontemporal: bool = False
 
     def lanes(self, dtype: type[np.floating] | np.dtype) -> int:
         """Return how many numbers of `dtype` one register holds."""
@@ -110,7 +110,7 @@ TILES = {
     tile.name: tile
     for tile in (
         _AVX512,
-        replace(_AVX512, name="zen", prefetches_panels=False, streams=True),
+        replace(_AVX512, name="zen", prefetches_panels=False, stores_nontemporal=True),
         Tile("avx2", vector_bytes=32, rows=4, vectors=3, registers=16, dot_rows=4, dot_columns=3, cache_bytes=1 << 19),
         Tile("neon", vector_bytes=16, rows=4, vectors=4, registers=32, dot_rows=4, dot_columns=4),
         Tile("generic", vector_bytes=16, rows=4, vectors=2, registers=16, dot_rows=2, dot_columns=4),

@@ -62,11 +62,11 @@ def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), codegen
 
 
-@emitted(vectors_naive.stream)
-def stream(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
+@emitted(vectors_naive.store_nontemporal)
+def store_nontemporal(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     """Write a register to ``array[offset]`` and on, past the caches; the place is aligned to the register's size.
 
-    Other threads see it once `end_of_streams` has been passed.
+    Other threads see it once `fence_nontemporal_stores` has been passed.
     """
     if not isinstance(value, Vector):
         return None
@@ -105,9 +105,9 @@ prefetch_to_write = _prefetch(True)
 """The same, for this core alone: no other keeps it."""
 
 
-@emitted(vectors_naive.end_of_streams)
-def end_of_streams(typingctx: Any) -> Any:
-    """Wait until all that was streamed can be seen by other threads."""
+@emitted(vectors_naive.fence_nontemporal_stores)
+def fence_nontemporal_stores(typingctx: Any) -> Any:
+    """Wait until other threads can see all non-temporal stores."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if llvm.get_process_triple().startswith(("x86_64", "amd64")):

@@ -29,17 +29,17 @@ from fastmlp.simd.jit import inner, kernel, passage
 from fastmlp.simd.tile_table import TILE
 from fastmlp.simd.vectors import (
     BLOCK_COLUMNS,
-    end_of_streams,
+    fence_nontemporal_stores,
     lane_count,
     load,
     panel_width,
-    stream,
+    store_nontemporal,
     sum_lanes,
     transpose_tile,
 )
 
 # Constants to the compiler: other tiles have no code for these.
-STREAMS = TILE.streams
+STORES_NONTEMPORAL = TILE.stores_nontemporal
 PREFETCHES_PANELS = TILE.prefetches_panels
 
 
@@ -131,12 +131,12 @@ def _transpose(workspace, layer, weights, unit, panel, rows):
 
 
 @inner
-def _stream_tile(workspace, source, target, rows, columns):
-    """Copy a tile of parameters past the caches. workspace[source...], workspace[target...] (rows, columns)."""
+def _store_tile_nontemporal(workspace, source, target, rows, columns):
+    """Copy a tile past the caches. workspace[source...], workspace[target...] (rows, columns)."""
     width = panel_width(workspace)
     for row in range(rows):
         for place in range(row * width, row * width + columns, lane_count(workspace)):
-            stream(workspace, target + place, load(workspace, source + place))
+            store_nontemporal(workspace, target + place, load(workspace, source + place))
 
 
 @inner
@@ -174,7 +174,7 @@ def compute_gradient(workspace, tiles, layer, shared, unit, panel, scratch, is_f
     is_whole = layer.fan_in - unit >= MR and columns == panel_width(workspace)
     if is_whole and not layer.first_half and (shared.prefetch_parameters or layer.marks > 0):
         prefetch = place
-    elif shared.shared and shared.update and not STREAMS and unit < layer.fan_in:
+    elif shared.shared and shared.update and not STORES_NONTEMPORAL and unit < layer.fan_in:
         _prefetch_tile(workspace, layer, place, unit, panel, height, columns)
     return tile_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_first, prefetch)
 
@@ -186,8 +186,8 @@ def apply_gradient(workspace, layer, shared, gradient, unit, panel):
     workspace[gradient...]: may be overwritten. The sum is that before the update, and 0 of biases.
 
     All threads have read W in phase 1, so its lines lie in the caches of all. AMD's processors take these back one
-    after the other when one thread writes, which may take longer than computing the tile. A store past the caches does
-    not wait for that.
+    after the other when one thread writes, which may take longer than computing the tile. A non-temporal store does not
+    wait for that.
     """
     place, height, columns = _tile_of_parameters(workspace, layer, unit, panel)
     if not shared.update:
@@ -195,16 +195,16 @@ def apply_gradient(workspace, layer, shared, gradient, unit, panel):
         add_tiles(workspace, gradient, place, place, height, columns)
         return workspace.dtype.type(0)
     is_bias = unit == layer.fan_in
-    streams = STREAMS and shared.shared and not is_bias
-    updated = gradient if streams else place
+    stores_nontemporal = STORES_NONTEMPORAL and shared.shared and not is_bias
+    updated = gradient if stores_nontemporal else place
     alpha = 0.0 if is_bias else shared.alpha
     squares = update_tile(workspace, shared, gradient, place, updated, height, columns, alpha)
     if is_bias:
         return workspace.dtype.type(0)
     if layer.transposed:
         _transpose(workspace, layer, updated, unit, panel, height)
-    if streams:
-        _stream_tile(workspace, updated, place, height, columns)
+    if stores_nontemporal:
+        _store_tile_nontemporal(workspace, updated, place, height, columns)
     return sum_lanes(squares)
 
 
@@ -266,8 +266,8 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
         elif begin < min(end, layer.row_tiles):
             last = min(end, layer.row_tiles)
             call_entry_update(shared.entry_update, (workspace, layer, shared, begin, last, scratch))
-    if STREAMS:
-        end_of_streams()
+    if STORES_NONTEMPORAL:
+        fence_nontemporal_stores()
     restore_denormals(former)
 
 
