@@ -17,10 +17,10 @@ def places_of_tiles(layer, width, narrow=False):
     n_panels = -(-int(layer.fan_out) // width)
     if narrow:
         return [(panel, row * width) for panel in range(n_panels) for row in range(layer.row_tiles)]
-    n_panels -= layer.few_units > 0
+    n_panels -= layer.remainder_units > 0
     # Python cannot call what is compiled for kernels only.
     place = getattr(phases.tile_place, "py_func", phases.tile_place)
-    return [place(layer, tile, n_panels, width) for tile in range(layer.row_tiles * n_panels + layer.high_tiles)]
+    return [place(layer, tile, n_panels, width) for tile in range(layer.row_tiles * n_panels + layer.remainder_tiles)]
 
 
 def cut_into_halves(network, n_samples):

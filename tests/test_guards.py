@@ -118,8 +118,8 @@ def test_phase_2_changes_the_tiles_of_its_block(shared, layer_units, dtype, solv
             if begin == layer.fan_in and not narrow:
                 rows = [begin]  # the biases
             else:
-                is_high = layer.few_units and panel == (layer.fan_out - 1) // width
-                height = width if is_high else network._layout.tile_rows
+                is_remainder = layer.remainder_units and panel == (layer.fan_out - 1) // width
+                height = width if is_remainder else network._layout.tile_rows
                 rows = np.arange(begin, min(begin + height, layer.fan_in + network.narrow))
             columns = np.arange(panel * width, (panel + 1) * width)
             owned = [

@@ -352,10 +352,10 @@ def test_prefetching_parameters_does_not_show_in_the_bits(dtype, optimizer):
     assert len(bits) == 1
 
 
-class NoFewUnits(GuardedLayout):
+class NoRemainders(GuardedLayout):
     """A layout in which no gradient is computed the other way round."""
 
-    few_units_fill = 0
+    remainder_fill = 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -363,18 +363,20 @@ class NoFewUnits(GuardedLayout):
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_which_way_round_a_gradient_is_computed_does_not_show_in_the_bits(solver, in_halves, dtype):
     width, lanes = TILE.columns(dtype), TILE.lanes(dtype)
-    most = int(Layout.few_units_fill * lanes)
+    most = int(Layout.remainder_fill * lanes)
     for n_units in [*range(1, lanes + 1), *range(width + 1, width + lanes + 1)]:
         problem = make_problem([2 * width + 5, n_units, width - 1, 1], "relu", dtype=dtype, n_samples=width + 3)
         ways = []
-        for layout in (GuardedLayout, NoFewUnits):
+        for layout in (GuardedLayout, NoRemainders):
             # Halves are those of the layout's own class, whatever the sizes.
             kind = type("Tried", (layout,), {"halves_below": 0} if in_halves else {})
             with mock.patch("tests.panels.GuardedLayout", kind), mock.patch("tests.panels.HalvedLayout", kind):
                 network = problem.network(GuardedNetwork, narrow=False, in_halves=in_halves, solver=solver)
-            is_few = network.layers.few_units.tolist()
-            few_units = n_units % width
-            assert is_few == ([0, 0, 0] if layout is NoFewUnits else [few_units * (few_units <= most), 0, 1])
+            remainders = network.layers.remainder_units.tolist()
+            remainder_units = n_units % width
+            assert remainders == (
+                [0, 0, 0] if layout is NoRemainders else [remainder_units * (remainder_units <= most), 0, 1]
+            )
             if solver == "lbfgs":
                 result = np.empty_like(problem.flat_parameters())
                 network.loss_and_gradient(problem.rows, problem.targets, None, problem.flat_parameters(), result)
@@ -496,7 +498,7 @@ def test_which_lines_of_the_weights_are_prefetched_where_other_cores_have_them(n
                         assert not written
                     elif narrow or not record.prefetch_parameters:
                         assert own <= written
-                    else:  # those that are not of whole tiles: the last rows of W, and a panel of few units
+                    else:  # those that are not of whole tiles: the last rows of W, and a remainder panel
                         assert 0 < len(own & written) < len(own) / 2
                 assert len(read) == n_read
                 # One line, at most, where a block ends within one: of W, and of each row of W transposed.

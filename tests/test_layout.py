@@ -98,9 +98,9 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
         if layer.first_half:
             if narrow:  # whole tiles
                 size = layer.row_tiles * -(-fan_out // width) * width**2
-            elif layer.few_units:  # in the last panel a register of units in each tile, and the biases
-                high = ((layer.high_tiles - 1) * max(TILE.rows, layout.lanes) + 1) * width
-                size = panels(fan_in + 1, fan_out - layer.few_units) + high
+            elif layer.remainder_units:  # in the last panel a register of units in each tile, and the biases
+                remainder = ((layer.remainder_tiles - 1) * max(TILE.rows, layout.lanes) + 1) * width
+                size = panels(fan_in + 1, fan_out - layer.remainder_units) + remainder
             else:
                 size = panels(fan_in + 1, fan_out)
             places += [(half, half + size) for half in (layer.first_half, layer.second_half)]
@@ -145,7 +145,7 @@ def test_no_two_matrices_overlap_and_all_are_aligned(
     assert (first.marks > 0) == (part < 1)
     places = sorted(extents(layout, layer_units, n_moments, with_deltas, narrow))
     scratch_rows = 3 * layout.panel_width if narrow else 2 * TILE.rows
-    if any(layer.few_units for layer in layout.places):
+    if any(layer.remainder_units for layer in layout.places):
         scratch_rows = 2 * max(TILE.rows, layout.lanes) + layout.panel_width
     lists_size = first.n_sample_lists * first.sample_list_size
     assert (lists_size > 0) == (kind == "sparse")
@@ -201,14 +201,16 @@ def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
     n_panels = 3
     layout = Layout([fan_in, n_panels * width + 1], capacity, np.float32, 0, False, 1)
     (layer,) = layout.places
-    assert layer.few_units == 1
+    assert layer.remainder_units == 1
     places = places_of_tiles(layer, width)
     assert len(places) == layout.n_tiles
-    low, high = places[: -layer.high_tiles], places[-layer.high_tiles :]
-    blocks = [[-(-row // TILE.rows) // layer.block_tiles, panel, row] for panel, row in low]
+    regular, remainder = places[: -layer.remainder_tiles], places[-layer.remainder_tiles :]
+    blocks = [[-(-row // TILE.rows) // layer.block_tiles, panel, row] for panel, row in regular]
     assert blocks == sorted(blocks)
-    assert sorted(low) == [(panel, row) for panel in range(n_panels) for row in (*range(0, fan_in, TILE.rows), fan_in)]
-    assert high == [(n_panels, row) for row in (*range(0, fan_in, width), fan_in)]
+    assert sorted(regular) == [
+        (panel, row) for panel in range(n_panels) for row in (*range(0, fan_in, TILE.rows), fan_in)
+    ]
+    assert remainder == [(n_panels, row) for row in (*range(0, fan_in, width), fan_in)]
     # A block's activations fit, unless those of one tile or panel are too many.
     units = layer.block_tiles * TILE.rows
     assert units <= width or units * capacity * 4 <= BLOCK_BYTES or layer.block_tiles == layer.row_tiles

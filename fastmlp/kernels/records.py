@@ -41,8 +41,8 @@ class LayerPlaces:
     first_tile: int = 0  # number of this layer's first weight tile among those of all layers
     row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
     block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
-    few_units: int = 0  # those of the last panel if they are few, else 0 (see ``wide.remainder_gradients``)
-    high_tiles: int = 0  # row tiles of such a panel, which are NR rows high
+    remainder_units: int = 0  # those of a remainder panel, or 0 (see ``wide.remainder_gradients``)
+    remainder_tiles: int = 0  # row tiles of such a panel, which are NR rows high
     prefetch_panels: int = 0  # whether those of W, or of W transposed, are prefetched during the one before
     activation: int = 0
 

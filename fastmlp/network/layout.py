@@ -77,18 +77,18 @@ class Layout:
     size : int
         Numbers in the workspace.
     tile_rows : int
-        Rows of a weight tile, but for the last of a panel and for a panel of few units.
+        Rows of a weight tile, but for the last of a panel and for a remainder panel.
     scratch_size : int
         Numbers of the place in which each block of phase 2 computes the gradients of its tiles.
-    few_units_fill : float
-        A panel has few units if they fill no more than this part of a register: else their gradient gains nothing from
-        being computed the other way round, or less than transposing it takes.
+    remainder_fill : float
+        A panel whose units fill no more than this part of a register is a remainder panel: else its gradient gains
+        nothing from being computed the other way round, or less than transposing it takes.
     halves_below : float
         Gradients are sums of halves where so many times the weights are no more than their activations and deltas: else
         writing and reading the halves takes longer than what it saves (measured on a Granite Rapids).
     """
 
-    few_units_fill = 0.75
+    remainder_fill = 0.75
     halves_below = 3
 
     def __init__(
@@ -128,12 +128,12 @@ class Layout:
             layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.row_tiles = len(self._tile_heights(layer.fan_in, self.tile_rows))
             layer.block_tiles = self._block_tiles(layer.row_tiles, itemsize)
-            layer.few_units = 0 if narrow else self.few_units(layer.fan_out, self.lanes)
-            if layer.few_units:
-                layer.high_tiles = len(self._tile_heights(layer.fan_in, self.panel_width))
+            layer.remainder_units = 0 if narrow else self.remainder_units(layer.fan_out, self.lanes)
+            if layer.remainder_units:
+                layer.remainder_tiles = len(self._tile_heights(layer.fan_in, self.panel_width))
             weight_bytes = layer.fan_in * layer.fan_out * itemsize
             layer.prefetch_panels = int(TILE.prefetches_panels and weight_bytes > RESIDENT_BYTES)
-            tile += layer.row_tiles * self._low_panels(layer) + layer.high_tiles
+            tile += layer.row_tiles * self._regular_panels(layer) + layer.remainder_tiles
         self.n_tiles = tile
         self.n_parameters = self.size
         self.size += n_moments * self.n_parameters
@@ -212,23 +212,23 @@ class Layout:
         panel_bytes = self.capacity * self.panel_width * itemsize
         return min(row_tiles, max(1, BLOCK_BYTES // panel_bytes) * self.panel_width // TILE.rows)
 
-    def _low_panels(self, layer: LayerPlaces) -> int:
-        """Return the number of a layer's panels that are not of few units."""
-        return self.n_panels(layer.fan_out) - (layer.few_units > 0)
+    def _regular_panels(self, layer: LayerPlaces) -> int:
+        """Return the number of a layer's panels but for a remainder panel."""
+        return self.n_panels(layer.fan_out) - (layer.remainder_units > 0)
 
     def _scratch_rows(self) -> int:
         """Return the rows of NR numbers that the gradient of a tile takes, as the halves of a sum and otherwise."""
         if self._narrow:
             return 3 * self.panel_width
-        if any(layer.few_units for layer in self.places):
+        if any(layer.remainder_units for layer in self.places):
             return 2 * self._transposed_rows + self.panel_width
         return 2 * TILE.rows
 
     @classmethod
-    def few_units(cls, fan_out: int, lanes: int) -> int:
-        """Return the units in the last panel of a layer if they are few, else 0."""
+    def remainder_units(cls, fan_out: int, lanes: int) -> int:
+        """Return the units in the last panel of a layer if it is a remainder panel, else 0."""
         units = (fan_out - 1) % (TILE.vectors * lanes) + 1
-        return units if units <= cls.few_units_fill * lanes else 0
+        return units if units <= cls.remainder_fill * lanes else 0
 
     @property
     def _transposed_rows(self) -> int:
@@ -269,7 +269,7 @@ class Layout:
             heights = self._tile_heights(layer.fan_in, ENTRY_TILE_ROWS)
             return layer.row_size // self.lanes * heights * (samples + _UPDATE_SAMPLES)
         heights = self._tile_heights(layer.fan_in, self.tile_rows)
-        firsts = self.panel_width * np.arange(self._low_panels(layer))
+        firsts = self.panel_width * np.arange(self._regular_panels(layer))
         columns = np.minimum(self.panel_width, layer.fan_out - firsts)[:, np.newaxis]
         if self._narrow:
             return (columns * heights).ravel()
@@ -279,9 +279,9 @@ class Layout:
         low = -(-columns // self.lanes) * (heights + 0.5) * (samples + update)
         blocks = [low[:, block : block + layer.block_tiles] for block in range(0, layer.row_tiles, layer.block_tiles)]
         costs = [block.ravel() for block in blocks]
-        if layer.few_units:
+        if layer.remainder_units:
             heights = self._tile_heights(layer.fan_in, self.panel_width)
-            products = (layer.few_units + 0.5) * -(-heights // self.lanes)
+            products = (layer.remainder_units + 0.5) * -(-heights // self.lanes)
             products[-1] = heights[-1] + 0.5
             costs.append(products * (0 if in_phase_1 else self.capacity) + (heights + 0.5) * update)
         return np.concatenate(costs)
@@ -313,9 +313,9 @@ class Layout:
     def _half(self, layer: LayerPlaces) -> int:
         if self._narrow:  # whole tiles
             return self._numbers(layer.row_tiles * self.n_panels(layer.fan_out) * self.panel_width**2)
-        rows = self._low_panels(layer) * (layer.fan_in + 1)
-        if layer.few_units:  # tiles that are to be transposed, and the biases
-            rows += (layer.high_tiles - 1) * self._transposed_rows + 1
+        rows = self._regular_panels(layer) * (layer.fan_in + 1)
+        if layer.remainder_units:  # tiles that are to be transposed, and the biases
+            rows += (layer.remainder_tiles - 1) * self._transposed_rows + 1
         return self._numbers(rows * self.panel_width)
 
     def _panels(self, rows: int, columns: int) -> int:

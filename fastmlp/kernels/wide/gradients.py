@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 from fastmlp.kernels.optimizers import copies_of
 from fastmlp.kernels.tiles import add_tiles, tile_rows, tile_vectors, transposed_rows
 from fastmlp.kernels.wide.halves import FIRST_HALF, SECOND_HALF, WHOLE, samples_of
-from fastmlp.kernels.wide.remainder_gradients import is_high, remainder_product, transposed_product
+from fastmlp.kernels.wide.remainder_gradients import is_remainder, remainder_product, transposed_product
 from fastmlp.kernels.wide.sparse_products import call_sparse_gradient, call_write_sample_lists
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.microkernels.tile_calls import gemm_tn
@@ -114,7 +114,7 @@ def _tile_of_product(workspace, layer, unit, panel):
 
 @inner
 def _remainder_of_product(workspace, layer, unit, panel):
-    return layer.few_units, panel_width(workspace)
+    return layer.remainder_units, panel_width(workspace)
 
 
 @inner
@@ -165,7 +165,7 @@ RECIPES = {
     REMAINDER: GradientRecipe(remainder_product, _remainder_of_product, finish=transposed_product),
     SPARSE: GradientRecipe(_sparse_product, _tile_of_product, prepare=_sample_lists),
 }
-"""The kinds of tiles: weights; biases; weights of few units, with A and delta exchanged; weights over nonzeros of X."""
+"""The kinds of tiles: weights; biases; of a remainder panel, A and delta exchanged; over nonzeros of X."""
 
 _product, _shape, _prepare, _finish = (
     switch({code: getattr(recipe, name) for code, recipe in RECIPES.items()}) for name in GradientRecipe._fields
@@ -177,7 +177,7 @@ def recipe_of(workspace, layer, unit, panel):
     """Return the code of the recipe for a tile; `unit` is fan_in for the biases of a panel."""
     if unit == layer.fan_in:
         return BIAS
-    if is_high(workspace, layer, panel):
+    if is_remainder(workspace, layer, panel):
         return REMAINDER
     # A lower tile at the end of a layer that leaves zeros out takes all samples.
     return SPARSE if layer.marks > 0 and layer.fan_in - unit >= MR else DENSE
@@ -188,7 +188,7 @@ def _place_in_half(workspace, layer, unit, panel):
     """Return where the product for a tile lies in a half of the gradient: like W, but products to be transposed."""
     width = panel_width(workspace)
     above = unit
-    if is_high(workspace, layer, panel):
+    if is_remainder(workspace, layer, panel):
         above = (unit + width - 1) // width * transposed_rows(workspace)
     return (panel * (layer.fan_in + 1) + above) * width
 
@@ -205,7 +205,7 @@ def half_gradient(workspace, tiles, layer, shared, begin, end):
     # Halves that are pieces of a step come one after the other, and there may be one block's scratch.
     scratch = shared.scratch + (part == SECOND_HALF and shared.shared) * shared.scratch_size
     for panel in range((layer.fan_out + width - 1) // width):
-        height = width if is_high(workspace, layer, panel) else MR
+        height = width if is_remainder(workspace, layer, panel) else MR
         for tile in range((layer.fan_in + height - 1) // height + 1):
             unit = min(tile * height, layer.fan_in)
             recipe = recipe_of(workspace, layer, unit, panel)

@@ -21,7 +21,7 @@ from fastmlp.kernels.wide.entry_products import call_entry_forward, call_entry_i
 from fastmlp.kernels.wide.gather import gather_rows
 from fastmlp.kernels.wide.gradients import half_gradient, tile_gradient
 from fastmlp.kernels.wide.products import dense_backward_data, dense_forward
-from fastmlp.kernels.wide.remainder_gradients import is_high, low_panels
+from fastmlp.kernels.wide.remainder_gradients import is_remainder, regular_panels
 from fastmlp.kernels.wide.sparse_products import call_sparse_forward
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
@@ -161,7 +161,7 @@ def _tile_of_parameters(workspace, layer, unit, panel):
     columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
     if unit == layer.fan_in:
         return place, 1, columns
-    height = width if is_high(workspace, layer, panel) else MR
+    height = width if is_remainder(workspace, layer, panel) else MR
     return place, min(height, layer.fan_in - unit), columns
 
 
@@ -219,14 +219,14 @@ def _update_tile(workspace, tiles, layer, shared, unit, panel, scratch, is_first
 def tile_place(layer, tile, n_panels, width):
     """Return the panel and the first row of a layer's weight tile, fan_in for the biases.
 
-    n_panels: those that are not of few units (see `low_panels`), of `width` columns each.
+    n_panels: those without a remainder panel (see `regular_panels`), of `width` columns each.
 
     The numbering keeps a block of A_l in cache. All panels of the first block of row tiles come first, then those of
-    the next, and the tiles of a panel of few units are the last::
+    the next, and the tiles of a remainder panel are the last::
 
-                  panel 0   panel 1   panel 2   few units
+                  panel 0   panel 1   panel 2   remainder
                 +---------+---------+---------+   +----+
-        block 0 | 0, 1, 2 | 3, 4, 5 | 6, 7, 8 |   | 15 |    block_tiles = 3, row_tiles = 5, high_tiles = 2:
+        block 0 | 0, 1, 2 | 3, 4, 5 | 6, 7, 8 |   | 15 |    block_tiles = 3, row_tiles = 5, remainder_tiles = 2:
                 +---------+---------+---------+   | 16 |    the last of them are the biases
         block 1 | 9, 10   | 11, 12  | 13, 14  |   +----+
                 +---------+---------+---------+
@@ -244,8 +244,8 @@ def tile_place(layer, tile, n_panels, width):
 def layer_tiles(do, workspace, tiles, layer, shared, first_tile, last_tile, scratch):
     """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
     width = panel_width(workspace)
-    n_panels = low_panels(layer, width)
-    for tile in range(first_tile, min(last_tile, layer.row_tiles * n_panels + layer.high_tiles)):
+    n_panels = regular_panels(layer, width)
+    for tile in range(first_tile, min(last_tile, layer.row_tiles * n_panels + layer.remainder_tiles)):
         panel, unit = tile_place(layer, tile, n_panels, width)
         is_first = np.intp(panel == 0 or tile - layer.block_tiles < first_tile)
         squares = do(workspace, tiles, layer, shared, unit, panel, scratch, is_first)

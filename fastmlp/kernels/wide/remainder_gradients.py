@@ -1,4 +1,4 @@
-r"""The weight gradient of a panel of few units, as the product of delta^T and A_l.
+r"""The weight gradient of a remainder panel, as the product of delta^T and A_l.
 
 A row of such a panel of W is a part of one register: a layer has no more units, or these are left of them behind
 whole panels. A tile of the product A_l^T delta_{l+1} (see ``microkernels.tile``) would load a number of A for every
@@ -28,22 +28,22 @@ _NO_PREFETCH = (NO_PREFETCH,) * N_COPIES
 
 
 @inner
-def low_panels(layer, width):
-    """Return the number of a layer's panels that are not of few units; panels have `width` columns."""
-    return (layer.fan_out + width - 1) // width - (layer.few_units > 0)
+def regular_panels(layer, width):
+    """Return the number of a layer's panels but for a remainder panel; panels have `width` columns."""
+    return (layer.fan_out + width - 1) // width - (layer.remainder_units > 0)
 
 
 @inner
-def is_high(workspace, layer, panel):
-    """Return whether a panel has few units, and tiles NR rows high."""
-    return layer.few_units > 0 and (panel + 1) * panel_width(workspace) >= layer.fan_out
+def is_remainder(workspace, layer, panel):
+    """Return whether a panel is a remainder panel, whose tiles are NR rows high."""
+    return layer.remainder_units > 0 and (panel + 1) * panel_width(workspace) >= layer.fan_out
 
 
 @inner
 def remainder_product(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
     """Tile = delta_{l+1}^T A_l for the units of layer l from `unit` on, over a part of the minibatch.
 
-    workspace[out...] (few_units + 1, NR). Overwritten, the last row with what counts for nothing.
+    workspace[out...] (remainder_units + 1, NR). Overwritten, the last row with what counts for nothing.
     """
     width = panel_width(workspace)
     begin, end = samples_of(shared, part)
@@ -51,9 +51,9 @@ def remainder_product(workspace, tiles, layer, shared, scratch, out, unit, panel
     deltas = layer.deltas + (panel * shared.capacity + begin) * width
     inputs = layer.inputs + (unit // width * shared.capacity + begin) * width
     row = 0
-    while row < layer.few_units:
+    while row < layer.remainder_units:
         # A row of padding more costs nothing where it saves a tile: seven rows are one of eight, not of four, two, one.
-        rows = tile_rows(layer.few_units + 1 - row)
+        rows = tile_rows(layer.remainder_units + 1 - row)
         gemm_tn(
             workspace, tiles, out + row * width, deltas + row, inputs, end - begin, rows, vectors, _NO_PREFETCH
         )  # fmt: skip
@@ -69,6 +69,6 @@ def transposed_product(workspace, layer, scratch, unit):
     width = panel_width(workspace)
     rows = transposed_rows(workspace)
     out = scratch + 2 * rows * width
-    clear_rows(workspace, scratch + layer.few_units * width, rows - layer.few_units)
+    clear_rows(workspace, scratch + layer.remainder_units * width, rows - layer.remainder_units)
     transpose_rows(workspace, scratch, out, min(width, layer.fan_in - unit))
     return out
