@@ -19,7 +19,7 @@ from fastmlp.kernels.records import LAYER, NETWORK, SOURCE
 from fastmlp.kernels.wide.entry_products import entry_forward, entry_inference, entry_update
 from fastmlp.kernels.wide.phases import propagate, update
 from fastmlp.kernels.wide.sparse_products import sparse_forward, sparse_gradient, write_sample_lists
-from fastmlp.simd.jit import JIT_DISABLED, call_kernel, inner, kernel, kernel_address, passage
+from fastmlp.simd.jit import JIT_DISABLED, always_inline, call_kernel, inner, kernel, kernel_address
 
 # The kinds of phases on a team's board; 0 is none.
 _PROPAGATE, _UPDATE = 1, 2
@@ -38,7 +38,7 @@ def first_half(rows, grain):
     return _cut(rows, 1, 2, grain)
 
 
-@passage
+@always_inline
 def _propagate_block(
     workspace, tiles, layers, network, source, targets, labels, sample_weight, order, cut, n_cuts, phase_1
 ):  # fmt: skip
@@ -53,7 +53,7 @@ def _propagate_block(
     )  # fmt: skip
 
 
-@passage
+@always_inline
 def _update_block(workspace, tiles, layers, network, tile_bounds, cut, block, phase_2):
     """Phase 2 for one block of weight tiles, which begins where `tile_bounds` says; `block` is that of its scratch."""
     call_kernel(
@@ -61,7 +61,7 @@ def _update_block(workspace, tiles, layers, network, tile_bounds, cut, block, ph
     )  # fmt: skip
 
 
-@passage
+@always_inline
 def propagate_blocks(
     board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first, n_blocks, n_cuts,
     phase_1,
@@ -78,7 +78,7 @@ def propagate_blocks(
     wait_for_blocks(board, number, n_blocks)
 
 
-@passage
+@always_inline
 def update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2):
     """Phase 2 for the blocks `first` to ``first + n_blocks`` of weight tiles, which begin at `tile_bounds`."""
     number = post(board, _UPDATE, first, n_blocks)

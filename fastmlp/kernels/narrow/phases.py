@@ -9,7 +9,7 @@ from fastmlp.kernels.narrow.products import narrow_backward_data, narrow_forward
 from fastmlp.kernels.optimizers import update_tile
 from fastmlp.kernels.tiles import prefetch_lines, tile_vectors
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
-from fastmlp.simd.jit import inner, kernel, passage
+from fastmlp.simd.jit import always_inline, inner, kernel
 from fastmlp.simd.vectors import lane_count, line_count, panel_width, prefetch_to_read, sum_lanes
 
 
@@ -63,7 +63,7 @@ def next_panels(workspace, most, first, end):
     return panels, min(width, end - first), tile_vectors(end, first, lane_count(workspace))
 
 
-@passage
+@always_inline
 def gather_panels(
     workspace, layers, shared, source, targets, labels, sample_weight, order, first, panels, samples
 ):  # fmt: skip
@@ -79,14 +79,14 @@ def gather_panels(
         )  # fmt: skip
 
 
-@passage
+@always_inline
 def forward_panels(workspace, tiles, layers, shared, panel, panels, vectors):
     """Compute the activations of all layers for some panels."""
     for number in range(shared.n_layers):
         narrow_forward(workspace, tiles, layers[number], panel, panels, vectors)
 
 
-@passage
+@always_inline
 def backward_panels(workspace, tiles, layers, shared, panel, panels, vectors):
     """Compute the deltas of all layers from the last one's for some panels."""
     for number in range(shared.n_layers - 1, 0, -1):
@@ -144,14 +144,14 @@ def apply_narrow_gradient(workspace, layer, shared, gradient, tile):
     return sum_lanes(squares)
 
 
-@passage
+@always_inline
 def _update_tile(workspace, tiles, layer, shared, tile, scratch):
     """Gradient and update of one of a layer's tiles; return the sum of its squares."""
     gradient = compute_narrow_gradient(workspace, tiles, layer, shared, tile, scratch)
     return apply_narrow_gradient(workspace, layer, shared, gradient, tile)
 
 
-@passage
+@always_inline
 def narrow_layer_tiles(do, workspace, tiles, layer, shared, first_tile, last_tile, scratch):
     """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
     width = panel_width(workspace)

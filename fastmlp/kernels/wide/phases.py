@@ -25,7 +25,7 @@ from fastmlp.kernels.wide.remainder_gradients import is_remainder, regular_panel
 from fastmlp.kernels.wide.sparse_products import call_sparse_forward
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
-from fastmlp.simd.jit import inner, kernel, passage
+from fastmlp.simd.jit import always_inline, inner, kernel
 from fastmlp.simd.tile_table import TILE
 from fastmlp.simd.vectors import (
     BLOCK_COLUMNS,
@@ -60,7 +60,7 @@ def _sparse_layers(workspace, tiles, layer, shared, begin, end, is_new, prefetch
     return 1
 
 
-@passage
+@always_inline
 def gather(workspace, layers, shared, source, sample_weight, order, begin, end):
     """Copy samples `begin` to `end` of the minibatch into the first layer's panels, and their weights."""
     if layers[0].row_size == 0:  # else its entries are copied where they are multiplied
@@ -70,7 +70,7 @@ def gather(workspace, layers, shared, source, sample_weight, order, begin, end):
             workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
 
 
-@passage
+@always_inline
 def forward(workspace, tiles, layers, shared, source, order, begin, end):
     """Compute the activations of all layers for samples `begin` to `end`."""
     if layers[0].row_size:
@@ -84,7 +84,7 @@ def forward(workspace, tiles, layers, shared, source, order, begin, end):
         dense_forward(workspace, tiles, layer, begin, end, shared.capacity, _prefetches_panels(layer, shared))
 
 
-@passage
+@always_inline
 def backward(workspace, tiles, layers, shared, begin, end):
     """Compute the deltas of all layers from the last one's for samples `begin` to `end`, and gradients over a half."""
     for number in range(shared.n_layers - 1, -1, -1):
@@ -165,7 +165,7 @@ def _tile_of_parameters(workspace, layer, unit, panel):
     return place, min(height, layer.fan_in - unit), columns
 
 
-@passage
+@always_inline
 def compute_gradient(workspace, tiles, layer, shared, unit, panel, scratch, is_first):
     """Compute the gradient of a tile, see `tile_gradient`, and prefetch its parameters; return where it lies."""
     place, height, columns = _tile_of_parameters(workspace, layer, unit, panel)
@@ -208,7 +208,7 @@ def apply_gradient(workspace, layer, shared, gradient, unit, panel):
     return sum_lanes(squares)
 
 
-@passage
+@always_inline
 def _update_tile(workspace, tiles, layer, shared, unit, panel, scratch, is_first):
     """Gradient and update of one tile of W, from row `unit` on, or of the biases; return the sum of its squares."""
     gradient = compute_gradient(workspace, tiles, layer, shared, unit, panel, scratch, is_first)
@@ -240,7 +240,7 @@ def tile_place(layer, tile, n_panels, width):
     return tile // height, min((first + tile % height) * MR, layer.fan_in)
 
 
-@passage
+@always_inline
 def layer_tiles(do, workspace, tiles, layer, shared, first_tile, last_tile, scratch):
     """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
     width = panel_width(workspace)
