@@ -42,22 +42,22 @@ BARE = {FORWARD: "forward products", BACKWARD: "backward products"}
 
 @inner
 def _gradient_alone(
-    workspace: Any, tiles: Any, layer: Any, network: Any, unit: Any, panel: Any, scratch: Any, is_first: Any
+    workspace: Any, functions: Any, layer: Any, network: Any, unit: Any, panel: Any, scratch: Any, is_first: Any
 ) -> Any:
-    wide.compute_gradient(workspace, tiles, layer, network, unit, panel, scratch, is_first)
+    wide.compute_gradient(workspace, functions, layer, network, unit, panel, scratch, is_first)
     return workspace.dtype.type(0)
 
 
 @inner
 def _update_alone(
-    workspace: Any, tiles: Any, layer: Any, network: Any, unit: Any, panel: Any, scratch: Any, is_first: Any
+    workspace: Any, functions: Any, layer: Any, network: Any, unit: Any, panel: Any, scratch: Any, is_first: Any
 ) -> Any:
     return wide.apply_gradient(workspace, layer, network, scratch, unit, panel)
 
 
 @uncached
 def repeat_pieces(
-    workspace: Any, tiles: Any, layers: Any, network_record: Any, source: Any, targets: Any, labels: Any,
+    workspace: Any, functions: Any, layers: Any, network_record: Any, source: Any, targets: Any, labels: Any,
     sample_weight: Any, order: Any, piece: Any, repeats: Any,
 ) -> None:  # fmt: skip
     """Do one piece of a step with units along the vectors, again and again."""
@@ -68,40 +68,40 @@ def repeat_pieces(
         if piece == GATHER:
             wide.gather(workspace, layers, network, source, sample_weight, order, 0, rows)
         elif piece == FORWARD:
-            wide.forward(workspace, tiles, layers, network, source, order, 0, rows)
+            wide.forward(workspace, functions, layers, network, source, order, 0, rows)
         elif piece == LOSS:
             output_and_loss(workspace, layers[network.n_layers - 1], network, targets, labels, order, 0, rows)
             sum_losses(workspace, network)
         elif piece == BACKWARD:
-            wide.backward(workspace, tiles, layers, network, 0, rows)
+            wide.backward(workspace, functions, layers, network, 0, rows)
         else:
             for number in range(network.n_layers):
                 layer = layers[number]
                 if piece == GRADIENTS:
                     wide.layer_tiles(
-                        _gradient_alone, workspace, tiles, layer, network, 0, network.n_tiles, scratch
+                        _gradient_alone, workspace, functions, layer, network, 0, network.n_tiles, scratch
                     )  # fmt: skip
                 else:
                     wide.layer_tiles(
-                        _update_alone, workspace, tiles, layer, network, 0, network.n_tiles, scratch
+                        _update_alone, workspace, functions, layer, network, 0, network.n_tiles, scratch
                     )  # fmt: skip
     restore_denormals(former)
 
 
 @inner
-def _narrow_gradient_alone(workspace: Any, tiles: Any, layer: Any, network: Any, tile: Any, scratch: Any) -> Any:
-    narrow.compute_narrow_gradient(workspace, tiles, layer, network, tile, scratch)
+def _narrow_gradient_alone(workspace: Any, functions: Any, layer: Any, network: Any, tile: Any, scratch: Any) -> Any:
+    narrow.compute_narrow_gradient(workspace, functions, layer, network, tile, scratch)
     return workspace.dtype.type(0)
 
 
 @inner
-def _narrow_update_alone(workspace: Any, tiles: Any, layer: Any, network: Any, tile: Any, scratch: Any) -> Any:
+def _narrow_update_alone(workspace: Any, functions: Any, layer: Any, network: Any, tile: Any, scratch: Any) -> Any:
     return narrow.apply_narrow_gradient(workspace, layer, network, scratch, tile)
 
 
 @uncached
 def repeat_narrow_pieces(
-    workspace: Any, tiles: Any, layers: Any, network_record: Any, source: Any, targets: Any, labels: Any,
+    workspace: Any, functions: Any, layers: Any, network_record: Any, source: Any, targets: Any, labels: Any,
     sample_weight: Any, order: Any, piece: Any, repeats: Any,
 ) -> None:  # fmt: skip
     """Do one piece of a step with samples along the vectors, again and again."""
@@ -116,11 +116,11 @@ def repeat_narrow_pieces(
                 layer = layers[number]
                 if piece == GRADIENTS:
                     narrow.narrow_layer_tiles(
-                        _narrow_gradient_alone, workspace, tiles, layer, network, 0, network.n_tiles, scratch
+                        _narrow_gradient_alone, workspace, functions, layer, network, 0, network.n_tiles, scratch
                     )  # fmt: skip
                 else:
                     narrow.narrow_layer_tiles(
-                        _narrow_update_alone, workspace, tiles, layer, network, 0, network.n_tiles, scratch
+                        _narrow_update_alone, workspace, functions, layer, network, 0, network.n_tiles, scratch
                     )  # fmt: skip
             continue
         first: Any = np.intp(0)
@@ -132,11 +132,11 @@ def repeat_narrow_pieces(
                     workspace, layers, network, source, targets, labels, sample_weight, order, first, panels, samples
                 )  # fmt: skip
             elif piece == FORWARD:
-                narrow.forward_panels(workspace, tiles, layers, network, panel, panels, vectors)
+                narrow.forward_panels(workspace, functions, layers, network, panel, panels, vectors)
             elif piece == LOSS:
                 narrow_loss(workspace, layers[network.n_layers - 1], network, panel, panels, samples, vectors)
             else:
-                narrow.backward_panels(workspace, tiles, layers, network, panel, panels, vectors)
+                narrow.backward_panels(workspace, functions, layers, network, panel, panels, vectors)
             first += panels * width
         if piece == LOSS:
             sum_losses(workspace, network)

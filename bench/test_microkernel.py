@@ -55,7 +55,7 @@ MEGAFLOPS_PER_CALL = 20
 
 
 @uncached
-def forward(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -> None:
+def forward(workspace: Any, functions: Any, sizes: Any, places: Any, repeats: Any) -> None:
     """C = A B, again and again; rows of the tile are rows of A's panels."""
     # A (m, k), B (k, n), C (m, n), panels; C is overwritten
     m, n, k, width, lanes = sizes
@@ -67,14 +67,14 @@ def forward(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -
             while row < m:
                 rows = tile_rows(m - row)
                 gemm_nn(
-                    workspace, tiles, out + (panel * m + row) * width, zeros, 0, left + row * width, m * width,
+                    workspace, functions, out + (panel * m + row) * width, zeros, 0, left + row * width, m * width,
                     right + panel * k * width, k, rows, vectors, workspace.dtype.type(-np.inf), -1, NO_PREFETCH,
                 )  # fmt: skip
                 row += rows
 
 
 @uncached
-def gradient(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -> None:
+def gradient(workspace: Any, functions: Any, sizes: Any, places: Any, repeats: Any) -> None:
     """C = A^T B, again and again; rows of the tile are lanes of A's panels."""
     # A (k, m), B (k, n), C (m, n), panels; C is overwritten
     m, n, k, width, lanes = sizes
@@ -86,8 +86,8 @@ def gradient(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) 
             while row < m:
                 rows = tile_rows(m - row)
                 gemm_tn(
-                    workspace, tiles, out + (panel * m + row) * width, left + row // width * k * width + row % width,
-                    right + panel * k * width, k, rows, vectors, NOTHING,
+                    workspace, functions, out + (panel * m + row) * width,
+                    left + row // width * k * width + row % width, right + panel * k * width, k, rows, vectors, NOTHING,
                 )  # fmt: skip
                 row += rows
 
@@ -110,13 +110,13 @@ class Product:
         self.places = tuple(int(place) for place in places)
         pack(self.left, self.workspace, self.places[0], self.width)
         pack(self.right, self.workspace, self.places[1], self.width)
-        self.tiles = function_table(np.dtype(dtype), False)
+        self.functions = function_table(np.dtype(dtype), False)
 
     def compiled(self, repeats: int) -> None:
         """Multiply with the micro-kernel."""
         kernel = forward if self.kind == "forward" else gradient
         sizes = (*self.shape, self.width, self.lanes)
-        kernel(self.workspace, self.tiles, sizes, self.places, repeats)
+        kernel(self.workspace, self.functions, sizes, self.places, repeats)
 
     def blas(self, repeats: int) -> None:
         """Multiply with NumPy's BLAS."""

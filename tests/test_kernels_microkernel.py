@@ -21,41 +21,41 @@ NO_FLOOR = -np.inf
 
 @uncached
 def call_nn(
-    workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
+    workspace, functions, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
 ):  # fmt: skip
     gemm_nn(
-        workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
+        workspace, functions, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
     )  # fmt: skip
 
 
 @uncached
-def call_tn(workspace, tiles, out, left, right, inner_size, rows, vectors, prefetch):
-    gemm_tn(workspace, tiles, out, left, right, inner_size, rows, vectors, prefetch)
+def call_tn(workspace, functions, out, left, right, inner_size, rows, vectors, prefetch):
+    gemm_tn(workspace, functions, out, left, right, inner_size, rows, vectors, prefetch)
 
 
 @uncached
 def call_batched_nn(
-    workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
+    workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
     mask_step,
 ):  # fmt: skip
     batched_gemm_nn(
-        workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
+        workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
         mask_step,
     )  # fmt: skip
 
 
 @uncached
 def call_batched_tn(
-    workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
+    workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
 ):  # fmt: skip
     batched_gemm_tn(
-        workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
+        workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
     )  # fmt: skip
 
 
 @uncached
-def call_nt(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns):
-    gemm_nt(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns)
+def call_nt(workspace, functions, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns):
+    gemm_nt(workspace, functions, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns)
 
 
 TWINS = {
@@ -159,12 +159,14 @@ def test_the_tile_does_not_show_in_the_bits(dtype, kind):
     for row, vector in itertools.product(range(MR), range(VECTORS)):
         place, column = row * width + vector * lanes, vector * lanes
         if kind == "nn":
-            tiles, out, start, stride, left, step, right, *rest = products.arguments(kind, 1, 1, inner_size, "identity")
+            functions, out, start, stride, left, step, right, *rest = products.arguments(
+                kind, 1, 1, inner_size, "identity"
+            )
             own = (start + place, stride, left + row * width, step, right + column)
         else:
-            tiles, out, left, right, *rest = products.arguments(kind, 1, 1, inner_size, None)
+            functions, out, left, right, *rest = products.arguments(kind, 1, 1, inner_size, None)
             own = (left + row, right + column)
-        TWINS[kind][0](parts, tiles, out + place, *own, *rest)
+        TWINS[kind][0](parts, functions, out + place, *own, *rest)
     np.testing.assert_array_equal(parts, whole)
 
 
@@ -197,16 +199,17 @@ def test_nan_and_infinity_pass_through(dtype, finish):
 
 @uncached
 def call_sparse_nn(
-    workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, prefetch
+    workspace, functions, out, left, right, left_places, right_places, count, vectors, start, stride, floor, prefetch
 ):  # fmt: skip
     sparse_gemm_nn(
-        workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, prefetch
+        workspace, functions, out, left, right, left_places, right_places, count, vectors, start, stride, floor,
+        prefetch
     )  # fmt: skip
 
 
 @uncached
-def call_sparse_tn(workspace, tiles, out, left, right, left_places, right_places, count, vectors, prefetch):
-    sparse_gemm_tn(workspace, tiles, out, left, right, left_places, right_places, count, vectors, prefetch)
+def call_sparse_tn(workspace, functions, out, left, right, left_places, right_places, count, vectors, prefetch):
+    sparse_gemm_tn(workspace, functions, out, left, right, left_places, right_places, count, vectors, prefetch)
 
 
 SPARSE_TWINS = {

@@ -78,7 +78,7 @@ def _begin_step(run, shared, rows, weight_sum, learning_rate):
 def train(
     board,
     workspace,
-    tiles,
+    functions,
     layers,
     network,
     source,
@@ -129,11 +129,11 @@ def train(
                 first = run.piece % n_pieces * n_blocks
                 if run.piece < n_pieces:
                     propagate_blocks(
-                        board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first,
-                        n_blocks, n_pieces * n_blocks, phase_1,
+                        board, workspace, functions, layers, network, source, targets, labels, sample_weight, order,
+                        first, n_blocks, n_pieces * n_blocks, phase_1,
                     )  # fmt: skip
                 else:
-                    update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
+                    update_blocks(board, workspace, functions, layers, network, tile_bounds, first, n_blocks, phase_2)
                 run.piece += 1
                 if n_pieces > 1 and run.piece < 2 * n_pieces:
                     return
@@ -159,7 +159,7 @@ def train(
 def evaluate(
     board,
     workspace,
-    tiles,
+    functions,
     layers,
     network,
     source,
@@ -181,8 +181,8 @@ def evaluate(
     n_blocks = len(tile_bounds) - 1
     first = np.intp(0)
     propagate_blocks(
-        board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first, n_blocks,
+        board, workspace, functions, layers, network, source, targets, labels, sample_weight, order, first, n_blocks,
         n_blocks, phase_1,
     )  # fmt: skip
     shared.loss_sum += sum_losses(workspace, shared)
-    update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
+    update_blocks(board, workspace, functions, layers, network, tile_bounds, first, n_blocks, phase_2)

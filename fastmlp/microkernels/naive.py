@@ -53,7 +53,7 @@ def _rows_of_panel(workspace: np.ndarray, right: int, inner_size: int) -> np.nda
 
 def gemm_nn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     start: int | None,
     start_stride: int,
@@ -77,7 +77,7 @@ def gemm_nn(
 
 def gemm_tn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     left: int,
     right: int,
@@ -96,7 +96,7 @@ def gemm_tn(
 
 def sparse_gemm_nn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     left: int,
     right: int,
@@ -116,7 +116,7 @@ def sparse_gemm_nn(
 
 def sparse_gemm_tn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     left: int,
     right: int,
@@ -153,7 +153,7 @@ def _multiply_sparse(
 
 def batched_gemm_nn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     out_step: int,
     left: int,
@@ -170,14 +170,14 @@ def batched_gemm_nn(
     """Compute ``C = A B`` for some panels of samples; rows of the tile are rows of A's panels."""
     for panel in range(n_panels):
         gemm_nn(
-            workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner_size,
-            rows, vectors, -np.inf, activations + panel * activations_step if activations >= 0 else -1, -1,
+            workspace, functions, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step,
+            inner_size, rows, vectors, -np.inf, activations + panel * activations_step if activations >= 0 else -1, -1,
         )  # fmt: skip
 
 
 def batched_gemm_tn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     out_step: int,
     left: int,
@@ -198,7 +198,7 @@ def batched_gemm_tn(
 
 def gemm_nt(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     a: int,
     a_step: int,

@@ -111,7 +111,7 @@ def _call_tile(memory: Workspace, transposes_a: bool, args: Any, own: list[ir.Va
 def batched_gemm_nn(
     typingctx: Any,
     workspace: Any,
-    tiles: Any,
+    functions: Any,
     out: Any,
     out_step: Any,
     left: Any,
@@ -127,7 +127,7 @@ def batched_gemm_nn(
 ) -> Any:
     """C = A B for some panels of samples, where the rows of the tile are rows of A's panels (backward data).
 
-    `tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `left` (A), `right` (B) and
+    `functions` has their addresses. All places are offsets into `workspace`: `out` (C), `left` (A), `right` (B) and
     `activations` (negative: none). C, B and the activations have `n_panels` panels, so many numbers apart; those of A
     are `panel_step` apart.
     """
@@ -138,14 +138,14 @@ def batched_gemm_nn(
         _call_tile(memory, False, args, [step, memory.pointer_or_null(mask), mask_step])
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 12), codegen
+    return types.void(workspace, functions, *[types.intp] * 12), codegen
 
 
 @emitted(naive.batched_gemm_tn)
 def batched_gemm_tn(
     typingctx: Any,
     workspace: Any,
-    tiles: Any,
+    functions: Any,
     out: Any,
     out_step: Any,
     left: Any,
@@ -166,4 +166,4 @@ def batched_gemm_tn(
         _call_tile(Workspace(context, builder, sig, args), True, args, [args[-1]])
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype), codegen
+    return types.void(workspace, functions, *[types.intp] * 9, workspace.dtype), codegen

@@ -155,7 +155,7 @@ def _call_tile(memory: Workspace, first_slot: ir.Value, transposes_a: bool, args
 def sparse_gemm_nn(
     typingctx: Any,
     workspace: Any,
-    tiles: Any,
+    functions: Any,
     out: Any,
     left: Any,
     right: Any,
@@ -170,7 +170,7 @@ def sparse_gemm_nn(
 ) -> Any:
     """C = start + A B over the k of a list, where the rows of the tile are rows of A's panels (forward).
 
-    `tiles` is the table of addresses. All places are offsets into `workspace`, those of the lists too, whose numbers
+    `functions` has their addresses. All places are offsets into `workspace`, those of the lists too, whose numbers
     are offsets from `left` (A) and `right` (B). `prefetch` (negative: none) lies in the next panel of B, some cache
     lines behind the place that `right` has in this one.
     """
@@ -183,14 +183,14 @@ def sparse_gemm_nn(
         _call_tile(memory, slot, False, args, [memory.pointer(start), stride, floor, memory.pointer(prefetch)])
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype, types.intp), codegen
+    return types.void(workspace, functions, *[types.intp] * 9, workspace.dtype, types.intp), codegen
 
 
 @emitted(naive.sparse_gemm_tn)
 def sparse_gemm_tn(
     typingctx: Any,
     workspace: Any,
-    tiles: Any,
+    functions: Any,
     out: Any,
     left: Any,
     right: Any,
@@ -213,4 +213,4 @@ def sparse_gemm_tn(
         _call_tile(memory, _INDEX(_slot(0, True)), True, args, list(map(memory.pointer, places)))
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 7, types.UniTuple(types.intp, N_COPIES)), codegen
+    return types.void(workspace, functions, *[types.intp] * 7, types.UniTuple(types.intp, N_COPIES)), codegen

@@ -91,7 +91,7 @@ class Workspace:
 def gemm_nn(
     typingctx: Any,
     workspace: Any,
-    tiles: Any,
+    functions: Any,
     out: Any,
     start: Any,
     start_stride: Any,
@@ -107,7 +107,7 @@ def gemm_nn(
 ) -> Any:
     """C = start + A B where the rows of the tile are rows of A's panels (forward, backward data).
 
-    `tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `start`, `left` (A), `right`
+    `functions` has their addresses. All places are offsets into `workspace`: `out` (C), `start`, `left` (A), `right`
     (B), `activations` (negative: none) and `prefetch` (negative: none). This lies in the panel that will take B's place
     where `right` lies in this one, or some cache lines behind: one of every `PREFETCHING_TILES` lines is prefetched.
     """
@@ -125,14 +125,14 @@ def gemm_nn(
         )  # fmt: skip
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype, *[types.intp] * 2), codegen
+    return types.void(workspace, functions, *[types.intp] * 9, workspace.dtype, *[types.intp] * 2), codegen
 
 
 @emitted(naive.gemm_tn)
 def gemm_tn(
     typingctx: Any,
     workspace: Any,
-    tiles: Any,
+    functions: Any,
     out: Any,
     left: Any,
     right: Any,
@@ -158,4 +158,4 @@ def gemm_tn(
         )
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 6, types.UniTuple(types.intp, N_COPIES)), codegen
+    return types.void(workspace, functions, *[types.intp] * 6, types.UniTuple(types.intp, N_COPIES)), codegen

@@ -80,21 +80,21 @@ def gather_panels(
 
 
 @always_inline
-def forward_panels(workspace, tiles, layers, shared, panel, panels, vectors):
+def forward_panels(workspace, functions, layers, shared, panel, panels, vectors):
     """Compute the activations of all layers for some panels."""
     for number in range(shared.n_layers):
-        narrow_forward(workspace, tiles, layers[number], panel, panels, vectors)
+        narrow_forward(workspace, functions, layers[number], panel, panels, vectors)
 
 
 @always_inline
-def backward_panels(workspace, tiles, layers, shared, panel, panels, vectors):
+def backward_panels(workspace, functions, layers, shared, panel, panels, vectors):
     """Compute the deltas of all layers from the last one's for some panels."""
     for number in range(shared.n_layers - 1, 0, -1):
-        narrow_backward_data(workspace, tiles, layers[number], layers[number - 1], panel, panels, vectors)
+        narrow_backward_data(workspace, functions, layers[number], layers[number - 1], panel, panels, vectors)
 
 
 @kernel
-def propagate_narrow(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
+def propagate_narrow(workspace, functions, layers, network, source, targets, labels, sample_weight, order, begin, end):
     """Phase 1 for samples `begin` to `end`, some panels at a time; `begin` starts a panel."""
     former = flush_denormals()
     shared = network[0]
@@ -111,22 +111,22 @@ def propagate_narrow(workspace, tiles, layers, network, source, targets, labels,
             gather_panels(
                 workspace, layers, shared, source, targets, labels, sample_weight, order, first, panels, samples
             )  # fmt: skip
-        forward_panels(workspace, tiles, layers, shared, panel, panels, vectors)
+        forward_panels(workspace, functions, layers, shared, panel, panels, vectors)
         narrow_loss(workspace, last, shared, panel, panels, samples, vectors)
-        backward_panels(workspace, tiles, layers, shared, panel, panels, vectors)
+        backward_panels(workspace, functions, layers, shared, panel, panels, vectors)
         first += panels * width
     if shared.blocks_are_halves:
         for number in range(shared.n_layers):
             if layers[number].first_half:
-                narrow_half_gradient(workspace, tiles, layers[number], shared, begin, end)
+                narrow_half_gradient(workspace, functions, layers[number], shared, begin, end)
     restore_denormals(former)
 
 
 @inner
-def compute_narrow_gradient(workspace, tiles, layer, shared, tile, scratch):
+def compute_narrow_gradient(workspace, functions, layer, shared, tile, scratch):
     """Compute the gradient of one of a layer's tiles; return where it lies."""
     panel, unit, _, _, _ = _place_of_tile(workspace, layer, tile)
-    return narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel)
+    return narrow_gradient(workspace, functions, layer, shared, scratch, tile, unit, panel)
 
 
 @inner
@@ -145,24 +145,24 @@ def apply_narrow_gradient(workspace, layer, shared, gradient, tile):
 
 
 @always_inline
-def _update_tile(workspace, tiles, layer, shared, tile, scratch):
+def _update_tile(workspace, functions, layer, shared, tile, scratch):
     """Gradient and update of one of a layer's tiles; return the sum of its squares."""
-    gradient = compute_narrow_gradient(workspace, tiles, layer, shared, tile, scratch)
+    gradient = compute_narrow_gradient(workspace, functions, layer, shared, tile, scratch)
     return apply_narrow_gradient(workspace, layer, shared, gradient, tile)
 
 
 @always_inline
-def narrow_layer_tiles(do, workspace, tiles, layer, shared, first_tile, last_tile, scratch):
+def narrow_layer_tiles(do, workspace, functions, layer, shared, first_tile, last_tile, scratch):
     """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
     width = panel_width(workspace)
     n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
     for tile in range(first_tile, min(last_tile, n_tiles)):
-        squares = do(workspace, tiles, layer, shared, tile, scratch)
+        squares = do(workspace, functions, layer, shared, tile, scratch)
         workspace[shared.squares + layer.first_tile + tile] = squares
 
 
 @kernel
-def update_narrow(workspace, tiles, layers, network, first_tile, last_tile, block):
+def update_narrow(workspace, functions, layers, network, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
     former = flush_denormals()
     shared = network[0]
@@ -172,5 +172,5 @@ def update_narrow(workspace, tiles, layers, network, first_tile, last_tile, bloc
     for number in range(shared.n_layers):
         layer = layers[number]
         begin, end = max(first_tile - layer.first_tile, 0), last_tile - layer.first_tile
-        narrow_layer_tiles(_update_tile, workspace, tiles, layer, shared, begin, end, scratch)
+        narrow_layer_tiles(_update_tile, workspace, functions, layer, shared, begin, end, scratch)
     restore_denormals(former)

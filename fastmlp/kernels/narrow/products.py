@@ -54,7 +54,7 @@ def rows_of(workspace, step, units, panels, columns):
 
 
 @inner
-def narrow_forward(workspace, tiles, layer, first, panels, vectors):
+def narrow_forward(workspace, functions, layer, first, panels, vectors):
     """A_{l+1}^T = f(W^T A_l^T) for some panels of samples from panel `first` on, the bias being W's last row.
 
     outputs, inputs: panels of fan_out + 1 and fan_in + 1 rows, the last of them ones.
@@ -70,7 +70,7 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors):
         rows = evenly(min(layer.fan_out - unit, width - unit % width), MOST_ROWS[vectors])
         weights = layer.parameters + unit // width * inputs_step + unit % width
         batched_gemm_tn(
-            workspace, tiles, outputs + unit * width, outputs_step, weights, layer.inputs + first * inputs_step,
+            workspace, functions, outputs + unit * width, outputs_step, weights, layer.inputs + first * inputs_step,
             inputs_step, layer.fan_in + 1, rows, vectors, panels, floor,
         )  # fmt: skip
         unit += rows
@@ -79,7 +79,7 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors):
 
 
 @inner
-def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors):
+def narrow_backward_data(workspace, functions, layer, below, first, panels, vectors):
     """delta_l^T = (W delta_{l+1}^T) * f'(A_l^T) for some panels of samples from panel `first` on.
 
     deltas: panels of fan_in (below) and fan_out rows.
@@ -96,7 +96,7 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors)
         rows = evenly(layer.fan_in - unit, MOST_ROWS[vectors])
         weights = layer.parameters + unit * width
         batched_gemm_nn(
-            workspace, tiles, all_out + unit * width, out_step, weights, layer.deltas + first * deltas_step,
+            workspace, functions, all_out + unit * width, out_step, weights, layer.deltas + first * deltas_step,
             deltas_step, layer.fan_out, rows, vectors, panels, activations_step,
             all_activations + unit * width if below.activation == RELU else -1, activations_step,
         )  # fmt: skip

@@ -73,13 +73,13 @@ def _vectors_of(workspace, layer, panel):
 
 
 @inner
-def _bias_product(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
+def _bias_product(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
     begin, end = samples_of(shared, part)
     bias_gradient(workspace, layer, shared, out, panel, begin, end, _vectors_of(workspace, layer, panel))
 
 
 @inner
-def _dense_product(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
+def _dense_product(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
     """A_l^T delta_{l+1}, up to MR rows from row `unit` on, one micro-tile or several smaller ones."""
     width = panel_width(workspace)
     begin, end = samples_of(shared, part)
@@ -91,14 +91,14 @@ def _dense_product(workspace, tiles, layer, shared, scratch, out, unit, panel, p
     row = 0
     while row < height:
         rows = tile_rows(height - row)
-        gemm_tn(workspace, tiles, out + row * width, left + row, right, end - begin, rows, vectors, copies)
+        gemm_tn(workspace, functions, out + row * width, left + row, right, end - begin, rows, vectors, copies)
         row += rows
 
 
 @inner
-def _sparse_product(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
+def _sparse_product(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
     call_sparse_gradient(
-        shared.sparse_gradient, (workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch)
+        shared.sparse_gradient, (workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch)
     )  # fmt: skip
 
 
@@ -138,7 +138,7 @@ class GradientRecipe(NamedTuple):
     Attributes
     ----------
     product : kernel
-        Computes it over a part of the minibatch from ``(workspace, tiles, layer, shared, scratch, out, unit, panel,
+        Computes it over a part of the minibatch from ``(workspace, functions, layer, shared, scratch, out, unit, panel,
         part, prefetch)``, and writes it to workspace[out...]. Meanwhile it may prefetch the parameters at `prefetch`
         with their moments, if that is not `NO_PREFETCH`.
     shape : kernel
@@ -194,7 +194,7 @@ def _place_in_half(workspace, layer, unit, panel):
 
 
 @inner
-def half_gradient(workspace, tiles, layer, shared, begin, end):
+def half_gradient(workspace, functions, layer, shared, begin, end):
     """Compute a layer's gradient over samples `begin` to `end`, which are one half of the minibatch.
 
     workspace[layer.first_half...] or workspace[layer.second_half...]: the products of all tiles. Overwritten.
@@ -212,11 +212,11 @@ def half_gradient(workspace, tiles, layer, shared, begin, end):
             out = half + _place_in_half(workspace, layer, unit, panel)
             if panel == 0:
                 _prepare(recipe, workspace, layer, shared, scratch, unit, begin, end)
-            _product(recipe, workspace, tiles, layer, shared, scratch, out, unit, panel, part, NO_PREFETCH)
+            _product(recipe, workspace, functions, layer, shared, scratch, out, unit, panel, part, NO_PREFETCH)
 
 
 @inner
-def tile_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_first, prefetch):
+def tile_gradient(workspace, functions, layer, shared, scratch, unit, panel, is_first, prefetch):
     """Compute the gradient of a tile, from row `unit` on, over the whole minibatch; return where it lies.
 
     workspace[scratch...]: shared.scratch_size numbers. Overwritten. is_first: whether this block has come to no tile of
@@ -234,7 +234,7 @@ def tile_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_firs
         parts = (FIRST_HALF, SECOND_HALF) if layer.first_half else (WHOLE, WHOLE)
         out = first
         for part in range(parts[0], parts[1] + 1):
-            _product(recipe, workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch)
+            _product(recipe, workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch)
             out = second
     if layer.first_half:
         rows, columns = _shape(recipe, workspace, layer, unit, panel)

@@ -52,11 +52,11 @@ def _prefetches_panels(layer, shared):
 
 
 @inner
-def _sparse_layers(workspace, tiles, layer, shared, begin, end, is_new, prefetches):
+def _sparse_layers(workspace, functions, layer, shared, begin, end, is_new, prefetches):
     """Go forward through the first layer if it leaves zeros out; return of how many layers that takes care."""
     if layer.marks == 0:
         return 0
-    call_sparse_forward(shared.sparse_forward, (workspace, tiles, layer, shared, begin, end, is_new, prefetches))
+    call_sparse_forward(shared.sparse_forward, (workspace, functions, layer, shared, begin, end, is_new, prefetches))
     return 1
 
 
@@ -71,43 +71,43 @@ def gather(workspace, layers, shared, source, sample_weight, order, begin, end):
 
 
 @always_inline
-def forward(workspace, tiles, layers, shared, source, order, begin, end):
+def forward(workspace, functions, layers, shared, source, order, begin, end):
     """Compute the activations of all layers for samples `begin` to `end`."""
     if layers[0].row_size:
         call_entry_forward(shared.entry_forward, (workspace, layers[0], shared, source[0], order, begin, end))
         n_done = 1
     else:
         prefetches = _prefetches_panels(layers[0], shared)
-        n_done = _sparse_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, prefetches)
+        n_done = _sparse_layers(workspace, functions, layers[0], shared, begin, end, shared.gather, prefetches)
     for number in range(n_done, shared.n_layers):
         layer = layers[number]
-        dense_forward(workspace, tiles, layer, begin, end, shared.capacity, _prefetches_panels(layer, shared))
+        dense_forward(workspace, functions, layer, begin, end, shared.capacity, _prefetches_panels(layer, shared))
 
 
 @always_inline
-def backward(workspace, tiles, layers, shared, begin, end):
+def backward(workspace, functions, layers, shared, begin, end):
     """Compute the deltas of all layers from the last one's for samples `begin` to `end`, and gradients over a half."""
     for number in range(shared.n_layers - 1, -1, -1):
         layer = layers[number]
         if number > 0:
             dense_backward_data(
-                workspace, tiles, layer, layers[number - 1], begin, end, shared.capacity, shared.zeros,
+                workspace, functions, layer, layers[number - 1], begin, end, shared.capacity, shared.zeros,
                 _prefetches_panels(layer, shared),
             )  # fmt: skip
         if shared.blocks_are_halves and layer.first_half:
-            half_gradient(workspace, tiles, layer, shared, begin, end)
+            half_gradient(workspace, functions, layer, shared, begin, end)
 
 
 @kernel
-def propagate(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
+def propagate(workspace, functions, layers, network, source, targets, labels, sample_weight, order, begin, end):
     """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers."""
     former = flush_denormals()
     shared = network[0]
     if shared.gather:
         gather(workspace, layers, shared, source, sample_weight, order, begin, end)
-    forward(workspace, tiles, layers, shared, source, order, begin, end)
+    forward(workspace, functions, layers, shared, source, order, begin, end)
     output_and_loss(workspace, layers[shared.n_layers - 1], shared, targets, labels, order, begin, end)
-    backward(workspace, tiles, layers, shared, begin, end)
+    backward(workspace, functions, layers, shared, begin, end)
     restore_denormals(former)
 
 
@@ -166,7 +166,7 @@ def _tile_of_parameters(workspace, layer, unit, panel):
 
 
 @always_inline
-def compute_gradient(workspace, tiles, layer, shared, unit, panel, scratch, is_first):
+def compute_gradient(workspace, functions, layer, shared, unit, panel, scratch, is_first):
     """Compute the gradient of a tile, see `tile_gradient`, and prefetch its parameters; return where it lies."""
     place, height, columns = _tile_of_parameters(workspace, layer, unit, panel)
     prefetch = NO_PREFETCH
@@ -176,7 +176,7 @@ def compute_gradient(workspace, tiles, layer, shared, unit, panel, scratch, is_f
         prefetch = place
     elif shared.shared and shared.update and not STORES_NONTEMPORAL and unit < layer.fan_in:
         _prefetch_tile(workspace, layer, place, unit, panel, height, columns)
-    return tile_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_first, prefetch)
+    return tile_gradient(workspace, functions, layer, shared, scratch, unit, panel, is_first, prefetch)
 
 
 @inner
@@ -209,9 +209,9 @@ def apply_gradient(workspace, layer, shared, gradient, unit, panel):
 
 
 @always_inline
-def _update_tile(workspace, tiles, layer, shared, unit, panel, scratch, is_first):
+def _update_tile(workspace, functions, layer, shared, unit, panel, scratch, is_first):
     """Gradient and update of one tile of W, from row `unit` on, or of the biases; return the sum of its squares."""
-    gradient = compute_gradient(workspace, tiles, layer, shared, unit, panel, scratch, is_first)
+    gradient = compute_gradient(workspace, functions, layer, shared, unit, panel, scratch, is_first)
     return apply_gradient(workspace, layer, shared, gradient, unit, panel)
 
 
@@ -241,19 +241,19 @@ def tile_place(layer, tile, n_panels, width):
 
 
 @always_inline
-def layer_tiles(do, workspace, tiles, layer, shared, first_tile, last_tile, scratch):
+def layer_tiles(do, workspace, functions, layer, shared, first_tile, last_tile, scratch):
     """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
     width = panel_width(workspace)
     n_panels = regular_panels(layer, width)
     for tile in range(first_tile, min(last_tile, layer.row_tiles * n_panels + layer.remainder_tiles)):
         panel, unit = tile_place(layer, tile, n_panels, width)
         is_first = np.intp(panel == 0 or tile - layer.block_tiles < first_tile)
-        squares = do(workspace, tiles, layer, shared, unit, panel, scratch, is_first)
+        squares = do(workspace, functions, layer, shared, unit, panel, scratch, is_first)
         workspace[shared.squares + layer.first_tile + tile] = squares
 
 
 @kernel
-def update(workspace, tiles, layers, network, first_tile, last_tile, block):
+def update(workspace, functions, layers, network, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
     former = flush_denormals()
     shared = network[0]
@@ -262,7 +262,7 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
         layer = layers[number]
         begin, end = max(first_tile - layer.first_tile, 0), last_tile - layer.first_tile
         if layer.row_size == 0:
-            layer_tiles(_update_tile, workspace, tiles, layer, shared, begin, end, scratch)
+            layer_tiles(_update_tile, workspace, functions, layer, shared, begin, end, scratch)
         elif begin < min(end, layer.row_tiles):
             last = min(end, layer.row_tiles)
             call_entry_update(shared.entry_update, (workspace, layer, shared, begin, last, scratch))
@@ -272,7 +272,7 @@ def update(workspace, tiles, layers, network, first_tile, last_tile, block):
 
 
 @kernel
-def infer(workspace, tiles, layers, network, source, order, out, first, begin, end):
+def infer(workspace, functions, layers, network, source, order, out, first, begin, end):
     """Forward alone for samples ``order[first]`` and on, in rows `begin` to `end` of the workspace.
 
     out (len(order), n_outputs): the rows of these samples are overwritten.
@@ -288,10 +288,10 @@ def infer(workspace, tiles, layers, network, source, order, out, first, begin, e
     else:
         gather_rows(workspace, layers[0].inputs, source[0], order, first - begin, begin, end, capacity)
         prefetches = layers[0].prefetch_panels
-        n_done = _sparse_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), prefetches)
+        n_done = _sparse_layers(workspace, functions, layers[0], shared, begin, end, np.intp(1), prefetches)
     for number in range(n_done, shared.n_layers):
         layer = layers[number]
-        dense_forward(workspace, tiles, layer, begin, end, capacity, layer.prefetch_panels)
+        dense_forward(workspace, functions, layer, begin, end, capacity, layer.prefetch_panels)
     last = layers[shared.n_layers - 1]
     width = panel_width(workspace)
     activate_outputs(workspace, last, shared, begin, end)

@@ -38,8 +38,8 @@ def inner_step(rows, inner_size, width):
 
 @inner
 def _product(
-    workspace, tiles, out, start, start_step, left, right, right_step, inner_size, columns, begin, end, capacity, floor,
-    outputs, activation, prefetches,
+    workspace, functions, out, start, start_step, left, right, right_step, inner_size, columns, begin, end, capacity,
+    floor, outputs, activation, prefetches,
 ):  # fmt: skip
     """Out = f(start + left right), or (left right) * f'(outputs), for samples `begin` to `end`.
 
@@ -79,7 +79,7 @@ def _product(
                     if row - top < prefetching_rows:
                         prefetch = panel_right + right_step + (row - top) // MR * line
                     gemm_nn(
-                        workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width, panel_right,
+                        workspace, functions, out + place, tile_start, stride, tile_left, capacity * width, panel_right,
                         units, rows, vectors, lowest, mask, prefetch,
                     )  # fmt: skip
                     if is_last and outputs >= 0:
@@ -92,7 +92,7 @@ def _product(
 
 
 @inner
-def dense_forward(workspace, tiles, layer, begin, end, capacity, prefetches):
+def dense_forward(workspace, functions, layer, begin, end, capacity, prefetches):
     """A_{l+1} = f(A_l W + b) for samples `begin` to `end`.
 
     prefetches: whether each panel of W is prefetched while the one before is multiplied.
@@ -104,14 +104,14 @@ def dense_forward(workspace, tiles, layer, begin, end, capacity, prefetches):
     panel_size = (layer.fan_in + 1) * width
     floor = workspace.dtype.type(0.0 if layer.activation == RELU else -float("inf"))
     _product(
-        workspace, tiles, layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs,
+        workspace, functions, layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs,
         layer.parameters, panel_size, layer.fan_in, layer.fan_out, begin, end, capacity, floor, np.intp(-1),
         layer.activation, prefetches,
     )  # fmt: skip
 
 
 @inner
-def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, zeros, prefetches):
+def dense_backward_data(workspace, functions, layer, below, begin, end, capacity, zeros, prefetches):
     """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`; `prefetches` as in forward.
 
     below.deltas (capacity, fan_in), layer.deltas (capacity, fan_out), transposed (fan_out, fan_in),
@@ -120,7 +120,7 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
     width = panel_width(workspace)
     no_floor = workspace.dtype.type(-float("inf"))
     _product(
-        workspace, tiles, below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width,
+        workspace, functions, below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width,
         layer.fan_out, layer.fan_in, begin, end, capacity, no_floor, below.outputs, below.activation,
         prefetches,
     )  # fmt: skip

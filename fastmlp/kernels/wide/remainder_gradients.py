@@ -40,7 +40,7 @@ def is_remainder(workspace, layer, panel):
 
 
 @inner
-def remainder_product(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
+def remainder_product(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
     """Tile = delta_{l+1}^T A_l for the units of layer l from `unit` on, over a part of the minibatch.
 
     workspace[out...] (remainder_units + 1, NR). Overwritten, the last row with what counts for nothing.
@@ -55,7 +55,7 @@ def remainder_product(workspace, tiles, layer, shared, scratch, out, unit, panel
         # A row of padding more costs nothing where it saves a tile: seven rows are one of eight, not of four, two, one.
         rows = tile_rows(layer.remainder_units + 1 - row)
         gemm_tn(
-            workspace, tiles, out + row * width, deltas + row, inputs, end - begin, rows, vectors, _NO_PREFETCH
+            workspace, functions, out + row * width, deltas + row, inputs, end - begin, rows, vectors, _NO_PREFETCH
         )  # fmt: skip
         row += rows
 

@@ -31,7 +31,7 @@ LINES = max(1, PANEL_BYTES // ALIGNMENT)
 
 
 @kernel
-def sparse_forward(workspace, tiles, layer, shared, begin, end, is_new, prefetches):
+def sparse_forward(workspace, functions, layer, shared, begin, end, is_new, prefetches):
     """A_1 = f(X W + b) for samples `begin` to `end`; marks and lists are written first.
 
     layer.outputs (capacity, fan_out), layer.inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all panels.
@@ -68,12 +68,12 @@ def sparse_forward(workspace, tiles, layer, shared, begin, end, is_new, prefetch
                     if prefetches and first + width < layer.fan_out:
                         prefetch = right + panel_size + row // SPARSE_TILE_ROWS % LINES * line
                     sparse_gemm_nn(
-                        workspace, tiles, out, left, right, left_places, right_places, count, vectors, bias,
+                        workspace, functions, out, left, right, left_places, right_places, count, vectors, bias,
                         np.intp(0), floor, prefetch,
                     )  # fmt: skip
                 else:
                     gemm_nn(
-                        workspace, tiles, out, bias, np.intp(0), left, capacity * width, right, layer.fan_in, rows,
+                        workspace, functions, out, bias, np.intp(0), left, capacity * width, right, layer.fan_in, rows,
                         vectors, floor, np.intp(-1), NO_PREFETCH,
                     )  # fmt: skip
                 activate(workspace, out, width, rows, vectors * lanes, layer.activation)
@@ -91,7 +91,7 @@ def write_sample_lists(workspace, layer, shared, scratch, unit, begin, end):
 
 
 @kernel
-def sparse_gradient(workspace, tiles, layer, shared, scratch, out, unit, panel, part, prefetch):
+def sparse_gradient(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
     """Tile = X^T delta_1, a whole one from row `unit` on, over the nonzero samples of a part of the minibatch.
 
     workspace[out...] (MR, NR). Overwritten. workspace[scratch...]: a block's own, with the lists of these samples.
@@ -106,7 +106,7 @@ def sparse_gradient(workspace, tiles, layer, shared, scratch, out, unit, panel, 
         down = row * width
         copies = copies_of(shared, NO_PREFETCH if prefetch == NO_PREFETCH else prefetch + down)
         sparse_gemm_tn(
-            workspace, tiles, out + down, left + row, right, samples, samples, count, vectors, copies
+            workspace, functions, out + down, left + row, right, samples, samples, count, vectors, copies
         )  # fmt: skip
 
 
