@@ -323,7 +323,7 @@ def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, in_halves, narrow
         n_tiles = network.record[0].n_tiles
         for tile_cuts in (np.array([0, n_tiles]), network.tile_bounds(POOL)):
             network.t = 0
-            network.record[0].shared = len(tile_cuts) > 2
+            network.record[0].on_several_threads = len(tile_cuts) > 2
             network.set_parameters(problem.coefs, problem.intercepts)
             network.set_moments(*(2 * [[np.zeros_like(a) for a in problem.coefs + problem.intercepts]]))
             propagate_blocks(network, problem, sample_cuts)
@@ -474,7 +474,7 @@ def test_which_lines_of_the_weights_are_prefetched_where_other_cores_have_them(n
             network = problem.network(GuardedNetwork, narrow=narrow, solver="adam")
             record = network.record[0]
             bounds = network.tile_bounds(2)
-            for record.shared, record.prefetch_parameters in ((0, 0), (1, 1), (1, 0)):
+            for record.on_several_threads, record.prefetch_parameters in ((0, 0), (1, 1), (1, 0)):
                 read.clear()
                 written.clear()
                 propagate_blocks(network, problem, [0, 9])
@@ -483,7 +483,7 @@ def test_which_lines_of_the_weights_are_prefetched_where_other_cores_have_them(n
                     weights = [m[:-1] for m in weights] + [network.transposed_matrix(i) for i in (1, 2)]
                 places = np.concatenate([m.ravel() for m in weights])
                 assert not written
-                assert set((places // line).tolist()) <= read if narrow and record.shared else not read
+                assert set((places // line).tolist()) <= read if narrow and record.on_several_threads else not read
                 n_read = len(read)
                 prefetched_by = []
                 for block in (0, 1):
@@ -494,7 +494,7 @@ def test_which_lines_of_the_weights_are_prefetched_where_other_cores_have_them(n
                     own = set((changed // line).tolist())
                     assert len(own) > 40
                     prefetched_by.append(written.copy())
-                    if not record.shared:
+                    if not record.on_several_threads:
                         assert not written
                     elif narrow or not record.prefetch_parameters:
                         assert own <= written

@@ -35,8 +35,8 @@ def guard_bands():
 
 
 @uncached
-def call_lists(workspace, layers, network, source, order, begin, end):
-    capacity = network[0].capacity
+def call_lists(workspace, layers, network_record, source, order, begin, end):
+    capacity = network_record[0].capacity
     gather_rows(workspace, layers[0].inputs, source[0], order, 0, begin, end, capacity)
     mark_nonzeros(workspace, layers[0], begin, end, capacity)
     list_features(workspace, layers[0], begin, end, capacity)
@@ -48,13 +48,13 @@ def call_nonzero_features(workspace, layers, row, found):
 
 
 @uncached
-def call_list_samples(workspace, layers, network, unit, begin, middle, end):
-    list_samples(workspace, layers[0], network[0].scratch, unit, begin, middle, end)
+def call_list_samples(workspace, layers, network_record, unit, begin, middle, end):
+    list_samples(workspace, layers[0], network_record[0].scratch, unit, begin, middle, end)
 
 
 @uncached
-def call_nonzero_samples(workspace, layers, network, unit, part, found):
-    found[0], found[1] = nonzero_samples(workspace, layers[0], network[0].scratch, unit, part)
+def call_nonzero_samples(workspace, layers, network_record, unit, part, found):
+    found[0], found[1] = nonzero_samples(workspace, layers[0], network_record[0].scratch, unit, part)
 
 
 class Lists:

@@ -82,7 +82,7 @@ def test_nontemporal_stores_of_the_weights_change_no_bit():
                     problem = make_problem(layer_units, "relu", "squared_error", dtype, n_samples=99, density=0.5)
                     network = problem.network(GuardedNetwork, n_threads=2, alpha=0.1, **options)
                     advance(problem.epochs(network, batch_size=50, n_blocks=2), 3, 0.001)
-                    assert network.fields["shared"]
+                    assert network.fields["on_several_threads"]
                     print(*(array.tobytes().hex() for array in parameters_of(network)))
     """
     bits = [run_python(code, FASTMLP_TILE=name, NUMBA_NUM_THREADS=2)[0] for name in ("avx512", "zen")]

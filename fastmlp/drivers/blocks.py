@@ -40,30 +40,30 @@ def first_half(rows, grain):
 
 @always_inline
 def _propagate_block(
-    workspace, functions, layers, network, source, targets, labels, sample_weight, order, cut, n_cuts, phase_1
+    workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, cut, n_cuts, phase_1
 ):  # fmt: skip
     """Phase 1 for one of the blocks that the minibatch is cut into."""
-    rows, grain = network[0].rows, network[0].grain
+    rows, grain = network_record[0].rows, network_record[0].grain
     call_kernel(
         phase_1,
         (
-            workspace, functions, layers, network, source, targets, labels, sample_weight, order,
+            workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
             _cut(rows, cut, n_cuts, grain), _cut(rows, cut + 1, n_cuts, grain),
         ),
     )  # fmt: skip
 
 
 @always_inline
-def _update_block(workspace, functions, layers, network, tile_bounds, cut, block, phase_2):
+def _update_block(workspace, functions, layers, network_record, tile_bounds, cut, block, phase_2):
     """Phase 2 for one block of weight tiles, which begins where `tile_bounds` says; `block` is that of its scratch."""
     call_kernel(
-        phase_2, (workspace, functions, layers, network, tile_bounds[cut], tile_bounds[cut + 1], block)
+        phase_2, (workspace, functions, layers, network_record, tile_bounds[cut], tile_bounds[cut + 1], block)
     )  # fmt: skip
 
 
 @always_inline
 def propagate_blocks(
-    board, workspace, functions, layers, network, source, targets, labels, sample_weight, order, first, n_blocks,
+    board, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, first, n_blocks,
     n_cuts, phase_1,
 ):  # fmt: skip
     """Phase 1 for the blocks `first` to ``first + n_blocks`` of `n_cuts` that the minibatch is cut into."""
@@ -71,28 +71,28 @@ def propagate_blocks(
     for block in range(n_blocks):
         if begin(board, number, block):
             _propagate_block(
-                workspace, functions, layers, network, source, targets, labels, sample_weight, order, first + block,
-                n_cuts, phase_1,
+                workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
+                first + block, n_cuts, phase_1,
             )  # fmt: skip
             end(board, number, block)
     wait_for_blocks(board, number, n_blocks)
 
 
 @always_inline
-def update_blocks(board, workspace, functions, layers, network, tile_bounds, first, n_blocks, phase_2):
+def update_blocks(board, workspace, functions, layers, network_record, tile_bounds, first, n_blocks, phase_2):
     """Phase 2 for the blocks `first` to ``first + n_blocks`` of weight tiles, which begin at `tile_bounds`."""
     number = post(board, _UPDATE, first, n_blocks)
     for block in range(n_blocks):
         if begin(board, number, block):
-            _update_block(workspace, functions, layers, network, tile_bounds, first + block, block, phase_2)
+            _update_block(workspace, functions, layers, network_record, tile_bounds, first + block, block, phase_2)
             end(board, number, block)
     wait_for_blocks(board, number, n_blocks)
 
 
 @kernel
 def follow_training(
-    board, block, workspace, functions, layers, network, source, targets, labels, sample_weight, order, tile_bounds,
-    phase_1, phase_2,
+    board, block, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
+    tile_bounds, phase_1, phase_2,
 ):  # fmt: skip
     """Do a follower's block of each phase of training steps, until there are no more."""
     number, kind, first, n_cuts = next_phase(board, np.int64(0))
@@ -100,11 +100,11 @@ def follow_training(
         if begin(board, number, block):
             if kind == _PROPAGATE:
                 _propagate_block(
-                    workspace, functions, layers, network, source, targets, labels, sample_weight, order, first + block,
-                    n_cuts, phase_1,
+                    workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
+                    first + block, n_cuts, phase_1,
                 )  # fmt: skip
             else:
-                _update_block(workspace, functions, layers, network, tile_bounds, first + block, block, phase_2)
+                _update_block(workspace, functions, layers, network_record, tile_bounds, first + block, block, phase_2)
             end(board, number, block)
         number, kind, first, n_cuts = next_phase(board, number)
 

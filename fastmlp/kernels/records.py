@@ -92,7 +92,7 @@ NETWORK = np.dtype(
             "gather",  # whether its rows must be copied into the first panels
             "weighted",  # whether samples have weights
             "update",  # whether phase 2 updates the parameters, or stores the gradient
-            "shared",  # whether several threads do the work
+            "on_several_threads",  # whether several threads do the work
         )
     ]
     + [
@@ -112,7 +112,10 @@ NETWORK = np.dtype(
     ],
     align=True,
 )
-"""What all layers share."""
+"""What all layers share.
+
+Phases get an array of one such record, `network_record`; what they call gets the record itself, `network`.
+"""
 
 
 SOURCE = np.dtype(

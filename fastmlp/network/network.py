@@ -314,30 +314,30 @@ class Network:
         self.set_parameters(coefs, intercepts)
         n_parameters = self._layout.n_parameters
         self._workspace[n_parameters : 2 * n_parameters] = 0
-        shared = self.fields
+        fields = self.fields
         weights = self.prepared_weights(sample_weight)
-        shared["weighted"] = len(weights) > 0
+        fields["weighted"] = len(weights) > 0
         weight_sum = float(weights.sum(dtype=np.float64)) if len(weights) else float(rows.n_rows)
         if weight_sum == 0:
             raise WeightsCancelError
         n_blocks = self.n_blocks(self._layout.capacity)
         arguments = (rows.source, *self.prepared_targets(targets), weights)
-        shared["start"] = 0
-        shared["loss_sum"] = 0.0
+        fields["start"] = 0
+        fields["loss_sum"] = 0.0
         for start in range(0, rows.n_rows, self._layout.capacity):
             order = np.arange(start, min(start + self._layout.capacity, rows.n_rows))
-            shared["rows"] = len(order)
+            fields["rows"] = len(order)
             self.run(n_blocks, EVALUATE, training_phases, *arguments, order, self.tile_bounds(n_blocks))
-        total = float(shared["loss_sum"])
-        total *= float(shared["loss_divisor"])
+        total = float(fields["loss_sum"])
+        total *= float(fields["loss_divisor"])
         coef_gradients, intercept_gradients = self._views(gradient)
         self._unpack(coef_gradients, intercept_gradients, 1)
         for W in coefs:
-            total += 0.5 * shared["alpha"] * float(np.vdot(W, W))
+            total += 0.5 * fields["alpha"] * float(np.vdot(W, W))
         n_weights = sum(W.size for W in coefs)
         for first in range(0, n_weights, _SCALED):
             part = slice(first, min(first + _SCALED, n_weights))
-            gradient[part] += shared["alpha"] * flat_parameters[part]
+            gradient[part] += fields["alpha"] * flat_parameters[part]
             gradient[part] /= weight_sum
         gradient[n_weights:] /= weight_sum
         return total / weight_sum
@@ -409,6 +409,6 @@ class Network:
         """Call a driver, whose phases are shared by several threads where that is allowed."""
         records = (self._workspace, self.function_table(), *self._records)
         with compiled_call(n_threads) as may_share:
-            self.fields["shared"] = may_share
+            self.fields["on_several_threads"] = may_share
             arguments = (*records, *arguments, *phases(self.dtype, self.narrow))
             driver(n_threads if may_share else 1, self.dtype, arguments)

@@ -132,7 +132,7 @@ def _sums(workspace, functions, layer, out, panel, first, samples):
 
 
 @inner
-def _raw_tile(workspace, functions, layer, shared, out, unit, panel, first, samples):
+def _raw_tile(workspace, functions, layer, network, out, unit, panel, first, samples):
     """Compute the gradient of a tile, from row `unit` of W on, over samples from `first` on.
 
     workspace[out...] (NR, NR). Overwritten with the tile, or, if the rows of X are there, with the tile transposed.
@@ -140,7 +140,7 @@ def _raw_tile(workspace, functions, layer, shared, out, unit, panel, first, samp
     width = panel_width(workspace)
     height = min(width, layer.fan_in + 1 - unit)
     if layer.rows:
-        _outer_products(workspace, functions, layer, out, unit, panel, first, samples, shared.capacity)
+        _outer_products(workspace, functions, layer, out, unit, panel, first, samples, network.capacity)
         if unit + height > layer.fan_in and layer.fan_in % lane_count(workspace) == 0:
             _sums(workspace, functions, layer, out + height - 1, panel, first, samples)
     else:
@@ -148,21 +148,21 @@ def _raw_tile(workspace, functions, layer, shared, out, unit, panel, first, samp
 
 
 @inner
-def narrow_half_gradient(workspace, functions, layer, shared, begin, end):
+def narrow_half_gradient(workspace, functions, layer, network, begin, end):
     """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch, tile after tile.
 
     workspace[layer.first_half...] or workspace[layer.second_half...]: a raw tile for each. Overwritten.
     """
     width = panel_width(workspace)
-    out = layer.second_half if end > shared.middle else layer.first_half
+    out = layer.second_half if end > network.middle else layer.first_half
     for panel in range((layer.fan_out + width - 1) // width):
         for unit in range(0, layer.fan_in + 1, width):
-            _raw_tile(workspace, functions, layer, shared, out, unit, panel, begin, end - begin)
+            _raw_tile(workspace, functions, layer, network, out, unit, panel, begin, end - begin)
             out += width * width
 
 
 @inner
-def narrow_gradient(workspace, functions, layer, shared, scratch, tile, unit, panel):
+def narrow_gradient(workspace, functions, layer, network, scratch, tile, unit, panel):
     """Compute the gradient of a layer's tile of this number, over the minibatch; return where it lies.
 
     workspace[scratch...]: three raw tiles. Overwritten.
@@ -171,14 +171,14 @@ def narrow_gradient(workspace, functions, layer, shared, scratch, tile, unit, pa
     lanes = lane_count(workspace)
     size = width * width
     first, second = scratch, scratch + size
-    if layer.first_half and shared.blocks_are_halves:
+    if layer.first_half and network.blocks_are_halves:
         first, second = layer.first_half + tile * size, layer.second_half + tile * size
     else:
         begin = np.intp(0)
-        end = shared.middle if layer.first_half else shared.rows
+        end = network.middle if layer.first_half else network.rows
         for part in range(2 if layer.first_half else 1):
-            _raw_tile(workspace, functions, layer, shared, scratch + part * size, unit, panel, begin, end - begin)
-            begin, end = end, shared.rows
+            _raw_tile(workspace, functions, layer, network, scratch + part * size, unit, panel, begin, end - begin)
+            begin, end = end, network.rows
     columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
     if layer.first_half:
         rows = columns if layer.rows else min(width, layer.fan_in + 1 - unit)

@@ -65,112 +65,114 @@ def next_panels(workspace, most, first, end):
 
 @always_inline
 def gather_panels(
-    workspace, layers, shared, source, targets, labels, sample_weight, order, first, panels, samples
+    workspace, layers, network, source, targets, labels, sample_weight, order, first, panels, samples
 ):  # fmt: skip
     """Copy the samples and targets of some panels into the workspace."""
-    last = layers[shared.n_layers - 1]
+    last = layers[network.n_layers - 1]
     width = panel_width(workspace)
     for place in range(first, first + panels * width, width):
-        narrow_gather(workspace, layers[0], source[0], order, shared.start, place, place + samples)
+        narrow_gather(workspace, layers[0], source[0], order, network.start, place, place + samples)
         if layers[0].rows:
-            write_rows(workspace, layers[0], place, samples, shared.capacity)
+            write_rows(workspace, layers[0], place, samples, network.capacity)
         narrow_gather_targets(
-            workspace, last, shared, targets, labels, sample_weight, order, place, place + samples
+            workspace, last, network, targets, labels, sample_weight, order, place, place + samples
         )  # fmt: skip
 
 
 @always_inline
-def forward_panels(workspace, functions, layers, shared, panel, panels, vectors):
+def forward_panels(workspace, functions, layers, network, panel, panels, vectors):
     """Compute the activations of all layers for some panels."""
-    for number in range(shared.n_layers):
+    for number in range(network.n_layers):
         narrow_forward(workspace, functions, layers[number], panel, panels, vectors)
 
 
 @always_inline
-def backward_panels(workspace, functions, layers, shared, panel, panels, vectors):
+def backward_panels(workspace, functions, layers, network, panel, panels, vectors):
     """Compute the deltas of all layers from the last one's for some panels."""
-    for number in range(shared.n_layers - 1, 0, -1):
+    for number in range(network.n_layers - 1, 0, -1):
         narrow_backward_data(workspace, functions, layers[number], layers[number - 1], panel, panels, vectors)
 
 
 @kernel
-def propagate_narrow(workspace, functions, layers, network, source, targets, labels, sample_weight, order, begin, end):
+def propagate_narrow(
+    workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, begin, end
+):
     """Phase 1 for samples `begin` to `end`, some panels at a time; `begin` starts a panel."""
     former = flush_denormals()
-    shared = network[0]
+    network = network_record[0]
     width = panel_width(workspace)
-    last = layers[shared.n_layers - 1]
-    most = panels_at_once(workspace, layers, shared.n_layers)
-    if shared.shared:
-        _prefetch_weights(workspace, layers, shared.n_layers)
+    last = layers[network.n_layers - 1]
+    most = panels_at_once(workspace, layers, network.n_layers)
+    if network.on_several_threads:
+        _prefetch_weights(workspace, layers, network.n_layers)
     first = begin
     while first < end:
         panels, samples, vectors = next_panels(workspace, most, first, end)
         panel = first // width
-        if shared.gather:
+        if network.gather:
             gather_panels(
-                workspace, layers, shared, source, targets, labels, sample_weight, order, first, panels, samples
+                workspace, layers, network, source, targets, labels, sample_weight, order, first, panels, samples
             )  # fmt: skip
-        forward_panels(workspace, functions, layers, shared, panel, panels, vectors)
-        narrow_loss(workspace, last, shared, panel, panels, samples, vectors)
-        backward_panels(workspace, functions, layers, shared, panel, panels, vectors)
+        forward_panels(workspace, functions, layers, network, panel, panels, vectors)
+        narrow_loss(workspace, last, network, panel, panels, samples, vectors)
+        backward_panels(workspace, functions, layers, network, panel, panels, vectors)
         first += panels * width
-    if shared.blocks_are_halves:
-        for number in range(shared.n_layers):
+    if network.blocks_are_halves:
+        for number in range(network.n_layers):
             if layers[number].first_half:
-                narrow_half_gradient(workspace, functions, layers[number], shared, begin, end)
+                narrow_half_gradient(workspace, functions, layers[number], network, begin, end)
     restore_denormals(former)
 
 
 @inner
-def compute_narrow_gradient(workspace, functions, layer, shared, tile, scratch):
+def compute_narrow_gradient(workspace, functions, layer, network, tile, scratch):
     """Compute the gradient of one of a layer's tiles; return where it lies."""
     panel, unit, _, _, _ = _place_of_tile(workspace, layer, tile)
-    return narrow_gradient(workspace, functions, layer, shared, scratch, tile, unit, panel)
+    return narrow_gradient(workspace, functions, layer, network, scratch, tile, unit, panel)
 
 
 @inner
-def apply_narrow_gradient(workspace, layer, shared, gradient, tile):
+def apply_narrow_gradient(workspace, layer, network, gradient, tile):
     """Update one of a layer's tiles of W; return the sum of its squares before that.
 
     The biases of the last row count for nothing in the L2 term.
     """
     _, unit, place, height, columns = _place_of_tile(workspace, layer, tile)
     rows = min(height, layer.fan_in - unit)
-    squares = update_tile(workspace, shared, gradient, place, place, rows, columns, shared.alpha)
+    squares = update_tile(workspace, network, gradient, place, place, rows, columns, network.alpha)
     if rows < height:
         below = rows * panel_width(workspace)
-        update_tile(workspace, shared, gradient + below, place + below, place + below, height - rows, columns, 0.0)
+        update_tile(workspace, network, gradient + below, place + below, place + below, height - rows, columns, 0.0)
     return sum_lanes(squares)
 
 
 @always_inline
-def _update_tile(workspace, functions, layer, shared, tile, scratch):
+def _update_tile(workspace, functions, layer, network, tile, scratch):
     """Gradient and update of one of a layer's tiles; return the sum of its squares."""
-    gradient = compute_narrow_gradient(workspace, functions, layer, shared, tile, scratch)
-    return apply_narrow_gradient(workspace, layer, shared, gradient, tile)
+    gradient = compute_narrow_gradient(workspace, functions, layer, network, tile, scratch)
+    return apply_narrow_gradient(workspace, layer, network, gradient, tile)
 
 
 @always_inline
-def narrow_layer_tiles(do, workspace, functions, layer, shared, first_tile, last_tile, scratch):
+def narrow_layer_tiles(do, workspace, functions, layer, network, first_tile, last_tile, scratch):
     """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
     width = panel_width(workspace)
     n_tiles = layer.row_tiles * ((layer.fan_out + width - 1) // width)
     for tile in range(first_tile, min(last_tile, n_tiles)):
-        squares = do(workspace, functions, layer, shared, tile, scratch)
-        workspace[shared.squares + layer.first_tile + tile] = squares
+        squares = do(workspace, functions, layer, network, tile, scratch)
+        workspace[network.squares + layer.first_tile + tile] = squares
 
 
 @kernel
-def update_narrow(workspace, functions, layers, network, first_tile, last_tile, block):
+def update_narrow(workspace, functions, layers, network_record, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
     former = flush_denormals()
-    shared = network[0]
-    scratch = shared.scratch + block * shared.scratch_size
-    if shared.shared:
-        _prefetch_tiles(workspace, layers, shared.n_layers, first_tile, last_tile)
-    for number in range(shared.n_layers):
+    network = network_record[0]
+    scratch = network.scratch + block * network.scratch_size
+    if network.on_several_threads:
+        _prefetch_tiles(workspace, layers, network.n_layers, first_tile, last_tile)
+    for number in range(network.n_layers):
         layer = layers[number]
         begin, end = max(first_tile - layer.first_tile, 0), last_tile - layer.first_tile
-        narrow_layer_tiles(_update_tile, workspace, functions, layer, shared, begin, end, scratch)
+        narrow_layer_tiles(_update_tile, workspace, functions, layer, network, begin, end, scratch)
     restore_denormals(former)

@@ -106,27 +106,27 @@ def _activate(workspace, layer, capacity, begin, end):
 
 
 @kernel
-def entry_forward(workspace, layer, shared, source, order, begin, end):
+def entry_forward(workspace, layer, network, source, order, begin, end):
     """A_1 = f(X W + b) for samples `begin` to `end` of the minibatch, whose entries are copied first.
 
     layer.outputs (capacity, fan_out), panels: these rows are overwritten.
     """
-    if shared.gather:
-        gather_entries(workspace, layer, source, order, shared.start, begin, end)
+    if network.gather:
+        gather_entries(workspace, layer, source, order, network.start, begin, end)
     for row in range(begin, end):
         first, last = entries_of_sample(workspace, layer, row)
-        _add_entries(workspace, layer, shared.capacity, row, first, last, True)
-    _activate(workspace, layer, shared.capacity, begin, end)
+        _add_entries(workspace, layer, network.capacity, row, first, last, True)
+    _activate(workspace, layer, network.capacity, begin, end)
 
 
 @kernel
-def entry_inference(workspace, layer, shared, source, order, start, begin, end):
+def entry_inference(workspace, layer, network, source, order, start, begin, end):
     """A_1 = f(X W + b) for samples ``order[start + begin : start + end]``, in rows `begin` to `end` of the workspace.
 
     These may have more entries than a minibatch that this network is made for: as many are copied at a time as the
     lists have places for so many rows.
     """
-    places = layer.most_entries // shared.capacity
+    places = layer.most_entries // network.capacity
     place = begin * places
     most = (end - begin) * places
     for row in range(begin, end):
@@ -135,10 +135,10 @@ def entry_inference(workspace, layer, shared, source, order, start, begin, end):
         while is_begin or first < last:
             count = min(most, last - first)
             copy_entries(workspace, layer, source, first, first + count, place)
-            _add_entries(workspace, layer, shared.capacity, row, place, place + count, is_begin)
+            _add_entries(workspace, layer, network.capacity, row, place, place + count, is_begin)
             first += count
             is_begin = False
-    _activate(workspace, layer, shared.capacity, begin, end)
+    _activate(workspace, layer, network.capacity, begin, end)
 
 
 @inner
@@ -168,26 +168,26 @@ def _clear(workspace, place, count):
 
 
 @inner
-def _update_biases(workspace, layer, shared, scratch):
+def _update_biases(workspace, layer, network, scratch):
     """Gradient and update of all biases. workspace[scratch...] (NR,): overwritten."""
     lanes = lane_count(workspace)
     width = panel_width(workspace)
     rows = np.intp(1)
     for first in range(0, layer.fan_out, width):
         vectors = tile_vectors(layer.fan_out, first, lanes)
-        bias_gradient(workspace, layer, shared, scratch, first // width, np.intp(0), shared.rows, vectors)
+        bias_gradient(workspace, layer, network, scratch, first // width, np.intp(0), network.rows, vectors)
         place = layer.parameters + layer.fan_in * layer.row_size + first
-        if shared.update:
-            update_tile(workspace, shared, scratch, place, place, rows, vectors * lanes, 0.0)
+        if network.update:
+            update_tile(workspace, network, scratch, place, place, rows, vectors * lanes, 0.0)
         else:
-            place += shared.n_parameters
+            place += network.n_parameters
             for column in range(0, vectors * lanes, lanes):
                 total = load(workspace, place + column) + load(workspace, scratch + column)
                 store(workspace, place + column, total)
 
 
 @kernel
-def entry_update(workspace, layer, shared, first_tile, last_tile, scratch):
+def entry_update(workspace, layer, network, first_tile, last_tile, scratch):
     """Phase 2 for tiles `first_tile` to `last_tile` of the first layer, of which the last are the biases.
 
     workspace[scratch...]: a block's own. Overwritten. Without an update the gradient is added to what stands behind the
@@ -196,24 +196,24 @@ def entry_update(workspace, layer, shared, first_tile, last_tile, scratch):
     n_tiles = layer.row_tiles - 1
     size = ENTRY_TILE_ROWS * layer.row_size
     out = scratch + layer.entry_gradient
-    link_entries(workspace, layer, shared.rows, first_tile, min(last_tile, n_tiles))
+    link_entries(workspace, layer, network.rows, first_tile, min(last_tile, n_tiles))
     _clear(workspace, out, size)
     for tile in range(first_tile, min(last_tile, n_tiles)):
         entry = load_index(workspace, layer.tile_entries + tile)
         unit = tile * ENTRY_TILE_ROWS
         weights = layer.parameters + unit * layer.row_size
-        if shared.update:
-            _add_gradient(workspace, layer, shared.capacity, out, unit, entry)
+        if network.update:
+            _add_gradient(workspace, layer, network.capacity, out, unit, entry)
             # The rows follow each other without a gap: to an optimiser they are one.
             columns = min(ENTRY_TILE_ROWS, layer.fan_in - unit) * layer.row_size
-            squares = update_tile(workspace, shared, out, weights, weights, np.intp(1), columns, shared.alpha)
-            workspace[shared.squares + layer.first_tile + tile] = sum_lanes(squares)
+            squares = update_tile(workspace, network, out, weights, weights, np.intp(1), columns, network.alpha)
+            workspace[network.squares + layer.first_tile + tile] = sum_lanes(squares)
             if entry != NO_ENTRY:
                 _clear(workspace, out, size)
         else:
-            _add_gradient(workspace, layer, shared.capacity, weights + shared.n_parameters, unit, entry)
+            _add_gradient(workspace, layer, network.capacity, weights + network.n_parameters, unit, entry)
     if last_tile > n_tiles:
-        _update_biases(workspace, layer, shared, scratch)
+        _update_biases(workspace, layer, network, scratch)
 
 
 call_entry_forward = calls_of(entry_forward)

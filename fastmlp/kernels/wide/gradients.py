@@ -42,7 +42,7 @@ from fastmlp.simd.vectors import lane_count, load, panel_width, splat_of, store
 
 
 @inner
-def bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors):
+def bias_gradient(workspace, layer, network, out, panel, begin, end, vectors):
     """Sum the deltas of a panel over samples `begin` to `end`.
 
     workspace[out...] (NR,). Overwritten. Four sums side by side hide the latency of an addition.
@@ -50,7 +50,7 @@ def bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors):
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     for column in range(0, vectors * lanes, lanes):
-        first = layer.deltas + panel * shared.capacity * width + column
+        first = layer.deltas + panel * network.capacity * width + column
         a = splat_of(workspace, 0.0)
         b = a
         c = a
@@ -73,20 +73,20 @@ def _vectors_of(workspace, layer, panel):
 
 
 @inner
-def _bias_product(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
-    begin, end = samples_of(shared, part)
-    bias_gradient(workspace, layer, shared, out, panel, begin, end, _vectors_of(workspace, layer, panel))
+def _bias_product(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
+    begin, end = samples_of(network, part)
+    bias_gradient(workspace, layer, network, out, panel, begin, end, _vectors_of(workspace, layer, panel))
 
 
 @inner
-def _dense_product(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
+def _dense_product(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
     """A_l^T delta_{l+1}, up to MR rows from row `unit` on, one micro-tile or several smaller ones."""
     width = panel_width(workspace)
-    begin, end = samples_of(shared, part)
+    begin, end = samples_of(network, part)
     vectors = _vectors_of(workspace, layer, panel)
-    left = layer.inputs + (unit // width * shared.capacity + begin) * width + unit % width
-    right = layer.deltas + (panel * shared.capacity + begin) * width
-    copies = copies_of(shared, prefetch)
+    left = layer.inputs + (unit // width * network.capacity + begin) * width + unit % width
+    right = layer.deltas + (panel * network.capacity + begin) * width
+    copies = copies_of(network, prefetch)
     height = min(MR, layer.fan_in - unit)
     row = 0
     while row < height:
@@ -96,9 +96,9 @@ def _dense_product(workspace, functions, layer, shared, scratch, out, unit, pane
 
 
 @inner
-def _sparse_product(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
+def _sparse_product(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
     call_sparse_gradient(
-        shared.sparse_gradient, (workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch)
+        network.sparse_gradient, (workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch)
     )  # fmt: skip
 
 
@@ -118,13 +118,13 @@ def _remainder_of_product(workspace, layer, unit, panel):
 
 
 @inner
-def _nothing(workspace, layer, shared, scratch, unit, begin, end):
+def _nothing(workspace, layer, network, scratch, unit, begin, end):
     pass
 
 
 @inner
-def _sample_lists(workspace, layer, shared, scratch, unit, begin, end):
-    call_write_sample_lists(shared.write_sample_lists, (workspace, layer, shared, scratch, unit, begin, end))
+def _sample_lists(workspace, layer, network, scratch, unit, begin, end):
+    call_write_sample_lists(network.write_sample_lists, (workspace, layer, network, scratch, unit, begin, end))
 
 
 @inner
@@ -138,14 +138,14 @@ class GradientRecipe(NamedTuple):
     Attributes
     ----------
     product : kernel
-        Computes it over a part of the minibatch from ``(workspace, functions, layer, shared, scratch, out, unit, panel,
-        part, prefetch)``, and writes it to workspace[out...]. Meanwhile it may prefetch the parameters at `prefetch`
-        with their moments, if that is not `NO_PREFETCH`.
+        Computes it over a part of the minibatch from ``(workspace, functions, layer, network, scratch, out, unit,
+        panel, part, prefetch)``, and writes it to workspace[out...]. Meanwhile it may prefetch the parameters at
+        `prefetch` with their moments, if that is not `NO_PREFETCH`.
     shape : kernel
         Returns rows and columns of the product, from ``(workspace, layer, unit, panel)``.
     prepare : kernel
         Is called before the first product of the tiles from row `unit` on, whatever their panel: ``(workspace, layer,
-        shared, scratch, unit, begin, end)``. Products over samples `begin` to `end` will follow.
+        network, scratch, unit, begin, end)``. Products over samples `begin` to `end` will follow.
     finish : kernel
         Makes a tile of W of the product at workspace[scratch...], or of the sum of two, and returns where it is:
         ``(workspace, layer, scratch, unit)``.
@@ -194,16 +194,16 @@ def _place_in_half(workspace, layer, unit, panel):
 
 
 @inner
-def half_gradient(workspace, functions, layer, shared, begin, end):
+def half_gradient(workspace, functions, layer, network, begin, end):
     """Compute a layer's gradient over samples `begin` to `end`, which are one half of the minibatch.
 
     workspace[layer.first_half...] or workspace[layer.second_half...]: the products of all tiles. Overwritten.
     """
     width = panel_width(workspace)
-    part = SECOND_HALF if end > shared.middle else FIRST_HALF
+    part = SECOND_HALF if end > network.middle else FIRST_HALF
     half = layer.second_half if part == SECOND_HALF else layer.first_half
     # Halves that are pieces of a step come one after the other, and there may be one block's scratch.
-    scratch = shared.scratch + (part == SECOND_HALF and shared.shared) * shared.scratch_size
+    scratch = network.scratch + (part == SECOND_HALF and network.on_several_threads) * network.scratch_size
     for panel in range((layer.fan_out + width - 1) // width):
         height = width if is_remainder(workspace, layer, panel) else MR
         for tile in range((layer.fan_in + height - 1) // height + 1):
@@ -211,30 +211,30 @@ def half_gradient(workspace, functions, layer, shared, begin, end):
             recipe = recipe_of(workspace, layer, unit, panel)
             out = half + _place_in_half(workspace, layer, unit, panel)
             if panel == 0:
-                _prepare(recipe, workspace, layer, shared, scratch, unit, begin, end)
-            _product(recipe, workspace, functions, layer, shared, scratch, out, unit, panel, part, NO_PREFETCH)
+                _prepare(recipe, workspace, layer, network, scratch, unit, begin, end)
+            _product(recipe, workspace, functions, layer, network, scratch, out, unit, panel, part, NO_PREFETCH)
 
 
 @inner
-def tile_gradient(workspace, functions, layer, shared, scratch, unit, panel, is_first, prefetch):
+def tile_gradient(workspace, functions, layer, network, scratch, unit, panel, is_first, prefetch):
     """Compute the gradient of a tile, from row `unit` on, over the whole minibatch; return where it lies.
 
-    workspace[scratch...]: shared.scratch_size numbers. Overwritten. is_first: whether this block has come to no tile of
-    these rows before. prefetch: see `GradientRecipe`.
+    workspace[scratch...]: network.scratch_size numbers. Overwritten. is_first: whether this block has come to no tile
+    of these rows before. prefetch: see `GradientRecipe`.
     """
     recipe = recipe_of(workspace, layer, unit, panel)
     first = scratch
     second = scratch + (transposed_rows(workspace) if recipe == REMAINDER else MR) * panel_width(workspace)
-    if layer.first_half and shared.blocks_are_halves:
+    if layer.first_half and network.blocks_are_halves:
         place = _place_in_half(workspace, layer, unit, panel)
         first, second = layer.first_half + place, layer.second_half + place
     else:
         if is_first:
-            _prepare(recipe, workspace, layer, shared, scratch, unit, 0, shared.rows)
+            _prepare(recipe, workspace, layer, network, scratch, unit, 0, network.rows)
         parts = (FIRST_HALF, SECOND_HALF) if layer.first_half else (WHOLE, WHOLE)
         out = first
         for part in range(parts[0], parts[1] + 1):
-            _product(recipe, workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch)
+            _product(recipe, workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch)
             out = second
     if layer.first_half:
         rows, columns = _shape(recipe, workspace, layer, unit, panel)

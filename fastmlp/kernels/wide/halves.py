@@ -8,7 +8,7 @@ WHOLE, FIRST_HALF, SECOND_HALF = range(3)
 
 
 @inner
-def samples_of(shared, part):
+def samples_of(network, part):
     """Return where the samples of a part begin and end."""
-    begin = shared.middle if part == SECOND_HALF else 0
-    return begin, shared.middle if part == FIRST_HALF else shared.rows
+    begin = network.middle if part == SECOND_HALF else 0
+    return begin, network.middle if part == FIRST_HALF else network.rows

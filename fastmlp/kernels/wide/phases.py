@@ -44,70 +44,70 @@ PREFETCHES_PANELS = TILE.prefetches_panels
 
 
 @inner
-def _prefetches_panels(layer, shared):
+def _prefetches_panels(layer, network):
     """Return whether panels of W are prefetched: where it is large, or parts of it were written by another core."""
     if PREFETCHES_PANELS:
-        return shared.shared | layer.prefetch_panels
+        return network.on_several_threads | layer.prefetch_panels
     return np.intp(0)
 
 
 @inner
-def _sparse_layers(workspace, functions, layer, shared, begin, end, is_new, prefetches):
+def _sparse_layers(workspace, functions, layer, network, begin, end, is_new, prefetches):
     """Go forward through the first layer if it leaves zeros out; return of how many layers that takes care."""
     if layer.marks == 0:
         return 0
-    call_sparse_forward(shared.sparse_forward, (workspace, functions, layer, shared, begin, end, is_new, prefetches))
+    call_sparse_forward(network.sparse_forward, (workspace, functions, layer, network, begin, end, is_new, prefetches))
     return 1
 
 
 @always_inline
-def gather(workspace, layers, shared, source, sample_weight, order, begin, end):
+def gather(workspace, layers, network, source, sample_weight, order, begin, end):
     """Copy samples `begin` to `end` of the minibatch into the first layer's panels, and their weights."""
     if layers[0].row_size == 0:  # else its entries are copied where they are multiplied
-        gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, shared.capacity)
-    if shared.weighted:
+        gather_rows(workspace, layers[0].inputs, source[0], order, network.start, begin, end, network.capacity)
+    if network.weighted:
         for row in range(begin, end):
-            workspace[shared.weights + row] = sample_weight[order[shared.start + row]]
+            workspace[network.weights + row] = sample_weight[order[network.start + row]]
 
 
 @always_inline
-def forward(workspace, functions, layers, shared, source, order, begin, end):
+def forward(workspace, functions, layers, network, source, order, begin, end):
     """Compute the activations of all layers for samples `begin` to `end`."""
     if layers[0].row_size:
-        call_entry_forward(shared.entry_forward, (workspace, layers[0], shared, source[0], order, begin, end))
+        call_entry_forward(network.entry_forward, (workspace, layers[0], network, source[0], order, begin, end))
         n_done = 1
     else:
-        prefetches = _prefetches_panels(layers[0], shared)
-        n_done = _sparse_layers(workspace, functions, layers[0], shared, begin, end, shared.gather, prefetches)
-    for number in range(n_done, shared.n_layers):
+        prefetches = _prefetches_panels(layers[0], network)
+        n_done = _sparse_layers(workspace, functions, layers[0], network, begin, end, network.gather, prefetches)
+    for number in range(n_done, network.n_layers):
         layer = layers[number]
-        dense_forward(workspace, functions, layer, begin, end, shared.capacity, _prefetches_panels(layer, shared))
+        dense_forward(workspace, functions, layer, begin, end, network.capacity, _prefetches_panels(layer, network))
 
 
 @always_inline
-def backward(workspace, functions, layers, shared, begin, end):
+def backward(workspace, functions, layers, network, begin, end):
     """Compute the deltas of all layers from the last one's for samples `begin` to `end`, and gradients over a half."""
-    for number in range(shared.n_layers - 1, -1, -1):
+    for number in range(network.n_layers - 1, -1, -1):
         layer = layers[number]
         if number > 0:
             dense_backward_data(
-                workspace, functions, layer, layers[number - 1], begin, end, shared.capacity, shared.zeros,
-                _prefetches_panels(layer, shared),
+                workspace, functions, layer, layers[number - 1], begin, end, network.capacity, network.zeros,
+                _prefetches_panels(layer, network),
             )  # fmt: skip
-        if shared.blocks_are_halves and layer.first_half:
-            half_gradient(workspace, functions, layer, shared, begin, end)
+        if network.blocks_are_halves and layer.first_half:
+            half_gradient(workspace, functions, layer, network, begin, end)
 
 
 @kernel
-def propagate(workspace, functions, layers, network, source, targets, labels, sample_weight, order, begin, end):
+def propagate(workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, begin, end):
     """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers."""
     former = flush_denormals()
-    shared = network[0]
-    if shared.gather:
-        gather(workspace, layers, shared, source, sample_weight, order, begin, end)
-    forward(workspace, functions, layers, shared, source, order, begin, end)
-    output_and_loss(workspace, layers[shared.n_layers - 1], shared, targets, labels, order, begin, end)
-    backward(workspace, functions, layers, shared, begin, end)
+    network = network_record[0]
+    if network.gather:
+        gather(workspace, layers, network, source, sample_weight, order, begin, end)
+    forward(workspace, functions, layers, network, source, order, begin, end)
+    output_and_loss(workspace, layers[network.n_layers - 1], network, targets, labels, order, begin, end)
+    backward(workspace, functions, layers, network, begin, end)
     restore_denormals(former)
 
 
@@ -166,21 +166,21 @@ def _tile_of_parameters(workspace, layer, unit, panel):
 
 
 @always_inline
-def compute_gradient(workspace, functions, layer, shared, unit, panel, scratch, is_first):
+def compute_gradient(workspace, functions, layer, network, unit, panel, scratch, is_first):
     """Compute the gradient of a tile, see `tile_gradient`, and prefetch its parameters; return where it lies."""
     place, height, columns = _tile_of_parameters(workspace, layer, unit, panel)
     prefetch = NO_PREFETCH
     # While a whole tile is computed from all samples at once, its parameters can be prefetched.
     is_whole = layer.fan_in - unit >= MR and columns == panel_width(workspace)
-    if is_whole and not layer.first_half and (shared.prefetch_parameters or layer.marks > 0):
+    if is_whole and not layer.first_half and (network.prefetch_parameters or layer.marks > 0):
         prefetch = place
-    elif shared.shared and shared.update and not STORES_NONTEMPORAL and unit < layer.fan_in:
+    elif network.on_several_threads and network.update and not STORES_NONTEMPORAL and unit < layer.fan_in:
         _prefetch_tile(workspace, layer, place, unit, panel, height, columns)
-    return tile_gradient(workspace, functions, layer, shared, scratch, unit, panel, is_first, prefetch)
+    return tile_gradient(workspace, functions, layer, network, scratch, unit, panel, is_first, prefetch)
 
 
 @inner
-def apply_gradient(workspace, layer, shared, gradient, unit, panel):
+def apply_gradient(workspace, layer, network, gradient, unit, panel):
     """Update a tile by its gradient, or add that to the gradient block; return the sum of squares of its weights.
 
     workspace[gradient...]: may be overwritten. The sum is that before the update, and 0 of biases.
@@ -190,15 +190,15 @@ def apply_gradient(workspace, layer, shared, gradient, unit, panel):
     wait for that.
     """
     place, height, columns = _tile_of_parameters(workspace, layer, unit, panel)
-    if not shared.update:
-        place += shared.n_parameters
+    if not network.update:
+        place += network.n_parameters
         add_tiles(workspace, gradient, place, place, height, columns)
         return workspace.dtype.type(0)
     is_bias = unit == layer.fan_in
-    stores_nontemporal = STORES_NONTEMPORAL and shared.shared and not is_bias
+    stores_nontemporal = STORES_NONTEMPORAL and network.on_several_threads and not is_bias
     updated = gradient if stores_nontemporal else place
-    alpha = 0.0 if is_bias else shared.alpha
-    squares = update_tile(workspace, shared, gradient, place, updated, height, columns, alpha)
+    alpha = 0.0 if is_bias else network.alpha
+    squares = update_tile(workspace, network, gradient, place, updated, height, columns, alpha)
     if is_bias:
         return workspace.dtype.type(0)
     if layer.transposed:
@@ -209,10 +209,10 @@ def apply_gradient(workspace, layer, shared, gradient, unit, panel):
 
 
 @always_inline
-def _update_tile(workspace, functions, layer, shared, unit, panel, scratch, is_first):
+def _update_tile(workspace, functions, layer, network, unit, panel, scratch, is_first):
     """Gradient and update of one tile of W, from row `unit` on, or of the biases; return the sum of its squares."""
-    gradient = compute_gradient(workspace, functions, layer, shared, unit, panel, scratch, is_first)
-    return apply_gradient(workspace, layer, shared, gradient, unit, panel)
+    gradient = compute_gradient(workspace, functions, layer, network, unit, panel, scratch, is_first)
+    return apply_gradient(workspace, layer, network, gradient, unit, panel)
 
 
 @inner
@@ -241,60 +241,60 @@ def tile_place(layer, tile, n_panels, width):
 
 
 @always_inline
-def layer_tiles(do, workspace, functions, layer, shared, first_tile, last_tile, scratch):
+def layer_tiles(do, workspace, functions, layer, network, first_tile, last_tile, scratch):
     """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
     width = panel_width(workspace)
     n_panels = regular_panels(layer, width)
     for tile in range(first_tile, min(last_tile, layer.row_tiles * n_panels + layer.remainder_tiles)):
         panel, unit = tile_place(layer, tile, n_panels, width)
         is_first = np.intp(panel == 0 or tile - layer.block_tiles < first_tile)
-        squares = do(workspace, functions, layer, shared, unit, panel, scratch, is_first)
-        workspace[shared.squares + layer.first_tile + tile] = squares
+        squares = do(workspace, functions, layer, network, unit, panel, scratch, is_first)
+        workspace[network.squares + layer.first_tile + tile] = squares
 
 
 @kernel
-def update(workspace, functions, layers, network, first_tile, last_tile, block):
+def update(workspace, functions, layers, network_record, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
     former = flush_denormals()
-    shared = network[0]
-    scratch = shared.scratch + block * shared.scratch_size
-    for number in range(shared.n_layers):
+    network = network_record[0]
+    scratch = network.scratch + block * network.scratch_size
+    for number in range(network.n_layers):
         layer = layers[number]
         begin, end = max(first_tile - layer.first_tile, 0), last_tile - layer.first_tile
         if layer.row_size == 0:
-            layer_tiles(_update_tile, workspace, functions, layer, shared, begin, end, scratch)
+            layer_tiles(_update_tile, workspace, functions, layer, network, begin, end, scratch)
         elif begin < min(end, layer.row_tiles):
             last = min(end, layer.row_tiles)
-            call_entry_update(shared.entry_update, (workspace, layer, shared, begin, last, scratch))
+            call_entry_update(network.entry_update, (workspace, layer, network, begin, last, scratch))
     if STORES_NONTEMPORAL:
         fence_nontemporal_stores()
     restore_denormals(former)
 
 
 @kernel
-def infer(workspace, functions, layers, network, source, order, out, first, begin, end):
+def infer(workspace, functions, layers, network_record, source, order, out, first, begin, end):
     """Forward alone for samples ``order[first]`` and on, in rows `begin` to `end` of the workspace.
 
     out (len(order), n_outputs): the rows of these samples are overwritten.
     """
     former = flush_denormals()
-    shared = network[0]
-    capacity = shared.capacity
+    network = network_record[0]
+    capacity = network.capacity
     if layers[0].row_size:
         call_entry_inference(
-            shared.entry_inference, (workspace, layers[0], shared, source[0], order, first - begin, begin, end)
+            network.entry_inference, (workspace, layers[0], network, source[0], order, first - begin, begin, end)
         )  # fmt: skip
         n_done = 1
     else:
         gather_rows(workspace, layers[0].inputs, source[0], order, first - begin, begin, end, capacity)
         prefetches = layers[0].prefetch_panels
-        n_done = _sparse_layers(workspace, functions, layers[0], shared, begin, end, np.intp(1), prefetches)
-    for number in range(n_done, shared.n_layers):
+        n_done = _sparse_layers(workspace, functions, layers[0], network, begin, end, np.intp(1), prefetches)
+    for number in range(n_done, network.n_layers):
         layer = layers[number]
         dense_forward(workspace, functions, layer, begin, end, capacity, layer.prefetch_panels)
-    last = layers[shared.n_layers - 1]
+    last = layers[network.n_layers - 1]
     width = panel_width(workspace)
-    activate_outputs(workspace, last, shared, begin, end)
+    activate_outputs(workspace, last, network, begin, end)
     for row in range(begin, end):
         for column in range(last.fan_out):
             place = last.outputs + (column // width * capacity + row) * width + column % width

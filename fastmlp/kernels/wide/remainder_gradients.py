@@ -40,16 +40,16 @@ def is_remainder(workspace, layer, panel):
 
 
 @inner
-def remainder_product(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
+def remainder_product(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
     """Tile = delta_{l+1}^T A_l for the units of layer l from `unit` on, over a part of the minibatch.
 
     workspace[out...] (remainder_units + 1, NR). Overwritten, the last row with what counts for nothing.
     """
     width = panel_width(workspace)
-    begin, end = samples_of(shared, part)
+    begin, end = samples_of(network, part)
     vectors = tile_vectors(layer.fan_in, unit, lane_count(workspace))
-    deltas = layer.deltas + (panel * shared.capacity + begin) * width
-    inputs = layer.inputs + (unit // width * shared.capacity + begin) * width
+    deltas = layer.deltas + (panel * network.capacity + begin) * width
+    inputs = layer.inputs + (unit // width * network.capacity + begin) * width
     row = 0
     while row < layer.remainder_units:
         # A row of padding more costs nothing where it saves a tile: seven rows are one of eight, not of four, two, one.

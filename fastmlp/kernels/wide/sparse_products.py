@@ -31,7 +31,7 @@ LINES = max(1, PANEL_BYTES // ALIGNMENT)
 
 
 @kernel
-def sparse_forward(workspace, functions, layer, shared, begin, end, is_new, prefetches):
+def sparse_forward(workspace, functions, layer, network, begin, end, is_new, prefetches):
     """A_1 = f(X W + b) for samples `begin` to `end`; marks and lists are written first.
 
     layer.outputs (capacity, fan_out), layer.inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all panels.
@@ -39,7 +39,7 @@ def sparse_forward(workspace, functions, layer, shared, begin, end, is_new, pref
     prefetched while the one before is multiplied. As `dense_forward`, but that all terms of a sum are taken at once:
     those that are left use little of X.
     """
-    capacity = shared.capacity
+    capacity = network.capacity
     if is_new:
         mark_nonzeros(workspace, layer, begin, end, capacity)
     # Anew for a full batch that stays: its blocks may be others, and so its tiles.
@@ -81,17 +81,17 @@ def sparse_forward(workspace, functions, layer, shared, begin, end, is_new, pref
 
 
 @kernel
-def write_sample_lists(workspace, layer, shared, scratch, unit, begin, end):
+def write_sample_lists(workspace, layer, network, scratch, unit, begin, end):
     """List which samples, from `begin` to `end`, are not zero in the features of a whole tile of W, from `unit` on.
 
     workspace[scratch...]: a block's own. The lists of these features are overwritten.
     """
     for row in range(unit, unit + MR, SPARSE_TILE_ROWS):
-        list_samples(workspace, layer, scratch, row, begin, min(shared.middle, end), end)
+        list_samples(workspace, layer, scratch, row, begin, min(network.middle, end), end)
 
 
 @kernel
-def sparse_gradient(workspace, functions, layer, shared, scratch, out, unit, panel, part, prefetch):
+def sparse_gradient(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
     """Tile = X^T delta_1, a whole one from row `unit` on, over the nonzero samples of a part of the minibatch.
 
     workspace[out...] (MR, NR). Overwritten. workspace[scratch...]: a block's own, with the lists of these samples.
@@ -99,12 +99,12 @@ def sparse_gradient(workspace, functions, layer, shared, scratch, out, unit, pan
     """
     width = panel_width(workspace)
     vectors = tile_vectors(layer.fan_out, panel * width, lane_count(workspace))
-    left = layer.inputs + unit // width * shared.capacity * width + unit % width
-    right = layer.deltas + panel * shared.capacity * width
+    left = layer.inputs + unit // width * network.capacity * width + unit % width
+    right = layer.deltas + panel * network.capacity * width
     for row in range(0, MR, SPARSE_TILE_ROWS):
         samples, count = nonzero_samples(workspace, layer, scratch, unit + row, part)
         down = row * width
-        copies = copies_of(shared, NO_PREFETCH if prefetch == NO_PREFETCH else prefetch + down)
+        copies = copies_of(network, NO_PREFETCH if prefetch == NO_PREFETCH else prefetch + down)
         sparse_gemm_tn(
             workspace, functions, out + down, left + row, right, samples, samples, count, vectors, copies
         )  # fmt: skip
