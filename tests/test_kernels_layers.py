@@ -510,35 +510,35 @@ def test_which_lines_of_the_weights_are_prefetched_where_other_cores_have_them(n
 
 
 @uncached
-def activate_both_ways(in_halves, at_once, out, stride, rows, columns, is_tanh):
+def activate_both_ways(in_two_passes, in_one, out, stride, rows, columns, is_tanh):
     if is_tanh:
-        _apply(half_exp_minus_one, in_halves, out, stride, rows, columns)
-        _apply(tanh_of, in_halves, out, stride, rows, columns)
-        _apply(tanh_from_exp, at_once, out, stride, rows, columns)
+        _apply(half_exp_minus_one, in_two_passes, out, stride, rows, columns)
+        _apply(tanh_of, in_two_passes, out, stride, rows, columns)
+        _apply(tanh_from_exp, in_one, out, stride, rows, columns)
     else:
-        _apply(exp_of_size, in_halves, out, stride, rows, columns)
-        _apply(logistic_of, in_halves, out, stride, rows, columns)
-        _apply(logistic, at_once, out, stride, rows, columns)
+        _apply(exp_of_size, in_two_passes, out, stride, rows, columns)
+        _apply(logistic_of, in_two_passes, out, stride, rows, columns)
+        _apply(logistic, in_one, out, stride, rows, columns)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["tanh", "logistic"])
-def test_activations_in_halves_and_at_once_have_the_same_bits(dtype, name):
+def test_activations_in_two_passes_and_in_one_have_the_same_bits(dtype, name):
     width, out = TILE.columns(dtype), 3
     rows, columns = MR - 1, TILE.lanes(dtype) * (TILE.vectors - 1)
     z = np.random.RandomState(0).standard_normal(2 * out + MR * width).astype(dtype) * 8
-    in_halves, at_once = z.copy(), z.copy()
-    activate_both_ways(in_halves, at_once, out, width, rows, columns, name == "tanh")
-    np.testing.assert_array_equal(in_halves, at_once)
+    in_two_passes, in_one = z.copy(), z.copy()
+    activate_both_ways(in_two_passes, in_one, out, width, rows, columns, name == "tanh")
+    np.testing.assert_array_equal(in_two_passes, in_one)
     tile = np.s_[out : out + MR * width]
     expected = z.copy()
     inputs = expected[tile].reshape(MR, width)[:rows, :columns]
     inputs[:] = np.tanh(inputs) if name == "tanh" else 1 / (1 + np.exp(-inputs))
-    np.testing.assert_allclose(at_once, expected, rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(in_one, expected, rtol=4 * np.finfo(dtype).eps)
     # What isn't of these rows and columns has not been written.
     is_outside = np.ones(len(z), bool)
     is_outside[tile].reshape(MR, width)[:rows, :columns] = False
-    np.testing.assert_array_equal(at_once[is_outside], z[is_outside])
+    np.testing.assert_array_equal(in_one[is_outside], z[is_outside])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

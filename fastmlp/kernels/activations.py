@@ -299,7 +299,7 @@ def _apply(function, workspace, out, stride, rows, columns):
 # so many and no more: in two loops of half the way each it works on more numbers at the same time. But with registers
 # of 512 bits the division that ends the way takes a loop of its own as long as all that comes before it, which does not
 # wait for it in one loop. (`bench/test_vector_maths.py` measures both ways.)
-IN_HALVES = TILE.in_halves
+IN_TWO_PASSES = TILE.in_two_passes
 
 
 @inner
@@ -309,13 +309,13 @@ def activate(workspace, out, stride, rows, columns, activation):
     workspace[out...] : (rows, columns), rows `stride` apart. Overwritten.
     """
     if activation == TANH:
-        if IN_HALVES:
+        if IN_TWO_PASSES:
             _apply(half_exp_minus_one, workspace, out, stride, rows, columns)
             _apply(tanh_of, workspace, out, stride, rows, columns)
         else:
             _apply(tanh, workspace, out, stride, rows, columns)
     elif activation == LOGISTIC:
-        if IN_HALVES:
+        if IN_TWO_PASSES:
             _apply(exp_of_size, workspace, out, stride, rows, columns)
             _apply(logistic_of, workspace, out, stride, rows, columns)
         else:

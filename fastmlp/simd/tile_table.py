@@ -96,7 +96,7 @@ class Tile:
         return min(9, (self.registers - 1) // vectors - 1)
 
     @property
-    def in_halves(self) -> bool:
+    def in_two_passes(self) -> bool:
         """Whether tanh and the logistic function go over a tile in two loops of half the way (see ``activations``)."""
         return self.vector_bytes < 64
 
