@@ -12,11 +12,11 @@ import re
 import tempfile
 from typing import Any
 
-LISTED_KERNELS = ("listed_forward", "listed_gradient", "listed_half_gradient")
-SPARSE_KERNELS = ("sparse_forward", "sparse_inference", "sparse_update")
+SPARSE_KERNELS = ("sparse_forward", "sparse_gradient", "write_sample_lists")
+ENTRY_KERNELS = ("entry_forward", "entry_inference", "entry_update")
 KERNELS = (
-    "tiles", "narrow_tiles", "listed_tiles", "propagate", "propagate_narrow", "update", "update_narrow", "infer",
-    *LISTED_KERNELS, *SPARSE_KERNELS,
+    "tiles", "narrow_tiles", "sparse_tiles", "propagate", "propagate_narrow", "update", "update_narrow", "infer",
+    *SPARSE_KERNELS, *ENTRY_KERNELS,
 )  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def compile_kernel(name: str, dtype: str) -> Any:
 
     from fastmlp.drivers import blocks, inference
     from fastmlp.kernels.narrow import phases as narrow_phases
-    from fastmlp.kernels.wide import phases, sparse_products
+    from fastmlp.kernels.wide import entry_products, phases, sparse_products
     from fastmlp.microkernels import function_table
 
     own = np.dtype(dtype)
@@ -36,15 +36,15 @@ def compile_kernel(name: str, dtype: str) -> Any:
     if name == "narrow_tiles":
         function_table.function_table(own, True)
         return function_table.write_narrow_addresses
-    if name == "listed_tiles":
+    if name == "sparse_tiles":
         function_table.function_table(own, False, True)
-        return function_table.write_listed_addresses
-    if name in LISTED_KERNELS:
-        blocks.listed_kernels(own)
-        return getattr(sparse_products, name)
+        return function_table.write_sparse_addresses
     if name in SPARSE_KERNELS:
         blocks.sparse_kernels(own)
         return getattr(sparse_products, name)
+    if name in ENTRY_KERNELS:
+        blocks.entry_kernels(own)
+        return getattr(entry_products, name)
     if name == "infer":
         inference.inference_phase(own)
     else:

@@ -1,8 +1,8 @@
 """What is a step made of? ``python -m bench.pieces planar`` times each piece alone, again and again in the same place.
 
-Nothing stands between two turns of a piece, and it finds what it reads where the last turn left it: together the pieces
-are the least that a step can take which is made of them. Below them stand the step itself, in the compiled call, and
-how many times as long it takes. One thread.
+The pieces are the functions that the phases call. Nothing stands between two turns of a piece, and it finds what it
+reads where the last turn left it: together the pieces are the least that a step can take which is made of them. Below
+them stand the step itself, in the compiled call, and how many times as long it takes. One thread.
 """
 
 import argparse
@@ -17,186 +17,129 @@ from bench.machine import pin_to_cores
 from bench.peak import fma_peak
 from bench.test_training import StepRun
 from bench.workloads import WORKLOADS, Workload
-from fastmlp.kernels.activations import ACTIVATIONS as ACTIVATION_ROWS
-from fastmlp.kernels.epilogues import finish_deltas, finish_forward
+from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.losses import output_and_loss, sum_losses
-from fastmlp.kernels.narrow.gather import narrow_gather
-from fastmlp.kernels.narrow.gradients import narrow_gradient, write_rows
+from fastmlp.kernels.narrow import phases as narrow
 from fastmlp.kernels.narrow.losses import narrow_loss
-from fastmlp.kernels.narrow.products import (
-    narrow_backward_data,
-    narrow_forward,
-    panels_at_once,
-    rows_of,
-)
-from fastmlp.kernels.optimizers import update_tile
-from fastmlp.kernels.tiles import tile_vectors
-from fastmlp.kernels.wide.gather import gather_rows
-from fastmlp.kernels.wide.gradients import (
-    bias_gradient,
-    is_high,
-    low_panels,
-    sum_bias_halves,
-    sum_weight_halves,
-    weight_gradient,
-)
-from fastmlp.kernels.wide.phases import _transpose, tile_place
-from fastmlp.kernels.wide.products import dense_backward_data, dense_forward
-from fastmlp.kernels.wide.remainder_gradients import transposed_gradient
+from fastmlp.kernels.narrow.products import panels_at_once
+from fastmlp.kernels.wide import phases as wide
 from fastmlp.microkernels.function_table import function_table
-from fastmlp.microkernels.tile import MR
 from fastmlp.network.rows import as_rows
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
 from fastmlp.simd.jit import as_records, inner, uncached
 from fastmlp.simd.tile_table import TILE
-from fastmlp.simd.vectors import lane_count, panel_width
+from fastmlp.simd.vectors import panel_width
 
 # A piece is repeated for about so long at a time, and the median of so many times counts.
 SECONDS, ROUNDS = 0.02, 25
 
 # The pieces, in the order in which a step does them.
-GATHER, FORWARD, ACTIVATIONS, LOSS, BACKWARD, DERIVATIVES, GRADIENTS, UPDATES = range(8)
-NAMES = (
-    "gather", "forward products", "activations", "loss", "backward products", "derivatives", "gradient products",
-    "updates",
-)  # fmt: skip
-PRODUCTS = (FORWARD, BACKWARD, GRADIENTS)
+GATHER, FORWARD, LOSS, BACKWARD, GRADIENTS, UPDATES = range(6)
+NAMES = ("gather", "forward", "loss", "backward", "gradients", "updates")
+# The same without activations and their derivatives, where these are not done as the products end.
+BARE = {FORWARD: "forward products", BACKWARD: "backward products"}
 
 
 @inner
-def _weight_tiles(workspace: Any, tiles: Any, layer: Any, shared: Any, piece: Any) -> None:
-    """Do one of the two pieces of phase 2 for all tiles of a layer."""
-    width, lanes = panel_width(workspace), lane_count(workspace)
-    n_panels = low_panels(layer, width)
-    for tile in range(layer.row_tiles * n_panels + layer.high_tiles):
-        panel, unit = tile_place(layer, tile, n_panels, width)
-        vectors = tile_vectors(layer.fan_out, panel * width, lanes)
-        is_bias = unit == layer.fan_in
-        high = is_high(workspace, layer, panel)
-        height = 1 if is_bias else min(width if high else MR, layer.fan_in - unit)
-        place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
-        if piece == UPDATES:
-            update_tile(
-                workspace, shared, shared.scratch, place, place, height, vectors * lanes, layer.rate_factor,
-                layer.decay_factor,
-            )  # fmt: skip
-            if layer.transposed and not is_bias:
-                _transpose(workspace, layer, place, unit, panel, height)
-        elif is_bias:
-            if layer.first_half:
-                sum_bias_halves(workspace, layer, shared, shared.scratch, panel, vectors)
-            else:
-                bias_gradient(workspace, layer, shared, shared.scratch, panel, 0, shared.rows, vectors)
-        elif high:
-            transposed_gradient(workspace, tiles, layer, shared, shared.scratch, unit, panel)
-        elif layer.first_half:
-            sum_weight_halves(workspace, tiles, layer, shared, shared.scratch, unit, panel, vectors, np.intp(0))
-        else:
-            weight_gradient(workspace, tiles, layer, shared, shared.scratch, unit, panel, 0, shared.rows, vectors)
+def _gradient_alone(
+    workspace: Any, functions: Any, layer: Any, network: Any, unit: Any, panel: Any, scratch: Any, is_first: Any
+) -> Any:
+    wide.compute_gradient(workspace, functions, layer, network, unit, panel, scratch, is_first)
+    return workspace.dtype.type(0)
+
+
+@inner
+def _update_alone(
+    workspace: Any, functions: Any, layer: Any, network: Any, unit: Any, panel: Any, scratch: Any, is_first: Any
+) -> Any:
+    return wide.apply_gradient(workspace, layer, network, scratch, unit, panel)
 
 
 @uncached
 def repeat_pieces(
-    workspace: Any, tiles: Any, layers: Any, network: Any, source: Any, targets: Any, labels: Any, order: Any,
-    piece: Any, repeats: Any,
+    workspace: Any, functions: Any, layers: Any, network_record: Any, source: Any, targets: Any, labels: Any,
+    sample_weight: Any, order: Any, piece: Any, repeats: Any,
 ) -> None:  # fmt: skip
     """Do one piece of a step with units along the vectors, again and again."""
     former = flush_denormals()
-    shared = network[0]
-    width, lanes = panel_width(workspace), lane_count(workspace)
-    rows, capacity, n_layers = shared.rows, shared.capacity, shared.n_layers
+    network = network_record[0]
+    rows, scratch = network.rows, network.scratch
     for _ in range(repeats):
         if piece == GATHER:
-            gather_rows(workspace, layers[0].inputs, source[0], order, 0, 0, rows, capacity)
+            wide.gather(workspace, layers, network, source, sample_weight, order, 0, rows)
+        elif piece == FORWARD:
+            wide.forward(workspace, functions, layers, network, source, order, 0, rows)
         elif piece == LOSS:
-            output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, 0, rows)
-            sum_losses(workspace, shared)
+            output_and_loss(workspace, layers[network.n_layers - 1], network, targets, labels, order, 0, rows)
+            sum_losses(workspace, network)
+        elif piece == BACKWARD:
+            wide.backward(workspace, functions, layers, network, 0, rows)
         else:
-            for number in range(n_layers):
+            for number in range(network.n_layers):
                 layer = layers[number]
-                if piece == FORWARD:
-                    dense_forward(workspace, tiles, layer, 0, rows, capacity, layer.ask_for_panels)
-                elif piece == BACKWARD and number > 0:
-                    dense_backward_data(
-                        workspace, tiles, layer, layers[number - 1], 0, rows, capacity, shared.zeros,
-                        layer.ask_for_panels,
+                if piece == GRADIENTS:
+                    wide.layer_tiles(
+                        _gradient_alone, workspace, functions, layer, network, 0, network.n_tiles, scratch
                     )  # fmt: skip
-                elif piece in (ACTIVATIONS, DERIVATIVES):
-                    for first in range(0, layer.fan_out, width):
-                        place, columns = first * capacity, tile_vectors(layer.fan_out, first, lanes) * lanes
-                        out = layer.outputs + place
-                        if piece == ACTIVATIONS:
-                            finish_forward(workspace, layer, out, width, rows, columns)
-                        else:
-                            finish_deltas(workspace, layer, layer.deltas + place, width, out, width, rows, columns)
-                elif piece in (GRADIENTS, UPDATES):
-                    _weight_tiles(workspace, tiles, layer, shared, piece)
+                else:
+                    wide.layer_tiles(
+                        _update_alone, workspace, functions, layer, network, 0, network.n_tiles, scratch
+                    )  # fmt: skip
     restore_denormals(former)
+
+
+@inner
+def _narrow_gradient_alone(workspace: Any, functions: Any, layer: Any, network: Any, tile: Any, scratch: Any) -> Any:
+    narrow.compute_narrow_gradient(workspace, functions, layer, network, tile, scratch)
+    return workspace.dtype.type(0)
+
+
+@inner
+def _narrow_update_alone(workspace: Any, functions: Any, layer: Any, network: Any, tile: Any, scratch: Any) -> Any:
+    return narrow.apply_narrow_gradient(workspace, layer, network, scratch, tile)
 
 
 @uncached
 def repeat_narrow_pieces(
-    workspace: Any, tiles: Any, layers: Any, network: Any, source: Any, targets: Any, labels: Any, order: Any,
-    piece: Any, repeats: Any,
+    workspace: Any, functions: Any, layers: Any, network_record: Any, source: Any, targets: Any, labels: Any,
+    sample_weight: Any, order: Any, piece: Any, repeats: Any,
 ) -> None:  # fmt: skip
     """Do one piece of a step with samples along the vectors, again and again."""
     former = flush_denormals()
-    shared = network[0]
-    width, lanes = panel_width(workspace), lane_count(workspace)
-    rows, n_layers = shared.rows, shared.n_layers
-    most = panels_at_once(workspace, layers, n_layers)
+    network = network_record[0]
+    width = panel_width(workspace)
+    most = panels_at_once(workspace, layers, network.n_layers)
+    scratch = network.scratch
     for _ in range(repeats):
         if piece in (GRADIENTS, UPDATES):
-            for number in range(n_layers):
+            for number in range(network.n_layers):
                 layer = layers[number]
-                for first in range(0, layer.fan_out, width):
-                    columns = tile_vectors(layer.fan_out, first, lanes) * lanes
-                    for row_tile in range(layer.row_tiles):
-                        tile, unit = first // width * layer.row_tiles + row_tile, row_tile * width
-                        if piece == GRADIENTS:
-                            narrow_gradient(
-                                workspace, tiles, layer, shared, shared.scratch, tile, unit, first // width
-                            )  # fmt: skip
-                        else:
-                            place = layer.parameters + first * (layer.fan_in + 1) + unit * width
-                            height = min(width, layer.fan_in + 1 - unit)
-                            update_tile(
-                                workspace, shared, shared.scratch, place, place, height, columns, layer.rate_factor,
-                                layer.decay_factor,
-                            )  # fmt: skip
-            continue
-        begin: Any = np.intp(0)
-        while begin < rows:
-            panels = max(1, min(most, (rows - begin) // width))
-            samples = min(width, rows - begin)
-            vectors = tile_vectors(rows, begin, lanes)
-            panel = begin // width
-            if piece == LOSS:
-                narrow_loss(workspace, layers[n_layers - 1], shared, panel, panels, samples, vectors)
-            for number in range(n_layers):
-                layer = layers[number]
-                step, columns = layer.fan_out * width, vectors * lanes
-                stride, n, numbers = rows_of(workspace, step, layer.fan_out, panels, columns)
-                out_stride, _, _ = rows_of(workspace, step + width, layer.fan_out, panels, columns)
-                out, deltas = layer.outputs + panel * (step + width), layer.deltas + panel * step
-                if piece == FORWARD:
-                    narrow_forward(workspace, tiles, layer, panel, panels, vectors)
-                elif piece == BACKWARD and number > 0:
-                    narrow_backward_data(
-                        workspace, tiles, layer, layers[number - 1], panel, panels, vectors
+                if piece == GRADIENTS:
+                    narrow.narrow_layer_tiles(
+                        _narrow_gradient_alone, workspace, functions, layer, network, 0, network.n_tiles, scratch
                     )  # fmt: skip
-                elif piece == ACTIVATIONS:
-                    finish_forward(workspace, layer, out, out_stride, n, numbers)
-                elif piece == DERIVATIVES:
-                    finish_deltas(workspace, layer, deltas, stride, out, out_stride, n, numbers)
+                else:
+                    narrow.narrow_layer_tiles(
+                        _narrow_update_alone, workspace, functions, layer, network, 0, network.n_tiles, scratch
+                    )  # fmt: skip
+            continue
+        first: Any = np.intp(0)
+        while first < network.rows:
+            panels, samples, vectors = narrow.next_panels(workspace, most, first, network.rows)
+            panel = first // width
             if piece == GATHER:
-                for place in range(begin, begin + panels * width, width):
-                    narrow_gather(workspace, layers[0], source[0], order, 0, place, place + samples)
-                    if layers[0].rows:
-                        write_rows(workspace, layers[0], place, samples, shared.capacity)
-            begin += panels * width
+                narrow.gather_panels(
+                    workspace, layers, network, source, targets, labels, sample_weight, order, first, panels, samples
+                )  # fmt: skip
+            elif piece == FORWARD:
+                narrow.forward_panels(workspace, functions, layers, network, panel, panels, vectors)
+            elif piece == LOSS:
+                narrow_loss(workspace, layers[network.n_layers - 1], network, panel, panels, samples, vectors)
+            else:
+                narrow.backward_panels(workspace, functions, layers, network, panel, panels, vectors)
+            first += panels * width
         if piece == LOSS:
-            sum_losses(workspace, shared)
+            sum_losses(workspace, network)
     restore_denormals(former)
 
 
@@ -211,9 +154,10 @@ class Pieces:
         self.layers = network._layers
         # Products alone end with neither an activation nor its derivative.
         self.bare_layers = self.layers.copy()
-        self.bare_layers["activation"] = ACTIVATION_ROWS["identity"].code
+        self.bare_layers["activation"] = ACTIVATIONS["identity"].code
         rows = as_rows(self.run.X, network.dtype)
-        self.samples = (rows.source, *network.prepared_targets(self.run.targets), np.arange(workload.batch_size))
+        targets, unweighted = network.prepared_targets(self.run.targets), np.empty(0, network.dtype)
+        self.samples = (rows.source, *targets, unweighted, np.arange(workload.batch_size))
 
     def step(self, repeats: int) -> None:
         """Train so many times on every minibatch."""
@@ -225,11 +169,10 @@ class Pieces:
         fields["rows"], fields["start"], fields["gather"] = self.workload.batch_size, 0, not self.workload.is_full_batch
         fields["rate"] = 0.0  # however often they are updated, weights stay numbers
 
-    def repeat(self, piece: int, repeats: int) -> None:
+    def repeat(self, piece: int, layers: np.ndarray, repeats: int) -> None:
         """Do a piece so often."""
         network = self.network
         self.begin()
-        layers = self.bare_layers if piece in PRODUCTS else self.layers
         function = repeat_narrow_pieces if network.narrow else repeat_pieces
         function(
             network._workspace, function_table(network.dtype, network.narrow), as_records(layers),
@@ -238,14 +181,12 @@ class Pieces:
 
     def works(self) -> dict[str, Callable[[int], None]]:
         """Return what is timed, by name."""
-        hidden = self.workload.activation not in ("relu", "identity")  # else done where the products end
-        left_out = set() if hidden else {ACTIVATIONS, DERIVATIVES}
+        works = {name: functools.partial(self.repeat, piece, self.layers) for piece, name in enumerate(NAMES)}
         if self.workload.is_full_batch:
-            left_out.add(GATHER)
-        pieces = {
-            name: functools.partial(self.repeat, piece) for piece, name in enumerate(NAMES) if piece not in left_out
-        }
-        return {**pieces, "step": self.step}
+            del works["gather"]
+        if self.workload.activation not in ("relu", "identity"):
+            works |= {name: functools.partial(self.repeat, piece, self.bare_layers) for piece, name in BARE.items()}
+        return {**works, "step": self.step}
 
 
 def repeats_of(work: Callable[[int], None]) -> int:
@@ -290,8 +231,8 @@ def main() -> None:
     pieces = Pieces(workload, arguments.dtype)
     seconds, peak = measure_in_turn(pieces.works(), dtype, 1)
     step = seconds.pop("step") / pieces.run.minibatches
-    total = sum(seconds.values())
-    products = sum(seconds[NAMES[piece]] for piece in PRODUCTS)
+    total = sum(seconds[name] for name in NAMES if name in seconds)
+    products = seconds["gradients"] + sum(seconds.get(name, seconds[NAMES[piece]]) for piece, name in BARE.items())
     floor = workload.flops_per_step() / (1e9 * peak)
     print(f"{workload.name} {dtype}, tile {TILE.name}, one thread, peak {peak:.0f} GFLOP/s")
     for name, time_taken in seconds.items():

@@ -52,21 +52,21 @@ def follow_nothing(board: Any, block: Any) -> None:
 
 @uncached
 def repeat_phases(
-    board: Any, workspace: Any, tiles: Any, layers: Any, network: Any, source: Any, targets: Any, labels: Any,
-    sample_weight: Any, order: Any, tile_bounds: Any, n_blocks: Any, with_phase_1: Any, with_phase_2: Any,
+    board: Any, workspace: Any, functions: Any, layers: Any, network_record: Any, source: Any, targets: Any,
+    labels: Any, sample_weight: Any, order: Any, tile_bounds: Any, n_blocks: Any, with_phase_1: Any, with_phase_2: Any,
     repeats: Any, phase_1: Any, phase_2: Any,
 ) -> None:  # fmt: skip
     """Do one of the two phases of a step, or both in turn, again and again on the same minibatch."""
     first = np.int64(0)
-    network[0].blocks_are_halves = n_blocks == 2
+    network_record[0].blocks_are_halves = n_blocks == 2
     for _ in range(repeats):
         if with_phase_1:
             propagate_blocks(
-                board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first,
-                n_blocks, n_blocks, phase_1,
+                board, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
+                first, n_blocks, n_blocks, phase_1,
             )  # fmt: skip
         if with_phase_2:
-            update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
+            update_blocks(board, workspace, functions, layers, network_record, tile_bounds, first, n_blocks, phase_2)
 
 
 def _types_of_repeat_phases(dtype: np.dtype) -> tuple:
@@ -85,9 +85,7 @@ class Phases:
         self.n_threads = n_threads
         self.pieces = Pieces(workload, dtype, n_threads)
         network = self.network = self.pieces.network
-        unweighted = np.empty(0, network.dtype)
-        *samples, order = self.pieces.samples
-        self._arguments = (*samples, unweighted, order, network.tile_bounds(n_threads), n_threads)
+        self._arguments = (*self.pieces.samples, network.tile_bounds(n_threads), n_threads)
 
     def repeat(self, with_phase_1: bool, with_phase_2: bool, repeats: int) -> None:
         """Do one phase, or both in turn, so often."""

@@ -14,13 +14,14 @@ from threadpoolctl import threadpool_limits
 from bench.workloads import Array
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.microkernels.function_table import function_table
-from fastmlp.microkernels.tile import MR
-from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_rows
+from fastmlp.microkernels.tile import MR, N_COPIES, NO_PREFETCH
+from fastmlp.microkernels.tile_calls import gemm_nn, gemm_tn
 from fastmlp.network.packing import pack
 from fastmlp.simd.jit import uncached
 from fastmlp.simd.tile_table import TILE, aligned_zeros
 
 NR = TILE.columns(np.float32)
+NOTHING = (NO_PREFETCH,) * N_COPIES  # for a weight gradient to prefetch
 
 # rows of the tile, vector columns, inner dimension
 FORWARD = {
@@ -54,7 +55,7 @@ MEGAFLOPS_PER_CALL = 20
 
 
 @uncached
-def forward(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -> None:
+def forward(workspace: Any, functions: Any, sizes: Any, places: Any, repeats: Any) -> None:
     """C = A B, again and again; rows of the tile are rows of A's panels."""
     # A (m, k), B (k, n), C (m, n), panels; C is overwritten
     m, n, k, width, lanes = sizes
@@ -65,15 +66,15 @@ def forward(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -
             row = 0
             while row < m:
                 rows = tile_rows(m - row)
-                multiply_rows(
-                    workspace, tiles, out + (panel * m + row) * width, zeros, 0, left + row * width, m * width,
-                    right + panel * k * width, k, rows, vectors, workspace.dtype.type(-np.inf), -1,
+                gemm_nn(
+                    workspace, functions, out + (panel * m + row) * width, zeros, 0, left + row * width, m * width,
+                    right + panel * k * width, k, rows, vectors, workspace.dtype.type(-np.inf), -1, NO_PREFETCH,
                 )  # fmt: skip
                 row += rows
 
 
 @uncached
-def gradient(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) -> None:
+def gradient(workspace: Any, functions: Any, sizes: Any, places: Any, repeats: Any) -> None:
     """C = A^T B, again and again; rows of the tile are lanes of A's panels."""
     # A (k, m), B (k, n), C (m, n), panels; C is overwritten
     m, n, k, width, lanes = sizes
@@ -84,9 +85,9 @@ def gradient(workspace: Any, tiles: Any, sizes: Any, places: Any, repeats: Any) 
             row = 0
             while row < m:
                 rows = tile_rows(m - row)
-                multiply_lanes(
-                    workspace, tiles, out + (panel * m + row) * width, left + row // width * k * width + row % width,
-                    right + panel * k * width, k, rows, vectors,
+                gemm_tn(
+                    workspace, functions, out + (panel * m + row) * width,
+                    left + row // width * k * width + row % width, right + panel * k * width, k, rows, vectors, NOTHING,
                 )  # fmt: skip
                 row += rows
 
@@ -109,13 +110,13 @@ class Product:
         self.places = tuple(int(place) for place in places)
         pack(self.left, self.workspace, self.places[0], self.width)
         pack(self.right, self.workspace, self.places[1], self.width)
-        self.tiles = function_table(np.dtype(dtype), False)
+        self.functions = function_table(np.dtype(dtype), False)
 
     def compiled(self, repeats: int) -> None:
         """Multiply with the micro-kernel."""
         kernel = forward if self.kind == "forward" else gradient
         sizes = (*self.shape, self.width, self.lanes)
-        kernel(self.workspace, self.tiles, sizes, self.places, repeats)
+        kernel(self.workspace, self.functions, sizes, self.places, repeats)
 
     def blas(self, repeats: int) -> None:
         """Multiply with NumPy's BLAS."""

@@ -91,7 +91,7 @@ class StepRun:
         return coefs, intercepts
 
 
-@pytest.mark.parametrize("engine", ["fastmlp", "listed", "reference"])
+@pytest.mark.parametrize("engine", ["fastmlp", "sparse", "reference"])
 def test_step(
     benchmark: Any,
     note: Callable[..., None],
@@ -103,10 +103,10 @@ def test_step(
 ) -> None:
     """One step, from the gather to the update, many steps to a call from Python.
 
-    "listed" leaves zeros of X out. Its share of the peak counts them all the same.
+    "sparse" leaves zeros of X out. Its share of the peak counts them all the same.
     """
-    run = StepRun(workload, dtype, n_threads, engine == "listed")
-    if engine == "listed" and not run.network.leaves_zeros_out:
+    run = StepRun(workload, dtype, n_threads, engine == "sparse")
+    if engine == "sparse" and not run.network.leaves_zeros_out:
         pytest.skip(f"{workload.name}: too little of X is zero for anything to be left out")
     # BLAS spins for a while when it has worked on several threads, and would disturb what is timed.
     with threadpool_limits(n_threads if engine == "reference" else 1, "blas"):

@@ -1,7 +1,7 @@
 """The vector maths alone, on numbers that are in cache: what a step spends on tanh, exp and the logistic function.
 
-tanh and the logistic function come in two halves, and tanh in one loop too (see ``IN_HALVES`` in
-``fastmlp/kernels/vector_maths.py``), and from a table (see ``fastmlp/kernels/tanh_table.py``).
+tanh and the logistic function come in two passes, and tanh in one loop too (see ``IN_TWO_PASSES`` in
+``fastmlp/kernels/epilogues.py``), and from a table (see ``fastmlp/kernels/tanh_table.py``).
 """
 
 from collections.abc import Callable

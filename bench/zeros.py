@@ -18,7 +18,7 @@ from bench.workloads import STEP_WORKLOADS, WORKLOADS
 from fastmlp.network.epochs import Epochs
 from fastmlp.network.network import Network
 from fastmlp.network.rows import as_rows
-from fastmlp.network.sparsity import listed_part, parts_left
+from fastmlp.network.sparsity import parts_left, term_density
 from fastmlp.simd.tile_table import TILE
 
 NETWORKS = ((256, 16, 10), (256, 32, 10), (256, 64, 10), (256, 128, 10), (256, 300, 10), (784, 300, 100, 10))
@@ -36,7 +36,7 @@ def training(units: tuple[int, ...], X: np.ndarray, n_threads: int, part: float)
     """Return a run that is ready to train, with lists if `part` is less than 1."""
     random_state = np.random.RandomState(0)
     rows, labels = as_rows(X, X.dtype), random_state.randint(units[-1], size=len(X))
-    with mock.patch.object(rows, "listed_part", return_value=part):
+    with mock.patch.object(rows, "term_density", return_value=part):
         network = Network(units, dtype=X.dtype, batch_size=BATCH_SIZE, n_threads=n_threads, rows=rows)
     coefs = [random_state.standard_normal(shape) / shape[0] ** 0.5 for shape in itertools.pairwise(units)]
     network.set_parameters([W.astype(X.dtype) for W in coefs], [np.zeros(n, X.dtype) for n in units[1:]])
@@ -69,7 +69,7 @@ def main() -> None:
             random_state = np.random.RandomState(0)
             X = random_state.standard_normal((MINIBATCHES * BATCH_SIZE, units[0])).astype(dtype)
             X[random_state.uniform(size=X.shape) >= density] = 0
-            chosen = "*" if listed_part(X, units[1], TILE.lanes(dtype)) < 1 else " "
+            chosen = "*" if term_density(X, units[1], TILE.lanes(dtype)) < 1 else " "
             taken = ratio(units, X, arguments.threads, arguments.rounds)
             cells.append(f"{part_of(X):.2f} {taken:.2f}{chosen}")
         print(f"{'-'.join(map(str, units)):>14}: {'   '.join(cells)}", flush=True)

@@ -50,12 +50,14 @@ def whole_tiles(fan_in, fan_out, dtype):
 
 
 def half_in_panels(fan_in, fan_out, dtype):
-    """Return the numbers of one half of a layer's gradient: of few units, a register's of each row transposed."""
-    few_units = Layout.few_units(fan_out, TILE.lanes(dtype))
-    if not few_units:
+    """Return the numbers of one half of a layer's gradient: of a remainder, a register's of each row transposed."""
+    remainder_units = Layout.remainder_units(fan_out, TILE.lanes(dtype))
+    if not remainder_units:
         return parameters_in_panels(fan_in, fan_out, dtype)
-    high = max(TILE.rows, TILE.lanes(dtype)) * padded(fan_in, dtype) + padded(1, dtype)
-    return high + (parameters_in_panels(fan_in, fan_out - few_units, dtype) if fan_out > few_units else 0)
+    remainder = max(TILE.rows, TILE.lanes(dtype)) * padded(fan_in, dtype) + padded(1, dtype)
+    return remainder + (
+        parameters_in_panels(fan_in, fan_out - remainder_units, dtype) if fan_out > remainder_units else 0
+    )
 
 
 def list_numbers(n_features, rows, dtype, n_threads, in_halves):

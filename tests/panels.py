@@ -75,7 +75,7 @@ class GuardedNetwork(Network):
                     mock.patch("fastmlp.network.network.gains_by_rows", return_value=narrow == BY_ROWS)
                 )
             if leaves_zeros_out:  # whatever X is
-                options["rows"] = mock.Mock(**{"listed_part.return_value": 0.5, "kept_entries.return_value": 0.0})
+                options["rows"] = mock.Mock(**{"term_density.return_value": 0.5, "kept_entries.return_value": 0.0})
             if keeps_entries_of is not None:  # however many they are
                 options["rows"] = keeps_entries_of
                 patches.enter_context(mock.patch.object(keeps_entries_of, "kept_entries", return_value=1.0))
@@ -143,14 +143,14 @@ class GuardedNetwork(Network):
         width = self._layout.panel_width
         row, column = np.ogrid[:rows, :columns]
         if not self.narrow:
-            low = self.offsets(place, rows, rows, columns)
-            # Of few units in the last panel tile after tile, each transposed, and behind them the biases.
+            regular = self.offsets(place, rows, rows, columns)
+            # Of a remainder panel tile after tile, each transposed, and behind them the biases.
             panel = (columns - 1) // width
-            high, tile = place + panel * rows * width, max(TILE.rows, TILE.lanes(self.dtype)) * width
-            weights = high + row // width * tile + column % width * width + row % width
-            biases = high + (int(layer.high_tiles) - 1) * tile + column % width
-            is_high = (layer.few_units > 0) & (column // width == panel)
-            return np.where(is_high, np.where(row < layer.fan_in, weights, biases), low)
+            remainder, tile = place + panel * rows * width, max(TILE.rows, TILE.lanes(self.dtype)) * width
+            weights = remainder + row // width * tile + column % width * width + row % width
+            biases = remainder + (int(layer.remainder_tiles) - 1) * tile + column % width
+            is_remainder = (layer.remainder_units > 0) & (column // width == panel)
+            return np.where(is_remainder, np.where(row < layer.fan_in, weights, biases), regular)
         # Tile after tile; those from the rows of X are transposed.
         tile = column // width * int(layer.row_tiles) + row // width
         within = (row % width, column % width)

@@ -16,10 +16,10 @@ def places_of_tiles(layer, width, narrow=False):
     n_panels = -(-int(layer.fan_out) // width)
     if narrow:
         return [(panel, row * width) for panel in range(n_panels) for row in range(layer.row_tiles)]
-    n_panels -= layer.few_units > 0
+    n_panels -= layer.remainder_units > 0
     # Python cannot call what is compiled for kernels only.
     place = getattr(phases.tile_place, "py_func", phases.tile_place)
-    return [place(layer, tile, n_panels, width) for tile in range(layer.row_tiles * n_panels + layer.high_tiles)]
+    return [place(layer, tile, n_panels, width) for tile in range(layer.row_tiles * n_panels + layer.remainder_tiles)]
 
 
 def cut_into_halves(network, n_samples):
@@ -38,12 +38,12 @@ def propagate_blocks(network, problem, cuts, order=None):
     Where these are its halves, as `cut_into_halves` returns them, they are told so.
     """
     phase = narrow_phases.propagate_narrow if network.narrow else phases.propagate
-    shared = network.record[0]
+    record = network.record[0]
     order = np.arange(problem.n_samples) if order is None else order
-    shared.rows, shared.start, shared.gather = problem.n_samples, 0, 1
-    shared.weighted = problem.sample_weight is not None
+    record.rows, record.start, record.gather = problem.n_samples, 0, 1
+    record.weighted = problem.sample_weight is not None
     halves = cut_into_halves(network, problem.n_samples)
-    shared.middle, shared.blocks_are_halves = halves[1], list(cuts) == halves
+    record.middle, record.blocks_are_halves = halves[1], list(cuts) == halves
     data = (
         problem.rows.source,
         *network.prepared_targets(problem.targets),
@@ -57,13 +57,13 @@ def propagate_blocks(network, problem, cuts, order=None):
 def update_blocks(network, problem, tile_cuts, learning_rate):
     """Run phase 2 over all weight tiles, block after block."""
     phase = narrow_phases.update_narrow if network.narrow else phases.update
-    shared = network.record[0]
-    shared.update = 1
-    shared.scale = 1 / (problem.n_samples if problem.sample_weight is None else problem.sample_weight.sum())
-    shared.rate = learning_rate
+    record = network.record[0]
+    record.update = 1
+    record.scale = 1 / (problem.n_samples if problem.sample_weight is None else problem.sample_weight.sum())
+    record.rate = learning_rate
     network.t += 1
-    if shared.corrects_bias:
-        shared.rate *= np.sqrt(1 - shared.beta_2**network.t) / (1 - shared.beta_1**network.t)
+    if record.corrects_bias:
+        record.rate *= np.sqrt(1 - record.beta_2**network.t) / (1 - record.beta_1**network.t)
     for block, (first, last) in enumerate(itertools.pairwise(map(int, tile_cuts))):
         phase(*_records(network), first, last, block)
 

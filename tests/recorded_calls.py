@@ -34,7 +34,7 @@ def _recorded(name, n_threads, call, *arguments):
 
 def _run_recorded(network, n_threads, driver, *arguments):
     def recorded(*arguments):
-        n_threads = numba.get_num_threads() if network.fields["shared"] else 1
+        n_threads = numba.get_num_threads() if network.fields["on_several_threads"] else 1
         return _recorded(driver.name, n_threads, driver, *arguments)
 
     return _run(network, n_threads, recorded, *arguments)

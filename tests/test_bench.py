@@ -74,7 +74,7 @@ def test_pieces_of_a_step_do_what_it_does(name):
         return network._workspace[first:last].copy()
 
     works = taken_apart.works()
-    assert list(works) == ["forward products", "loss", "backward products", "gradient products", "updates", "step"]
+    assert list(works) == ["forward", "loss", "backward", "gradients", "updates", "step"]
     expected = matrices_after(1, works.pop("step"))
     assert (matrices_after(2, *works.values()) != expected).mean() > 0.1
     np.testing.assert_array_equal(matrices_after(1, *works.values()), expected)

@@ -10,8 +10,8 @@ from sklearn.base import clone
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.network.network import Network
 from fastmlp.network.rows import Rows
-from fastmlp.network.sparsity import kept_entries, listed_part
-from fastmlp.simd.tile_table import LISTED_ROWS as ROWS
+from fastmlp.network.sparsity import kept_entries, term_density
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS as ROWS
 
 
 def drawn(shape, density, seed=0):
@@ -25,30 +25,30 @@ def test_the_part_that_is_left_is_that_of_the_tiles():
     in_forward = is_nonzero.reshape(-1, ROWS, 30).any(axis=1).mean()
     padded = np.pad(is_nonzero, ((0, 0), (0, -30 % ROWS)))
     in_gradient = padded.reshape(64, -1, ROWS).any(axis=2).mean()
-    assert listed_part(X, 1000, 16) == pytest.approx((in_forward + in_gradient) / 2)
-    assert listed_part(sparse.csr_array(X), 1000, 16) == listed_part(X, 1000, 16)
+    assert term_density(X, 1000, 16) == pytest.approx((in_forward + in_gradient) / 2)
+    assert term_density(sparse.csr_array(X), 1000, 16) == term_density(X, 1000, 16)
 
 
 def test_zeros_are_left_out_where_that_pays():
-    assert listed_part(drawn((500, 40), 1), 1000, 16) == 1
-    assert listed_part(drawn((500, 40), 0.5), 1000, 16) == 1  # four numbers are seldom all zero
-    assert listed_part(drawn((500, 40), 0.05), 1000, 16) < 0.25
-    assert listed_part(np.zeros((500, 40)), 1000, 16) == 0
-    assert listed_part(np.eye(400)[np.arange(5000) % 400], 1000, 16) < 0.02  # one of 400 columns
+    assert term_density(drawn((500, 40), 1), 1000, 16) == 1
+    assert term_density(drawn((500, 40), 0.5), 1000, 16) == 1  # four numbers are seldom all zero
+    assert term_density(drawn((500, 40), 0.05), 1000, 16) < 0.25
+    assert term_density(np.zeros((500, 40)), 1000, 16) == 0
+    assert term_density(np.eye(400)[np.arange(5000) % 400], 1000, 16) < 0.02  # one of 400 columns
     # With few units the lists cost more than they save.
-    assert listed_part(drawn((500, 40), 0.16), 1000, 16) < 1
-    assert listed_part(drawn((500, 40), 0.16), 5, 16) == 1
+    assert term_density(drawn((500, 40), 0.16), 1000, 16) < 1
+    assert term_density(drawn((500, 40), 0.16), 5, 16) == 1
 
 
 def test_of_fewer_rows_than_a_tile_nothing_is_left_out():
-    assert listed_part(np.zeros((ROWS - 1, 40)), 1000, 16) == 1
-    assert listed_part(np.zeros((ROWS, 40)), 1000, 16) == 0
+    assert term_density(np.zeros((ROWS - 1, 40)), 1000, 16) == 1
+    assert term_density(np.zeros((ROWS, 40)), 1000, 16) == 0
 
 
 def test_explicit_zeros_of_a_sparse_matrix_are_zeros():
     X = sparse.csr_array(drawn((64, 30), 1))
     X.data[:] = 0
-    assert listed_part(X, 1000, 16) == 0
+    assert term_density(X, 1000, 16) == 0
 
 
 def test_entries_alone_are_kept_where_that_pays():
@@ -66,7 +66,7 @@ def test_entries_alone_are_kept_where_that_pays():
 def fitted(estimator, X, y, monkeypatch, leaves_zeros_out):
     """Fit with the zeros of X left out, as they are by default, or not."""
     seen = []
-    original = Rows.listed_part
+    original = Rows.term_density
 
     def part(rows, fan_out, lanes):
         seen.append(original(rows, fan_out, lanes))
@@ -74,7 +74,7 @@ def fitted(estimator, X, y, monkeypatch, leaves_zeros_out):
 
     with monkeypatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        patch.setattr(Rows, "listed_part", part)
+        patch.setattr(Rows, "term_density", part)
         # Networks and predictions so small would go other ways, where there are no lists.
         patch.setattr("fastmlp.network.network.is_narrow", lambda *shapes: False)
         patch.setattr("fastmlp.estimators.prediction_plan.rows_of_workspace", lambda model, X, dtype: 256)

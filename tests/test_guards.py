@@ -108,7 +108,7 @@ def test_phase_2_changes_the_tiles_of_its_block(shared, layer_units, dtype, solv
     network = problem.network(GuardedNetwork, narrow=narrow, solver=solver)
     propagate_blocks(network, problem, [0, 7])
     record, width = network.record[0], network._layout.panel_width
-    record.shared = shared
+    record.on_several_threads = shared
     n_copies = 3 if solver == "adam" else 2
     for number, layer in enumerate(network.layers):
         for tile, (panel, begin) in enumerate(places_of_tiles(layer, width, narrow)):
@@ -118,8 +118,8 @@ def test_phase_2_changes_the_tiles_of_its_block(shared, layer_units, dtype, solv
             if begin == layer.fan_in and not narrow:
                 rows = [begin]  # the biases
             else:
-                is_high = layer.few_units and panel == (layer.fan_out - 1) // width
-                height = width if is_high else network._layout.tile_rows
+                is_remainder = layer.remainder_units and panel == (layer.fan_out - 1) // width
+                height = width if is_remainder else network._layout.tile_rows
                 rows = np.arange(begin, min(begin + height, layer.fan_in + network.narrow))
             columns = np.arange(panel * width, (panel + 1) * width)
             owned = [
@@ -163,7 +163,7 @@ def test_what_an_earlier_minibatch_left_is_never_read(layer_units, dtype, loss, 
     problem = make_problem(layer_units, "tanh", loss, dtype, n_samples=5)
     capacity = 3 * TILE.columns(dtype) + 1
     network = problem.network(GuardedNetwork, narrow=narrow, solver="sgd", batch_size=capacity)
-    shared = network.record[0]
+    record = network.record[0]
     for number in range(len(network.layers)):
         for name in ("inputs", "outputs", "deltas"):
             network.workspace[network.samples_matrix(name, number)] = np.nan
@@ -172,17 +172,17 @@ def test_what_an_earlier_minibatch_left_is_never_read(layer_units, dtype, loss, 
     last = len(network.layers) - 1
     network.workspace[network.samples_matrix("targets", last)] = np.nan
     for place, size in (
-        (shared.losses, capacity),
-        (shared.weights, capacity),
-        (shared.sums, capacity),
-        (shared.scratch, shared.scratch_size),
+        (record.losses, capacity),
+        (record.weights, capacity),
+        (record.sums, capacity),
+        (record.scratch, record.scratch_size),
     ):
         network.workspace[place : place + size] = np.nan
     for layer in network.layers:
         # Tiles of nothing but biases have no squares: their places hold zeros for good.
         places = places_of_tiles(layer, network.padded(1), narrow)
         weight_tiles = [tile for tile, (_, row) in enumerate(places) if narrow or row < layer.fan_in]
-        network.workspace[shared.squares + layer.first_tile + np.array(weight_tiles)] = np.nan
+        network.workspace[record.squares + layer.first_tile + np.array(weight_tiles)] = np.nan
     reference = problem.reference()
     losses = advance(problem.epochs(network), 2, 0.01)
     expected = [reference.step(problem.X, problem.targets, 0.01) for _ in range(2)]

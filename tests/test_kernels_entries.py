@@ -230,13 +230,13 @@ def bits_of(network):
 def test_a_phase_changes_what_its_block_owns(dtype):
     _, problem = sparse_problem([3 * ENTRY_TILE_ROWS + 3, WIDTHS[dtype] + 3], "relu", dtype=dtype, n_samples=11)
     network = network_of(problem, solver="adam")
-    layer, shared, starts = network.layers[0], network.record[0], problem.X.indptr
+    layer, record, starts = network.layers[0], network.record[0], problem.X.indptr
     width = network.padded(layer.fan_out)
     for begin, end in ((0, 4), (4, 5), (5, 11)):
         before = bits_of(network).copy()
         propagate_blocks(network, problem, [begin, end])
         owned = [network.samples_matrix(name, 0, width)[begin:end].ravel() for name in ("outputs", "deltas", "targets")]
-        owned += [place + np.arange(begin, end) for place in (layer.entry_begins, layer.entry_ends, shared.losses)]
+        owned += [place + np.arange(begin, end) for place in (layer.entry_begins, layer.entry_ends, record.losses)]
         entries = np.arange(starts[begin], starts[end])
         owned += [place + entries for place in (layer.entry_columns, layer.entry_values, layer.entry_samples)]
         assert set(np.flatnonzero(bits_of(network) != before)) <= set(np.concatenate(owned).tolist())
@@ -247,10 +247,10 @@ def test_a_phase_changes_what_its_block_owns(dtype):
         last = layer.fan_in + 1 if tile == layer.row_tiles - 1 else min(first + ENTRY_TILE_ROWS, layer.fan_in)
         first = layer.fan_in if tile == layer.row_tiles - 1 else first
         numbers = layer.parameters + np.arange(first * layer.row_size, last * layer.row_size)
-        owned = [numbers + copy * shared.n_parameters for copy in range(3)]
-        owned.append(np.arange(shared.scratch, shared.scratch + shared.scratch_size))
+        owned = [numbers + copy * record.n_parameters for copy in range(3)]
+        owned.append(np.arange(record.scratch, record.scratch + record.scratch_size))
         links = layer.entry_links + np.flatnonzero(problem.X.indices // ENTRY_TILE_ROWS == tile)
-        owned += [links, [layer.tile_entries + tile, shared.squares + tile]]
+        owned += [links, [layer.tile_entries + tile, record.squares + tile]]
         changed = set(np.flatnonzero(bits_of(network) != before))
         assert changed <= set(np.concatenate(owned).tolist())
         assert changed & set(numbers.tolist())
@@ -263,12 +263,12 @@ def test_what_an_earlier_minibatch_left_is_never_read(dtype):
     for spoils in (False, True):
         network = network_of(problem, batch_size=10)
         if spoils:
-            layer, shared = network.layers[0], network.record[0]
+            layer, record = network.layers[0], network.record[0]
             for name in ("entry_values", "entry_columns", "entry_samples", "entry_links"):
                 network.workspace[layer[name] : layer[name] + layer.most_entries] = np.nan
             for place, size in (
                 (layer.entry_begins, 10), (layer.entry_ends, 10), (layer.tile_entries, layer.row_tiles - 1),
-                (shared.scratch, shared.scratch_size), (layer.outputs, 10 * network.padded(layer.fan_out)),
+                (record.scratch, record.scratch_size), (layer.outputs, 10 * network.padded(layer.fan_out)),
             ):  # fmt: skip
                 network.workspace[place : place + size] = np.nan
         losses = advance(problem.epochs(network, batch_size=10), 2, 0.01)

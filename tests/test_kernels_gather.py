@@ -80,8 +80,8 @@ def gather_narrow(rows, order, dtype, start=0, panel=1, samples=None):
 
 
 @uncached
-def call_narrow_targets(workspace, layers, network, targets, labels, sample_weight, order, first, end):
-    narrow_gather_targets(workspace, layers[0], network[0], targets, labels, sample_weight, order, first, end)
+def call_narrow_targets(workspace, layers, network_record, targets, labels, sample_weight, order, first, end):
+    narrow_gather_targets(workspace, layers[0], network_record[0], targets, labels, sample_weight, order, first, end)
 
 
 def numbers(dtype, shape, seed=0):

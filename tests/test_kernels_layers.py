@@ -20,7 +20,7 @@ from fastmlp.kernels.vector_maths import (
     tanh_of,
 )
 from fastmlp.kernels.wide.products import BLOCK_COLUMN_BYTES, PANEL_BYTES
-from fastmlp.microkernels.tile import ASKING_TILES
+from fastmlp.microkernels.tile import PREFETCHING_TILES
 from fastmlp.network.layout import Layout
 from fastmlp.reference import LOSSES as REFERENCE_LOSSES
 from fastmlp.simd.jit import JIT_DISABLED, uncached
@@ -324,7 +324,7 @@ def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, in_halves, narrow
         n_tiles = network.record[0].n_tiles
         for tile_cuts in (np.array([0, n_tiles]), network.tile_bounds(POOL)):
             network.t = 0
-            network.record[0].shared = len(tile_cuts) > 2
+            network.record[0].on_several_threads = len(tile_cuts) > 2
             network.set_parameters(problem.coefs, problem.intercepts)
             network.set_moments(*(2 * [[np.zeros_like(a) for a in problem.coefs + problem.intercepts]]))
             propagate_blocks(network, problem, sample_cuts)
@@ -335,15 +335,15 @@ def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, in_halves, narrow
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_asking_for_parameters_ahead_does_not_show_in_the_bits(dtype, optimizer):
+def test_prefetching_parameters_does_not_show_in_the_bits(dtype, optimizer):
     width = TILE.columns(dtype)
     problem = make_problem([width + MR + 3, 2 * width + 1, 4], dtype=dtype, n_samples=2 * width + 3)
     options = {"adam": {"solver": "adam"}, "momentum": {"solver": "sgd"}, "sgd": {"solver": "sgd", "momentum": 0}}
     bits = set()
-    for ask_ahead in (0, 1):
+    for prefetch_parameters in (0, 1):
         network = problem.network(GuardedNetwork, narrow=False, **options[optimizer])
-        assert network.record[0].ask_ahead == 0  # so small a network stays in cache
-        network.record[0].ask_ahead = ask_ahead
+        assert network.record[0].prefetch_parameters == 0  # so small a network stays in cache
+        network.record[0].prefetch_parameters = prefetch_parameters
         before = parameters_of(network)
         propagate_blocks(network, problem, [0, problem.n_samples])
         update_blocks(network, problem, [0, network.record[0].n_tiles], LEARNING_RATE)
@@ -353,10 +353,10 @@ def test_asking_for_parameters_ahead_does_not_show_in_the_bits(dtype, optimizer)
     assert len(bits) == 1
 
 
-class NoFewUnits(GuardedLayout):
+class NoRemainders(GuardedLayout):
     """A layout in which no gradient is computed the other way round."""
 
-    few_units_fill = 0
+    remainder_fill = 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -364,18 +364,20 @@ class NoFewUnits(GuardedLayout):
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_which_way_round_a_gradient_is_computed_does_not_show_in_the_bits(solver, in_halves, dtype):
     width, lanes = TILE.columns(dtype), TILE.lanes(dtype)
-    most = int(Layout.few_units_fill * lanes)
+    most = int(Layout.remainder_fill * lanes)
     for n_units in [*range(1, lanes + 1), *range(width + 1, width + lanes + 1)]:
         problem = make_problem([2 * width + 5, n_units, width - 1, 1], "relu", dtype=dtype, n_samples=width + 3)
         ways = []
-        for layout in (GuardedLayout, NoFewUnits):
+        for layout in (GuardedLayout, NoRemainders):
             # Halves are those of the layout's own class, whatever the sizes.
             kind = type("Tried", (layout,), {"halves_below": 0} if in_halves else {})
             with mock.patch("tests.panels.GuardedLayout", kind), mock.patch("tests.panels.HalvedLayout", kind):
                 network = problem.network(GuardedNetwork, narrow=False, in_halves=in_halves, solver=solver)
-            is_few = network.layers.few_units.tolist()
-            few_units = n_units % width
-            assert is_few == ([0, 0, 0] if layout is NoFewUnits else [few_units * (few_units <= most), 0, 1])
+            remainders = network.layers.remainder_units.tolist()
+            remainder_units = n_units % width
+            assert remainders == (
+                [0, 0, 0] if layout is NoRemainders else [remainder_units * (remainder_units <= most), 0, 1]
+            )
             if solver == "lbfgs":
                 result = np.empty_like(problem.flat_parameters())
                 network.loss_and_gradient(problem.rows, problem.targets, None, problem.flat_parameters(), result)
@@ -392,15 +394,15 @@ def test_which_way_round_a_gradient_is_computed_does_not_show_in_the_bits(solver
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_asking_for_panels_does_not_show_in_the_bits(dtype, activation):
+def test_prefetching_panels_does_not_show_in_the_bits(dtype, activation):
     width = TILE.columns(dtype)
     layer_units = [width + MR + 3, 3 * width + 1, 2 * width, 4]
-    problem = make_problem(layer_units, activation, dtype=dtype, n_samples=ASKING_TILES * MR + MR + 3)
+    problem = make_problem(layer_units, activation, dtype=dtype, n_samples=PREFETCHING_TILES * MR + MR + 3)
     bits = set()
-    for ask in (0, 1):
+    for prefetch in (0, 1):
         network = problem.network(GuardedNetwork, narrow=False, solver="adam")
-        assert not network.layers.ask_for_panels.any()  # so small a matrix stays in cache
-        network.layers.ask_for_panels = ask
+        assert not network.layers.prefetch_panels.any()  # so small a matrix stays in cache
+        network.layers.prefetch_panels = prefetch
         propagate_blocks(network, problem, [0, problem.n_samples])
         update_blocks(network, problem, [0, network.record[0].n_tiles], LEARNING_RATE)
         network.assert_guards_untouched()
@@ -408,12 +410,12 @@ def test_asking_for_panels_does_not_show_in_the_bits(dtype, activation):
     assert len(bits) == 1
 
 
-def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is_multiplied():
-    """Machine code that asks for the wrong lines computes the same; so here Python looks at what it would be told."""
+def test_each_line_of_a_large_matrix_is_prefetched_once_while_the_panel_before_is_multiplied():
+    """Machine code that prefetches the wrong lines computes the same; so here Python looks at what it would be told."""
     code = """
         import numpy as np
         from fastmlp.kernels.wide import products
-        from fastmlp.microkernels.tile import ASKING_TILES, MR
+        from fastmlp.microkernels.tile import PREFETCHING_TILES, MR
         from fastmlp.simd.tile_table import ALIGNMENT, TILE
         from tests.panels import GuardedNetwork
         from tests.phases import propagate_blocks
@@ -421,27 +423,28 @@ def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is
 
         for dtype in (np.float32, np.float64):
             width, line = TILE.columns(dtype), ALIGNMENT // np.dtype(dtype).itemsize
-            fan_in, n_panels, n_samples = 4 * width + 8, 3, ASKING_TILES * MR + 3
+            fan_in, n_panels, n_samples = 4 * width + 8, 3, PREFETCHING_TILES * MR + 3
             problem = make_problem([fan_in, n_panels * width], "relu", "squared_error", dtype, n_samples=n_samples)
             network = problem.network(GuardedNetwork, narrow=False)
             (layer,) = network.layers
-            layer.ask_for_panels = 1
-            multiply, asked = products.multiply_rows_ahead, {}
+            layer.prefetch_panels = 1
+            multiply, prefetched = products.gemm_nn, {}
 
             def watched(*arguments):
-                right, inner, ahead = arguments[7], arguments[8], arguments[11]
-                lines = [(ahead + k * width) // line for k in range(0, inner // 4 * 4, 4)]
-                asked.setdefault((right - layer.parameters) // ((fan_in + 1) * width), []).extend(lines)
+                right, inner_size, rows, prefetch = arguments[7], arguments[8], arguments[9], arguments[13]
+                if prefetch >= 0 and rows == MR:
+                    lines = [(prefetch + k * width) // line for k in range(0, inner_size // 4 * 4, 4)]
+                    prefetched.setdefault((right - layer.parameters) // ((fan_in + 1) * width), []).extend(lines)
                 return multiply(*arguments)
 
-            products.multiply_rows_ahead = watched
+            products.gemm_nn = watched
             propagate_blocks(network, problem, [0, n_samples])
-            products.multiply_rows_ahead = multiply
-            assert sorted(asked) == list(range(n_panels - 1))
-            for panel, lines in asked.items():
+            products.gemm_nn = multiply
+            assert sorted(prefetched) == list(range(n_panels - 1))
+            for panel, lines in prefetched.items():
                 first = layer.parameters + (panel + 1) * (fan_in + 1) * width
                 assert sorted(lines) == list(range(first // line, (first + fan_in * width) // line))
-            print(len(asked))
+            print(len(prefetched))
     """
     out, _ = run_python(code, NUMBA_DISABLE_JIT=1, FASTMLP_TILE="avx512")
     assert out.split() == ["2", "2"]
@@ -449,7 +452,7 @@ def test_each_line_of_a_large_matrix_is_asked_for_once_while_the_panel_before_is
 
 @pytest.mark.parametrize("tile", ["avx512", "avx2"])
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
-def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(narrow, tile):
+def test_which_lines_of_the_weights_are_prefetched_where_other_cores_have_them(narrow, tile):
     """In phase 1 all of a narrow network's, to read; in phase 2 those that this block of tiles will write."""
     code = f"""
         import numpy as np
@@ -462,8 +465,8 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
 
         narrow = {narrow}
         read, written = set(), set()
-        tiles.ask_to_write = lambda array, place: written.add(place // line)
-        narrow_phases.ask_to_read = lambda array, place: read.add(place // line)
+        tiles.prefetch_to_write = lambda array, place: written.add(place // line)
+        narrow_phases.prefetch_to_read = lambda array, place: read.add(place // line)
 
         for dtype in (np.float32, np.float64):
             width, line = TILE.columns(dtype), ALIGNMENT // np.dtype(dtype).itemsize
@@ -472,18 +475,18 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
             network = problem.network(GuardedNetwork, narrow=narrow, solver="adam")
             record = network.record[0]
             bounds = network.tile_bounds(2)
-            for record.shared, record.ask_ahead in ((0, 0), (1, 1), (1, 0)):
+            for record.on_several_threads, record.prefetch_parameters in ((0, 0), (1, 1), (1, 0)):
                 read.clear()
                 written.clear()
                 propagate_blocks(network, problem, [0, 9])
                 weights = [network.parameter_matrix(i, 0, fan_out) for i, fan_out in enumerate(units[1:])]
-                if not narrow:  # there no biases, which are asked for with the rows of W at most
+                if not narrow:  # there no biases, which are prefetched with the rows of W at most
                     weights = [m[:-1] for m in weights] + [network.transposed_matrix(i) for i in (1, 2)]
                 places = np.concatenate([m.ravel() for m in weights])
                 assert not written
-                assert set((places // line).tolist()) <= read if narrow and record.shared else not read
+                assert set((places // line).tolist()) <= read if narrow and record.on_several_threads else not read
                 n_read = len(read)
-                asked_by = []
+                prefetched_by = []
                 for block in (0, 1):
                     written.clear()
                     before = network.workspace.copy()
@@ -491,16 +494,16 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
                     changed = places[network.workspace[places] != before[places]]
                     own = set((changed // line).tolist())
                     assert len(own) > 40
-                    asked_by.append(written.copy())
-                    if not record.shared:
+                    prefetched_by.append(written.copy())
+                    if not record.on_several_threads:
                         assert not written
-                    elif narrow or not record.ask_ahead:
+                    elif narrow or not record.prefetch_parameters:
                         assert own <= written
-                    else:  # those that are not of whole tiles: the last rows of W, and a panel of few units
+                    else:  # those that are not of whole tiles: the last rows of W, and a remainder panel
                         assert 0 < len(own & written) < len(own) / 2
                 assert len(read) == n_read
                 # One line, at most, where a block ends within one: of W, and of each row of W transposed.
-                assert len(asked_by[0] & asked_by[1]) <= 1 + max(units)
+                assert len(prefetched_by[0] & prefetched_by[1]) <= 1 + max(units)
             print(len(own))
     """
     out, _ = run_python(code, NUMBA_DISABLE_JIT=1, FASTMLP_TILE=tile)
@@ -508,35 +511,35 @@ def test_which_lines_of_the_weights_are_asked_for_where_other_cores_have_them(na
 
 
 @uncached
-def activate_both_ways(in_halves, at_once, out, stride, rows, columns, is_tanh):
+def activate_both_ways(in_two_passes, in_one, out, stride, rows, columns, is_tanh):
     if is_tanh:
-        _apply(half_exp_minus_one, in_halves, out, stride, rows, columns)
-        _apply(tanh_of, in_halves, out, stride, rows, columns)
-        _apply(tanh_from_exp, at_once, out, stride, rows, columns)
+        _apply(half_exp_minus_one, in_two_passes, out, stride, rows, columns)
+        _apply(tanh_of, in_two_passes, out, stride, rows, columns)
+        _apply(tanh_from_exp, in_one, out, stride, rows, columns)
     else:
-        _apply(exp_of_size, in_halves, out, stride, rows, columns)
-        _apply(logistic_of, in_halves, out, stride, rows, columns)
-        _apply(logistic, at_once, out, stride, rows, columns)
+        _apply(exp_of_size, in_two_passes, out, stride, rows, columns)
+        _apply(logistic_of, in_two_passes, out, stride, rows, columns)
+        _apply(logistic, in_one, out, stride, rows, columns)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["tanh", "logistic"])
-def test_activations_in_halves_and_at_once_have_the_same_bits(dtype, name):
+def test_activations_in_two_passes_and_in_one_have_the_same_bits(dtype, name):
     width, out = TILE.columns(dtype), 3
     rows, columns = MR - 1, TILE.lanes(dtype) * (TILE.vectors - 1)
     z = np.random.RandomState(0).standard_normal(2 * out + MR * width).astype(dtype) * 8
-    in_halves, at_once = z.copy(), z.copy()
-    activate_both_ways(in_halves, at_once, out, width, rows, columns, name == "tanh")
-    np.testing.assert_array_equal(in_halves, at_once)
+    in_two_passes, in_one = z.copy(), z.copy()
+    activate_both_ways(in_two_passes, in_one, out, width, rows, columns, name == "tanh")
+    np.testing.assert_array_equal(in_two_passes, in_one)
     tile = np.s_[out : out + MR * width]
     expected = z.copy()
     inputs = expected[tile].reshape(MR, width)[:rows, :columns]
     inputs[:] = np.tanh(inputs) if name == "tanh" else 1 / (1 + np.exp(-inputs))
-    np.testing.assert_allclose(at_once, expected, rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(in_one, expected, rtol=4 * np.finfo(dtype).eps)
     # What isn't of these rows and columns has not been written.
     is_outside = np.ones(len(z), bool)
     is_outside[tile].reshape(MR, width)[:rows, :columns] = False
-    np.testing.assert_array_equal(at_once[is_outside], z[is_outside])
+    np.testing.assert_array_equal(in_one[is_outside], z[is_outside])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -6,71 +6,65 @@ import numpy as np
 import pytest
 
 from fastmlp.microkernels import naive as microkernel_naive
-from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, multiply_samples
+from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, gemm_nt
 from fastmlp.microkernels.function_table import function_table
-from fastmlp.microkernels.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
-from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
-from fastmlp.microkernels.tile import MR, VECTORS, row_counts
-from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
+from fastmlp.microkernels.narrow_tiles import MOST_ROWS, batched_gemm_nn, batched_gemm_tn
+from fastmlp.microkernels.sparse_tiles import sparse_gemm_nn, sparse_gemm_tn
+from fastmlp.microkernels.tile import MR, N_COPIES, NO_PREFETCH, VECTORS, row_counts
+from fastmlp.microkernels.tile_calls import gemm_nn, gemm_tn
 from fastmlp.simd.jit import JIT_DISABLED, uncached
-from fastmlp.simd.tile_table import LISTED_ROWS, TILE
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS, TILE
 from tests.problems import DTYPES
 
 NO_FLOOR = -np.inf
 
 
 @uncached
-def call_rows(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask):
-    multiply_rows(workspace, tiles, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask)
+def call_nn(
+    workspace, functions, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
+):  # fmt: skip
+    gemm_nn(
+        workspace, functions, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
+    )  # fmt: skip
 
 
 @uncached
-def call_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors):
-    multiply_lanes(workspace, tiles, out, left, right, inner_size, rows, vectors)
+def call_tn(workspace, functions, out, left, right, inner_size, rows, vectors, prefetch):
+    gemm_tn(workspace, functions, out, left, right, inner_size, rows, vectors, prefetch)
 
 
 @uncached
-def call_rows_ahead(workspace, tiles, out, start, stride, left, step, right, inner_size, floor, mask, ahead):
-    multiply_rows_ahead(workspace, tiles, out, start, stride, left, step, right, inner_size, floor, mask, ahead)
-
-
-@uncached
-def call_lanes_ahead(workspace, tiles, out, left, right, inner_size, first, second, third):
-    multiply_lanes_ahead(workspace, tiles, out, left, right, inner_size, first, second, third)
-
-
-@uncached
-def call_rows_of_panels(
-    workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
+def call_batched_nn(
+    workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
     mask_step,
 ):  # fmt: skip
-    multiply_rows_of_panels(
-        workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
+    batched_gemm_nn(
+        workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
         mask_step,
     )  # fmt: skip
 
 
 @uncached
-def call_lanes_of_panels(
-    workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
+def call_batched_tn(
+    workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
 ):  # fmt: skip
-    multiply_lanes_of_panels(
-        workspace, tiles, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
+    batched_gemm_tn(
+        workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
     )  # fmt: skip
 
 
 @uncached
-def call_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns):
-    multiply_samples(workspace, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns)
+def call_nt(workspace, functions, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns):
+    gemm_nt(workspace, functions, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns)
 
 
 TWINS = {
-    "rows": (call_rows, microkernel_naive.multiply_rows),
-    "lanes": (call_lanes, microkernel_naive.multiply_lanes),
+    "nn": (call_nn, microkernel_naive.gemm_nn),
+    "tn": (call_tn, microkernel_naive.gemm_tn),
 }
 TWINS_OF_PANELS = {
-    "rows": (call_rows_of_panels, microkernel_naive.multiply_rows_of_panels),
-    "lanes": (call_lanes_of_panels, microkernel_naive.multiply_lanes_of_panels),
+    "nn": (call_batched_nn, microkernel_naive.batched_gemm_nn),
+    "tn": (call_batched_tn, microkernel_naive.batched_gemm_tn),
 }
 
 
@@ -94,15 +88,15 @@ class Products:
         for name, rows in {
             "out": highest,
             "start": highest,
-            "left_rows": n_panels * highest,
-            "left_lanes": longest,
+            "left_nn": n_panels * highest,
+            "left_tn": longest,
             "right": n_panels * width,
             "activations": highest,
         }.items():
             places[name] = place
             place += rows * width + 7
         self.workspace = np.full(place, np.nan, dtype)
-        for name in ("start", "left_rows", "left_lanes", "right", "activations"):
+        for name in ("start", "left_nn", "left_tn", "right", "activations"):
             following = [other for other in places.values() if other > places[name]]
             end = min([*following, place]) - 7
             self.workspace[places[name] : end] = generator.standard_normal(end - places[name])
@@ -111,15 +105,16 @@ class Products:
         activations[generator.uniform(size=highest * width) < 0.5] = 0
         self.places = places
 
-    def arguments(self, kind, rows, vectors, inner_size, finish):
+    def arguments(self, kind, rows, vectors, inner_size, finish, prefetch=NO_PREFETCH):
         places, table = self.places, function_table(np.dtype(self.dtype), False)
-        if kind == "lanes":
-            return table, places["out"], places["left_lanes"], places["right"], inner_size, rows, vectors
+        if kind == "tn":
+            copies = (prefetch, *range(N_COPIES - 1))
+            return table, places["out"], places["left_tn"], places["right"], inner_size, rows, vectors, copies
         shares_start, floor, masked = FINISHES[finish]
         return (
-            table, places["out"], places["start"], 0 if shares_start else self.width, places["left_rows"],
+            table, places["out"], places["start"], 0 if shares_start else self.width, places["left_nn"],
             self.rows * self.width, places["right"], inner_size, rows, vectors, self.dtype(floor),
-            places["activations"] if masked else -1,
+            places["activations"] if masked else -1, prefetch,
         )  # fmt: skip
 
     def multiply(self, kind, *arguments):
@@ -133,7 +128,7 @@ class Products:
 # What is done to the tile on its way out of the registers: whether its rows share their start, floor, whether masked.
 FINISHES = {"identity": (False, NO_FLOOR, False), "relu": (True, 0.0, False), "masked": (True, NO_FLOOR, True)}
 # Weight gradients start with zeros, and nothing is done to them.
-EACH_PRODUCT = [*(("rows", finish) for finish in FINISHES), ("lanes", None)]
+EACH_PRODUCT = [*(("nn", finish) for finish in FINISHES), ("tn", None)]
 
 
 @pytest.mark.parametrize(("kind", "finish"), EACH_PRODUCT)
@@ -163,98 +158,80 @@ def test_the_tile_does_not_show_in_the_bits(dtype, kind):
     parts = products.workspace.copy()
     for row, vector in itertools.product(range(MR), range(VECTORS)):
         place, column = row * width + vector * lanes, vector * lanes
-        if kind == "rows":
-            tiles, out, start, stride, left, step, right, *rest = products.arguments(kind, 1, 1, inner_size, "identity")
+        if kind == "nn":
+            functions, out, start, stride, left, step, right, *rest = products.arguments(
+                kind, 1, 1, inner_size, "identity"
+            )
             own = (start + place, stride, left + row * width, step, right + column)
         else:
-            tiles, out, left, right, *rest = products.arguments(kind, 1, 1, inner_size, None)
+            functions, out, left, right, *rest = products.arguments(kind, 1, 1, inner_size, None)
             own = (left + row, right + column)
-        TWINS[kind][0](parts, tiles, out + place, *own, *rest)
+        TWINS[kind][0](parts, functions, out + place, *own, *rest)
     np.testing.assert_array_equal(parts, whole)
 
 
-@pytest.mark.parametrize("finish", FINISHES)
+@pytest.mark.parametrize(("kind", "finish"), EACH_PRODUCT)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_asking_for_the_next_panel_does_not_show_in_the_bits(dtype, finish):
+def test_prefetching_does_not_show_in_the_bits(dtype, kind, finish):
     products = Products(dtype, seed=4)
-    tolerance = 50 * np.finfo(dtype).eps
     places = (0, products.places["right"], len(products.workspace))
-    for inner_size, ahead in itertools.product(inner_sizes(dtype), places):
-        *arguments, _, _, low, mask = products.arguments("rows", MR, VECTORS, inner_size, finish)
-        compiled, naive = products.workspace.copy(), products.workspace.copy()
-        call_rows_ahead(compiled, *arguments, low, mask, ahead)
-        microkernel_naive.multiply_rows_ahead(naive, *arguments, low, mask, ahead)
-        np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
-        plain, _ = products.multiply("rows", MR, VECTORS, inner_size, finish)
-        np.testing.assert_array_equal(compiled, plain)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_asking_for_parameters_does_not_show_in_the_bits(dtype):
-    products = Products(dtype, seed=3)
-    places = [products.places[name] for name in ("left_rows", "activations", "start")]
-    for inner_size in inner_sizes(dtype):
-        *arguments, _, _ = products.arguments("lanes", MR, VECTORS, inner_size, None)
-        compiled, naive = products.workspace.copy(), products.workspace.copy()
-        call_lanes_ahead(compiled, *arguments, *places)
-        microkernel_naive.multiply_lanes_ahead(naive, *arguments, *places)
-        tolerance = 50 * np.finfo(dtype).eps
-        np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
-        plain, _ = products.multiply("lanes", MR, VECTORS, inner_size, None)
-        np.testing.assert_array_equal(compiled, plain)
+    for (rows, vectors), inner_size in itertools.product(((MR, VECTORS), (MR, 1), (1, VECTORS)), inner_sizes(dtype)):
+        size = rows, vectors, inner_size, finish
+        plain, naive = products.multiply(kind, *size)
+        np.testing.assert_allclose(plain, naive, rtol=50 * np.finfo(dtype).eps, atol=50 * np.finfo(dtype).eps)
+        for compiled, naive in (products.multiply(kind, *size, place) for place in places):
+            np.testing.assert_array_equal(compiled, plain)
+            np.testing.assert_allclose(naive, plain, rtol=50 * np.finfo(dtype).eps, atol=50 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("finish", FINISHES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_and_infinity_pass_through(dtype, finish):
     products = Products(dtype, seed=2)
-    place = products.places["left_rows"]
+    place = products.places["left_nn"]
     products.workspace[place] = np.nan
     products.workspace[place + products.width] = np.inf
     products.workspace[products.places["activations"]] = np.nan
-    compiled, naive = products.multiply("rows", row_counts(MR)[0], VECTORS, 4, finish)
+    compiled, naive = products.multiply("nn", row_counts(MR)[0], VECTORS, 4, finish)
     np.testing.assert_allclose(compiled, naive, rtol=1e-4)
     assert np.isnan(compiled[products.places["out"]])
 
 
 @uncached
-def call_listed_rows(
-    workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, ahead
+def call_sparse_nn(
+    workspace, functions, out, left, right, left_places, right_places, count, vectors, start, stride, floor, prefetch
 ):  # fmt: skip
-    multiply_listed_rows(
-        workspace, tiles, out, left, right, left_places, right_places, count, vectors, start, stride, floor, ahead
+    sparse_gemm_nn(
+        workspace, functions, out, left, right, left_places, right_places, count, vectors, start, stride, floor,
+        prefetch
     )  # fmt: skip
 
 
 @uncached
-def call_listed_lanes(
-    workspace, tiles, out, left, right, left_places, right_places, count, vectors, first, second, third
-):  # fmt: skip
-    multiply_listed_lanes(
-        workspace, tiles, out, left, right, left_places, right_places, count, vectors, first, second, third
-    )  # fmt: skip
+def call_sparse_tn(workspace, functions, out, left, right, left_places, right_places, count, vectors, prefetch):
+    sparse_gemm_tn(workspace, functions, out, left, right, left_places, right_places, count, vectors, prefetch)
 
 
-LISTED_TWINS = {
-    "rows": (call_listed_rows, microkernel_naive.multiply_listed_rows, call_rows),
-    "lanes": (call_listed_lanes, microkernel_naive.multiply_listed_lanes, call_lanes),
+SPARSE_TWINS = {
+    "nn": (call_sparse_nn, microkernel_naive.sparse_gemm_nn, call_nn),
+    "tn": (call_sparse_tn, microkernel_naive.sparse_gemm_tn, call_tn),
 }
 
 
-class ListedProducts(Products):
+class SparseProducts(Products):
     """The operands of a product, most of whose numbers of A are zero, and the lists of those k where not all are."""
 
     def __init__(self, dtype, kind, inner_size):
         super().__init__(dtype, seed=6)
         self.kind, self.inner_size = kind, inner_size
         width = self.width
-        k, row = np.arange(inner_size), np.arange(LISTED_ROWS)[:, np.newaxis]
-        if kind == "rows":
+        k, row = np.arange(inner_size), np.arange(SPARSE_TILE_ROWS)[:, np.newaxis]
+        if kind == "nn":
             in_a = k // width * self.rows * width + k % width
-            left = self.places["left_rows"] + row * width + in_a
+            left = self.places["left_nn"] + row * width + in_a
         else:
             in_a = k * width
-            left = self.places["left_lanes"] + row + in_a
+            left = self.places["left_tn"] + row + in_a
         generator = np.random.RandomState(inner_size)
         self.workspace[left[generator.uniform(size=left.shape) < 0.8]] = 0
         is_listed = (self.workspace[left] != 0).any(axis=0)
@@ -264,36 +241,34 @@ class ListedProducts(Products):
         self.workspace = np.append(self.workspace, np.zeros(len(lists), dtype))
         microkernel_naive.as_indices(self.workspace)[self.places["lists"] :] = lists
 
-    def listed_arguments(self, vectors, finish=None, ahead=-1):
+    def sparse_arguments(self, vectors, finish=None, prefetch=NO_PREFETCH):
         places = self.places
         operands = (
             function_table(np.dtype(self.dtype), False, True), places["out"], places[f"left_{self.kind}"],
             places["right"], places["lists"], places["lists"] + self.count, self.count, vectors,
         )  # fmt: skip
-        if self.kind == "lanes":
-            return (*operands, places["left_rows"], places["activations"], places["start"])
+        if self.kind == "tn":
+            return (*operands, (prefetch, places["activations"], places["start"]))
         shares_start, floor, _ = FINISHES[finish]
-        return (*operands, places["start"], 0 if shares_start else self.width, self.dtype(floor), ahead)
+        return (*operands, places["start"], 0 if shares_start else self.width, self.dtype(floor), prefetch)
 
 
-@pytest.mark.parametrize(("kind", "finish"), [("rows", "identity"), ("rows", "relu"), ("lanes", None)])
+@pytest.mark.parametrize(("kind", "finish"), [("nn", "identity"), ("nn", "relu"), ("tn", None)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_product_over_a_list_is_the_same_to_the_last_bit(dtype, kind, finish):
     tolerance = 50 * np.finfo(dtype).eps
-    compiled_twin, naive_twin, call_whole = LISTED_TWINS[kind]
+    compiled_twin, naive_twin, call_whole = SPARSE_TWINS[kind]
     for inner_size, vectors in itertools.product(inner_sizes(dtype), range(1, VECTORS + 1)):
-        products = ListedProducts(dtype, kind, inner_size)
+        products = SparseProducts(dtype, kind, inner_size)
         assert products.count < max(inner_size, 1)
         whole, naive = products.workspace.copy(), products.workspace.copy()
-        call_whole(whole, *products.arguments(kind, LISTED_ROWS, vectors, inner_size, finish))
-        naive_twin(naive, *products.listed_arguments(vectors, finish))
+        call_whole(whole, *products.arguments(kind, SPARSE_TILE_ROWS, vectors, inner_size, finish))
+        naive_twin(naive, *products.sparse_arguments(vectors, finish))
         np.testing.assert_allclose(naive, whole, rtol=tolerance, atol=tolerance)
-        # Only tiles of all vectors ask for what comes next.
-        places = (-1, 0, products.places["right"]) if kind == "rows" and vectors == VECTORS else (-1,)
-        for ahead in places:
-            listed = products.workspace.copy()
-            compiled_twin(listed, *products.listed_arguments(vectors, finish, ahead))
-            np.testing.assert_array_equal(listed, whole)
+        for prefetch in (NO_PREFETCH, 0, products.places["right"]):
+            sparse = products.workspace.copy()
+            compiled_twin(sparse, *products.sparse_arguments(vectors, finish, prefetch))
+            np.testing.assert_array_equal(sparse, whole)
 
 
 class PanelProducts:
@@ -332,14 +307,14 @@ class PanelProducts:
             function_table(np.dtype(self.dtype), True), places["out"], self.steps["out"], places[f"left_{kind}"],
             places["right"], self.steps["right"], inner_size, rows, vectors, n_panels,
         )  # fmt: skip
-        if kind == "lanes":
+        if kind == "tn":
             return (*of_both, self.dtype(floor))
         mask = places["activations"] if masked else -1
         return (*of_both, self.rows * self.width, mask, self.steps["activations"])
 
 
 # Forward has a floor, the other products have activations.
-FINISHES_OF_PANELS = [("rows", "identity"), ("rows", "masked"), ("lanes", "identity"), ("lanes", "relu")]
+FINISHES_OF_PANELS = [("nn", "identity"), ("nn", "masked"), ("tn", "identity"), ("tn", "relu")]
 
 
 @pytest.mark.parametrize(("kind", "finish"), FINISHES_OF_PANELS)
@@ -352,7 +327,7 @@ def test_every_tile_of_some_panels_of_samples(dtype, kind, finish):
     for rows, vectors, inner_size, n_panels in itertools.product(
         range(1, max(MOST_ROWS) + 1), range(1, VECTORS + 1), inner_sizes(dtype), (1, PanelProducts.N_PANELS)
     ):
-        if rows > MOST_ROWS[vectors] or (kind == "lanes" and rows > products.width):
+        if rows > MOST_ROWS[vectors] or (kind == "tn" and rows > products.width):
             continue
         arguments = products.arguments(kind, rows, vectors, inner_size, floor, masked, 0, n_panels)
         compiled, naive = products.workspace.copy(), products.workspace.copy()
@@ -398,8 +373,8 @@ def test_inner_products_over_samples(dtype):
     ):
         arguments = (table, out, a, a_units * width, b, b_units * width, n_vectors, n_tiles, rows, columns)
         compiled, naive, expected = workspace.copy(), workspace.copy(), workspace.copy()
-        call_samples(compiled, *arguments)
-        microkernel_naive.multiply_samples(naive, *arguments)
+        call_nt(compiled, *arguments)
+        microkernel_naive.gemm_nt(naive, *arguments)
         for i, j in itertools.product(range(n_tiles * rows), range(columns)):
             # The panels' rows of one unit, one behind the other.
             left, right = (
@@ -419,10 +394,10 @@ def test_the_number_of_tiles_does_not_show_in_the_bits_of_inner_products(dtype):
     steps = 3 * DOT_ROWS * width, 2 * width
     table = function_table(np.dtype(dtype), True)
     together, apart = workspace.copy(), workspace.copy()
-    call_samples(together, table, out, a, steps[0], b, steps[1], n_vectors, 3, DOT_ROWS, 2)
+    call_nt(together, table, out, a, steps[0], b, steps[1], n_vectors, 3, DOT_ROWS, 2)
     for tile in range(3):
         below = tile * DOT_ROWS * width
-        call_samples(apart, table, out + below, a + below, steps[0], b, steps[1], n_vectors, 1, DOT_ROWS, 2)
+        call_nt(apart, table, out + below, a + below, steps[0], b, steps[1], n_vectors, 1, DOT_ROWS, 2)
     np.testing.assert_array_equal(together, apart)
 
 
@@ -439,7 +414,7 @@ def test_the_heights_of_tiles_cover_every_number_of_rows():
 def test_the_table_holds_an_address_for_each_function():
     assert not JIT_DISABLED
     for dtype in DTYPES:
-        n_tiles = 2 * len(row_counts(MR)) * VECTORS + 2  # and those which ask ahead
+        n_tiles = 2 * len(row_counts(MR)) * VECTORS + 2  # and those that prefetch
         n_narrow = 2 * sum(MOST_ROWS) + DOT_ROWS * DOT_COLUMNS
         for narrow, count in ((False, n_tiles), (True, n_narrow)):
             table = function_table(np.dtype(dtype), narrow)

@@ -7,24 +7,22 @@ import pytest
 from numba import config
 
 from fastmlp.kernels.wide.gather import gather_rows
+from fastmlp.kernels.wide.halves import FIRST_HALF, SECOND_HALF, WHOLE
 from fastmlp.kernels.wide.nonzero_lists import (
-    FIRST_HALF,
-    SECOND_HALF,
-    WHOLE,
     list_features,
     list_samples,
-    listed_features,
-    listed_samples,
     mark_nonzeros,
+    nonzero_features,
+    nonzero_samples,
 )
 from fastmlp.network.rows import as_rows
 from fastmlp.simd.integers_naive import as_indices
 from fastmlp.simd.jit import as_records, uncached
-from fastmlp.simd.tile_table import LISTED_ROWS, TILE
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS, TILE
 from tests.panels import GuardedNetwork, guards_checked
 from tests.problems import DTYPES, SOLVERS, advance, make_problem, parameters_of
 
-ROWS = LISTED_ROWS
+ROWS = SPARSE_TILE_ROWS
 BLOCKS = [n_threads for n_threads in (1, 2, 3) if n_threads <= config.NUMBA_NUM_THREADS]
 LANES = {dtype: TILE.lanes(dtype) for dtype in DTYPES}
 WIDTHS = {dtype: TILE.columns(dtype) for dtype in DTYPES}
@@ -37,26 +35,26 @@ def guard_bands():
 
 
 @uncached
-def call_lists(workspace, layers, network, source, order, begin, end):
-    capacity = network[0].capacity
+def call_lists(workspace, layers, network_record, source, order, begin, end):
+    capacity = network_record[0].capacity
     gather_rows(workspace, layers[0].inputs, source[0], order, 0, begin, end, capacity)
     mark_nonzeros(workspace, layers[0], begin, end, capacity)
     list_features(workspace, layers[0], begin, end, capacity)
 
 
 @uncached
-def call_listed_features(workspace, layers, row, found):
-    found[0], found[1], found[2] = listed_features(workspace, layers[0], row)
+def call_nonzero_features(workspace, layers, row, found):
+    found[0], found[1], found[2] = nonzero_features(workspace, layers[0], row)
 
 
 @uncached
-def call_list_samples(workspace, layers, network, unit, begin, middle, end):
-    list_samples(workspace, layers[0], network[0].scratch, unit, begin, middle, end)
+def call_list_samples(workspace, layers, network_record, unit, begin, middle, end):
+    list_samples(workspace, layers[0], network_record[0].scratch, unit, begin, middle, end)
 
 
 @uncached
-def call_listed_samples(workspace, layers, network, unit, part, found):
-    found[0], found[1] = listed_samples(workspace, layers[0], network[0].scratch, unit, part)
+def call_nonzero_samples(workspace, layers, network_record, unit, part, found):
+    found[0], found[1] = nonzero_samples(workspace, layers[0], network_record[0].scratch, unit, part)
 
 
 class Lists:
@@ -82,9 +80,9 @@ class Lists:
         return as_indices(self.network.workspace)[place : place + count]
 
     def features(self, row):
-        """Return where the listed features of a tile of samples lie in a panel of A and in one of B."""
+        """Return where the nonzero features of a tile of samples lie in a panel of A and in one of B."""
         found = np.zeros(3, np.int64)
-        call_listed_features(self.network.workspace, self.layers, row, found)
+        call_nonzero_features(self.network.workspace, self.layers, row, found)
         left, right, count = found.tolist()
         return self.entries(left, count), self.entries(right, count)
 
@@ -92,9 +90,9 @@ class Lists:
         call_list_samples(self.network.workspace, self.layers, self.record, unit, begin, middle, end)
 
     def samples(self, unit, part=WHOLE):
-        """Return where the listed samples of a tile of features lie in a panel."""
+        """Return where the nonzero samples of a tile of features lie in a panel."""
         found = np.zeros(2, np.int64)
-        call_listed_samples(self.network.workspace, self.layers, self.record, unit, part, found)
+        call_nonzero_samples(self.network.workspace, self.layers, self.record, unit, part, found)
         return self.entries(*found.tolist())
 
 
@@ -182,12 +180,12 @@ def test_no_number_shows_what_was_left_out(dtype, in_halves, solver, batch_size)
         outputs = np.empty((problem.n_samples, 4), dtype)
         network.predict(problem.rows, outputs, n_blocks=n_threads)
         results.append([losses, outputs, *parameters_of(network)])
-    unlisted, *listed = results
-    for result in listed:
-        for array, expected in zip(result, unlisted, strict=True):
+    dense, *sparse = results
+    for result in sparse:
+        for array, expected in zip(result, dense, strict=True):
             np.testing.assert_array_equal(array, expected)
         # Not even the sign of a zero depends on the number of threads: blocks are cut where tiles are.
-        assert [array.tobytes() for array in result] == [array.tobytes() for array in listed[0]]
+        assert [array.tobytes() for array in result] == [array.tobytes() for array in sparse[0]]
 
 
 @pytest.mark.parametrize("n_pieces", [2, 3])
@@ -211,7 +209,7 @@ def test_a_step_in_pieces_writes_its_lists_where_there_is_room(in_halves, n_piec
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_full_batch_is_listed_anew_where_another_number_of_threads_goes_over_it(dtype):
+def test_the_lists_of_a_full_batch_are_written_anew_where_another_number_of_threads_goes_over_it(dtype):
     units = [WIDTHS[dtype] + 5, 2 * WIDTHS[dtype], 3]
     problem = make_problem(units, "tanh", "squared_error", dtype, n_samples=9 * ROWS, density=0.1)
     results = []

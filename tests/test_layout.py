@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastmlp.network.layout import Layout
 from fastmlp.network.packing import pack, pack_parameters, unpack_parameters
-from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, LISTED_ROWS, RESIDENT_BYTES, TILE, aligned_zeros
+from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, RESIDENT_BYTES, SPARSE_TILE_ROWS, TILE, aligned_zeros
 from tests.phases import places_of_tiles
 from tests.problems import DTYPES, make_problem, parameters_of
 
@@ -98,9 +98,9 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
         if layer.first_half:
             if narrow:  # whole tiles
                 size = layer.row_tiles * -(-fan_out // width) * width**2
-            elif layer.few_units:  # in the last panel a register of units in each tile, and the biases
-                high = ((layer.high_tiles - 1) * max(TILE.rows, layout.lanes) + 1) * width
-                size = panels(fan_in + 1, fan_out - layer.few_units) + high
+            elif layer.remainder_units:  # in the last panel a register of units in each tile, and the biases
+                remainder = ((layer.remainder_tiles - 1) * max(TILE.rows, layout.lanes) + 1) * width
+                size = panels(fan_in + 1, fan_out - layer.remainder_units) + remainder
             else:
                 size = panels(fan_in + 1, fan_out)
             places += [(half, half + size) for half in (layer.first_half, layer.second_half)]
@@ -109,9 +109,11 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
     places.append((layout.places[0].inputs, layout.places[0].inputs + size))
     first = layout.places[0]
     if first.marks:
-        n_marks = -(-n_features // max(LISTED_ROWS, layout.lanes))
+        n_marks = -(-n_features // max(SPARSE_TILE_ROWS, layout.lanes))
         places.append((first.marks, first.marks + n_marks * first.mark_rows))
-        places.append((first.feature_lists, first.feature_lists + capacity // LISTED_ROWS * first.feature_list_size))
+        places.append(
+            (first.feature_lists, first.feature_lists + capacity // SPARSE_TILE_ROWS * first.feature_list_size)
+        )
     if layout.places[0].rows:
         places.append((layout.places[0].rows, layout.places[0].rows + panels(panels(1, capacity), n_features)))
     if with_deltas:
@@ -129,7 +131,7 @@ def extents(layout, layer_units, n_moments, with_deltas, narrow):
     dtype=st.sampled_from(DTYPES),
     n_moments=st.integers(0, 2),
     n_blocks=st.integers(1, 8),
-    kind=st.sampled_from(["training", "listed", "narrow", "narrow by rows", "prediction", "listed prediction"]),
+    kind=st.sampled_from(["training", "sparse", "narrow", "narrow by rows", "prediction", "sparse prediction"]),
     in_halves=st.booleans(),
 )
 def test_no_two_matrices_overlap_and_all_are_aligned(
@@ -137,16 +139,16 @@ def test_no_two_matrices_overlap_and_all_are_aligned(
 ):
     with_deltas, narrow = "prediction" not in kind, kind.startswith("narrow")
     by_rows, in_halves = kind.endswith("rows"), in_halves and with_deltas
-    part = 0.5 if kind.startswith("listed") else 1.0
+    part = 0.5 if kind.startswith("sparse") else 1.0
     layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow, by_rows, in_halves, part)
     first = layout.places[0]
     assert (first.marks > 0) == (part < 1)
     places = sorted(extents(layout, layer_units, n_moments, with_deltas, narrow))
     scratch_rows = 3 * layout.panel_width if narrow else 2 * TILE.rows
-    if any(layer.few_units for layer in layout.places):
+    if any(layer.remainder_units for layer in layout.places):
         scratch_rows = 2 * max(TILE.rows, layout.lanes) + layout.panel_width
     lists_size = first.n_sample_lists * first.sample_list_size
-    assert (lists_size > 0) == (kind == "listed")
+    assert (lists_size > 0) == (kind == "sparse")
     grain = max(layout.panel_width, ALIGNMENT // np.dtype(dtype).itemsize)
     assert 0 <= layout.scratch_size - scratch_rows * layout.panel_width - lists_size < grain
     if lists_size:
@@ -168,7 +170,7 @@ def test_lists_of_places_that_are_too_large_for_them_are_not_written():
     """A place is an integer as wide as a number."""
 
     def has_lists(fan_in, capacity, dtype):
-        layout = Layout([fan_in, 1], capacity, dtype, 0, False, 1, listed_part=0.5)
+        layout = Layout([fan_in, 1], capacity, dtype, 0, False, 1, term_density=0.5)
         return layout.places[0].marks > 0
 
     width = TILE.columns(np.float32)
@@ -199,14 +201,16 @@ def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
     n_panels = 3
     layout = Layout([fan_in, n_panels * width + 1], capacity, np.float32, 0, False, 1)
     (layer,) = layout.places
-    assert layer.few_units == 1
+    assert layer.remainder_units == 1
     places = places_of_tiles(layer, width)
     assert len(places) == layout.n_tiles
-    low, high = places[: -layer.high_tiles], places[-layer.high_tiles :]
-    blocks = [[-(-row // TILE.rows) // layer.block_tiles, panel, row] for panel, row in low]
+    regular, remainder = places[: -layer.remainder_tiles], places[-layer.remainder_tiles :]
+    blocks = [[-(-row // TILE.rows) // layer.block_tiles, panel, row] for panel, row in regular]
     assert blocks == sorted(blocks)
-    assert sorted(low) == [(panel, row) for panel in range(n_panels) for row in (*range(0, fan_in, TILE.rows), fan_in)]
-    assert high == [(n_panels, row) for row in (*range(0, fan_in, width), fan_in)]
+    assert sorted(regular) == [
+        (panel, row) for panel in range(n_panels) for row in (*range(0, fan_in, TILE.rows), fan_in)
+    ]
+    assert remainder == [(n_panels, row) for row in (*range(0, fan_in, width), fan_in)]
     # A block's activations fit, unless those of one tile or panel are too many.
     units = layer.block_tiles * TILE.rows
     assert units <= width or units * capacity * 4 <= BLOCK_BYTES or layer.block_tiles == layer.row_tiles
@@ -214,10 +218,10 @@ def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_panels_of_weights_beyond_the_second_level_cache_are_asked_for(dtype):
+def test_panels_of_weights_beyond_the_second_level_cache_are_prefetched(dtype):
     rows = RESIDENT_BYTES // (1000 * np.dtype(dtype).itemsize)
     layout = Layout([rows, 1000, rows + 1, 5], 10, dtype, 2, True, 1)
-    assert [layer.ask_for_panels for layer in layout.places] == [0, int(TILE.asks_for_panels), 0]
+    assert [layer.prefetch_panels for layer in layout.places] == [0, int(TILE.prefetches_panels), 0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

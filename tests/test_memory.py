@@ -280,7 +280,7 @@ class RecordingPeak:
 
 
 PREDICTED = {
-    "few units": ([6, 30, 30, 1], 20_000, {}),
+    "remainder": ([6, 30, 30, 1], 20_000, {}),
     "many features": ([2_000, 16, 3], 3_000, {}),
     "many units": ([20, 600, 600, 10], 2_000, {}),
     "logistic": ([784, 300, 100, 10], 600, {"activation": "logistic"}),

@@ -52,7 +52,7 @@ def test_guard_bands_and_bits_on_more_threads_than_processors(n_threads):
 
         def noted(self, n_threads, driver, *arguments):
             def on_threads(*arguments):
-                if self.fields["shared"]:
+                if self.fields["on_several_threads"]:
                     masks.add(numba.get_num_threads())
                 return driver(*arguments)
             return run(self, n_threads, on_threads, *arguments)

@@ -65,7 +65,7 @@ def test_training_and_predicting_on_narrower_tiles(processor):
 
 
 @pytest.mark.needs_jit
-def test_streaming_the_weights_changes_no_bit():
+def test_nontemporal_stores_of_the_weights_change_no_bit():
     """The tile `zen` writes weights past the caches when threads share the work; `avx512` computes the same."""
     code = """
         import numpy as np
@@ -82,7 +82,7 @@ def test_streaming_the_weights_changes_no_bit():
                     problem = make_problem(layer_units, "relu", "squared_error", dtype, n_samples=99, density=0.5)
                     network = problem.network(GuardedNetwork, n_threads=2, alpha=0.1, **options)
                     advance(problem.epochs(network, batch_size=50, n_blocks=2), 3, 0.001)
-                    assert network.fields["shared"]
+                    assert network.fields["on_several_threads"]
                     print(*(array.tobytes().hex() for array in parameters_of(network)))
     """
     bits = [run_python(code, FASTMLP_TILE=name, NUMBA_NUM_THREADS=2)[0] for name in ("avx512", "zen")]
@@ -131,7 +131,7 @@ def test_what_the_kernels_rely_on(tile):
     registers = {"avx512": 32, "zen": 32, "avx2": 16, "neon": 32, "generic": 16}[tile.name]
     assert tile.rows * tile.vectors + tile.vectors + 1 <= registers
     assert tile.dot_rows * tile.dot_columns + min(tile.dot_rows, tile.dot_columns) + 1 <= registers
-    assert not tile.streams or tile.vector_bytes == tile_table.ALIGNMENT
+    assert not tile.stores_nontemporal or tile.vector_bytes == tile_table.ALIGNMENT
     # Rows of inner products are cut into powers of two, and vectors are transposed by halves.
     for number in (tile.rows, tile.dot_rows):
         assert number & (number - 1) == 0

@@ -16,10 +16,10 @@ from numba import from_dtype, types
 from fastmlp.drivers.team import begin, end, next_phase, post, wait_for_blocks
 from fastmlp.kernels.narrow.phases import propagate_narrow, update_narrow
 from fastmlp.kernels.records import LAYER, NETWORK, SOURCE
-from fastmlp.kernels.wide.entry_products import sparse_forward, sparse_inference, sparse_update
+from fastmlp.kernels.wide.entry_products import entry_forward, entry_inference, entry_update
 from fastmlp.kernels.wide.phases import propagate, update
-from fastmlp.kernels.wide.sparse_products import listed_forward, listed_gradient, listed_half_gradient
-from fastmlp.simd.jit import JIT_DISABLED, call_kernel, inner, kernel, kernel_address, passage
+from fastmlp.kernels.wide.sparse_products import sparse_forward, sparse_gradient, write_sample_lists
+from fastmlp.simd.jit import JIT_DISABLED, always_inline, call_kernel, inner, kernel, kernel_address
 
 # The kinds of phases on a team's board; 0 is none.
 _PROPAGATE, _UPDATE = 1, 2
@@ -38,61 +38,61 @@ def first_half(rows, grain):
     return _cut(rows, 1, 2, grain)
 
 
-@passage
+@always_inline
 def _propagate_block(
-    workspace, tiles, layers, network, source, targets, labels, sample_weight, order, cut, n_cuts, phase_1
+    workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, cut, n_cuts, phase_1
 ):  # fmt: skip
     """Phase 1 for one of the blocks that the minibatch is cut into."""
-    rows, grain = network[0].rows, network[0].grain
+    rows, grain = network_record[0].rows, network_record[0].grain
     call_kernel(
         phase_1,
         (
-            workspace, tiles, layers, network, source, targets, labels, sample_weight, order,
+            workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
             _cut(rows, cut, n_cuts, grain), _cut(rows, cut + 1, n_cuts, grain),
         ),
     )  # fmt: skip
 
 
-@passage
-def _update_block(workspace, tiles, layers, network, tile_bounds, cut, block, phase_2):
+@always_inline
+def _update_block(workspace, functions, layers, network_record, tile_bounds, cut, block, phase_2):
     """Phase 2 for one block of weight tiles, which begins where `tile_bounds` says; `block` is that of its scratch."""
     call_kernel(
-        phase_2, (workspace, tiles, layers, network, tile_bounds[cut], tile_bounds[cut + 1], block)
+        phase_2, (workspace, functions, layers, network_record, tile_bounds[cut], tile_bounds[cut + 1], block)
     )  # fmt: skip
 
 
-@passage
+@always_inline
 def propagate_blocks(
-    board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first, n_blocks, n_cuts,
-    phase_1,
+    board, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, first, n_blocks,
+    n_cuts, phase_1,
 ):  # fmt: skip
     """Phase 1 for the blocks `first` to ``first + n_blocks`` of `n_cuts` that the minibatch is cut into."""
     number = post(board, _PROPAGATE, first, n_cuts)
     for block in range(n_blocks):
         if begin(board, number, block):
             _propagate_block(
-                workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first + block,
-                n_cuts, phase_1,
+                workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
+                first + block, n_cuts, phase_1,
             )  # fmt: skip
             end(board, number, block)
     wait_for_blocks(board, number, n_blocks)
 
 
-@passage
-def update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2):
+@always_inline
+def update_blocks(board, workspace, functions, layers, network_record, tile_bounds, first, n_blocks, phase_2):
     """Phase 2 for the blocks `first` to ``first + n_blocks`` of weight tiles, which begin at `tile_bounds`."""
     number = post(board, _UPDATE, first, n_blocks)
     for block in range(n_blocks):
         if begin(board, number, block):
-            _update_block(workspace, tiles, layers, network, tile_bounds, first + block, block, phase_2)
+            _update_block(workspace, functions, layers, network_record, tile_bounds, first + block, block, phase_2)
             end(board, number, block)
     wait_for_blocks(board, number, n_blocks)
 
 
 @kernel
 def follow_training(
-    board, block, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, tile_bounds,
-    phase_1, phase_2,
+    board, block, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
+    tile_bounds, phase_1, phase_2,
 ):  # fmt: skip
     """Do a follower's block of each phase of training steps, until there are no more."""
     number, kind, first, n_cuts = next_phase(board, np.int64(0))
@@ -100,11 +100,11 @@ def follow_training(
         if begin(board, number, block):
             if kind == _PROPAGATE:
                 _propagate_block(
-                    workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first + block,
-                    n_cuts, phase_1,
+                    workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
+                    first + block, n_cuts, phase_1,
                 )  # fmt: skip
             else:
-                _update_block(workspace, tiles, layers, network, tile_bounds, first + block, block, phase_2)
+                _update_block(workspace, functions, layers, network_record, tile_bounds, first + block, block, phase_2)
             end(board, number, block)
         number, kind, first, n_cuts = next_phase(board, number)
 
@@ -132,25 +132,28 @@ def training_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
 
 
 @functools.cache
-def listed_kernels(dtype: np.dtype) -> dict[str, int]:
+def sparse_kernels(dtype: np.dtype) -> dict[str, int]:
     """Return the addresses of what phases call where zeros of X are left out, by their names in the record."""
-    memory = (from_dtype(dtype)[::1], _INDEX[::1], from_dtype(LAYER), from_dtype(NETWORK))
+    workspace, records = from_dtype(dtype)[::1], (from_dtype(LAYER), from_dtype(NETWORK))
     return _addresses(
-        (product, (*memory, *[_INDEX] * n_numbers))
-        for product, n_numbers in ((listed_forward, 4), (listed_gradient, 5), (listed_half_gradient, 3))
+        (
+            (sparse_forward, (workspace, _INDEX[::1], *records, *[_INDEX] * 4)),
+            (sparse_gradient, (workspace, _INDEX[::1], *records, *[_INDEX] * 6)),
+            (write_sample_lists, (workspace, *records, *[_INDEX] * 4)),
+        )
     )
 
 
 @functools.cache
-def sparse_kernels(dtype: np.dtype) -> dict[str, int]:
+def entry_kernels(dtype: np.dtype) -> dict[str, int]:
     """Return the addresses of what phases call where the entries of a sparse X are kept, by their names."""
     memory = (from_dtype(dtype)[::1], from_dtype(LAYER), from_dtype(NETWORK))
     samples = (from_dtype(SOURCE), _INDEX[::1])
     return _addresses(
         (
-            (sparse_forward, (*memory, *samples, *[_INDEX] * 2)),
-            (sparse_inference, (*memory, *samples, *[_INDEX] * 3)),
-            (sparse_update, (*memory, *[_INDEX] * 3)),
+            (entry_forward, (*memory, *samples, *[_INDEX] * 2)),
+            (entry_inference, (*memory, *samples, *[_INDEX] * 3)),
+            (entry_update, (*memory, *[_INDEX] * 3)),
         )
     )
 

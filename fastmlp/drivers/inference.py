@@ -51,7 +51,7 @@ def inference_block_rows(n_rows: int, capacity: int, n_threads: int) -> int:
 
 
 @kernel
-def infer_blocks(counters, member, workspace, tiles, layers, network, source, order, out, block_rows, phase):
+def infer_blocks(counters, member, workspace, functions, layers, network_record, source, order, out, block_rows, phase):
     """Predict one block of samples after another until none is left, in the rows of the workspace of one thread.
 
     out (len(order), n_outputs): overwritten. member: 0 for the caller, who waits until all blocks are done. counters: 0
@@ -67,7 +67,7 @@ def infer_blocks(counters, member, workspace, tiles, layers, network, source, or
         began = ticks()
         first = block * block_rows
         rows = min(block_rows, len(order) - first)
-        call_kernel(phase, (workspace, tiles, layers, network, source, order, out, first, top, top + rows))
+        call_kernel(phase, (workspace, functions, layers, network_record, source, order, out, first, top, top + rows))
         fetch_and_add(counters, _DONE, 1)
         longest = max(longest, ticks() - began)
         block = fetch_and_add(counters, _BEGUN, 1)

@@ -16,12 +16,12 @@ from fastmlp.simd.jit import inner, kernel
 
 
 @inner
-def _l2_term(workspace, shared):
+def _l2_term(workspace, network):
     """Return half of alpha times the sum of squares of all parameters before the last update, each by its decay."""
     total = 0.0
-    for tile in range(shared.n_tiles):
-        total += workspace[shared.squares + tile]
-    return 0.5 * shared.alpha * total
+    for tile in range(network.n_tiles):
+        total += workspace[network.squares + tile]
+    return 0.5 * network.alpha * total
 
 
 @inner
@@ -39,9 +39,9 @@ def _end_epoch(run, loss):
 
 
 @inner
-def _weight_of(run, shared, sample_weight, order, rows):
+def _weight_of(run, network, sample_weight, order, rows):
     """Return the sum of the weights of the next minibatch: without weights, its number of samples."""
-    if not shared.weighted:
+    if not network.weighted:
         return float(rows)
     total = 0.0
     for row in range(run.position, run.position + rows):
@@ -59,28 +59,28 @@ def _largest_weight_of(run, sample_weight, order, rows):
 
 
 @inner
-def _begin_step(run, shared, rows, weight_sum, learning_rate):
+def _begin_step(run, network, rows, weight_sum, learning_rate):
     """Write to the record what the phases need to know of this step."""
-    shared.rows = rows
-    shared.middle = first_half(rows, shared.grain)
-    shared.start = run.position
-    shared.gather = not run.resident
-    shared.scale = 1.0 / weight_sum
-    shared.rate = learning_rate
+    network.rows = rows
+    network.middle = first_half(rows, network.grain)
+    network.start = run.position
+    network.gather = not run.resident
+    network.scale = 1.0 / weight_sum
+    network.rate = learning_rate
     if run.piece == 0:
         run.t += 1
-    if shared.corrects_bias:
+    if network.corrects_bias:
         t = float(run.t)
-        shared.rate *= np.sqrt(1.0 - shared.beta_2**t) / (1.0 - shared.beta_1**t)
+        network.rate *= np.sqrt(1.0 - network.beta_2**t) / (1.0 - network.beta_1**t)
 
 
 @kernel
 def train(
     board,
     workspace,
-    tiles,
+    functions,
     layers,
-    network,
+    network_record,
     source,
     targets,
     labels,
@@ -97,18 +97,18 @@ def train(
 ):
     """Run as many minibatches as the run's record allows, and at most one epoch per learning rate.
 
-    epoch_losses (n_epochs,): the losses of the epochs that ended. workspace, network, run_record, generator and order
-    are changed. tile_bounds (n_pieces * n_blocks + 1,): where the blocks of weights begin. A step that would take too
-    long for one call comes in several pieces of each phase; then each call does one piece. board: the team's, empty
+    epoch_losses (n_epochs,): the losses of the epochs that ended. workspace, network_record, run_record, generator and
+    order are changed. tile_bounds (n_pieces * n_blocks + 1,): where the blocks of weights begin. A step that would take
+    too long for one call comes in several pieces of each phase; then each call does one piece. board: the team's, empty
     on one thread.
     """
-    shared = network[0]
+    network = network_record[0]
     run = run_record[0]
     n_pieces = (len(tile_bounds) - 1) // n_blocks
     n_samples = len(order)
     run.steps = 0
     run.epochs = 0
-    shared.blocks_are_halves = n_blocks * n_pieces == 2
+    network.blocks_are_halves = n_blocks * n_pieces == 2
     started = ticks()
     while (
         run.epochs < len(learning_rates)
@@ -118,29 +118,31 @@ def train(
         if run.position == 0 and run.piece == 0 and run.shuffle:
             run.generator_position = shuffle_order(order, generator, run.generator_position)
         rows = min(run.batch_size, n_samples - run.position)
-        weight_sum = _weight_of(run, shared, sample_weight, order, rows)
+        weight_sum = _weight_of(run, network, sample_weight, order, rows)
         if weight_sum == 0 and _largest_weight_of(run, sample_weight, order, rows) > 0:
             run.weights_cancel = 1
             break
         # A minibatch without weight changes nothing and counts for nothing.
         if weight_sum != 0:
-            _begin_step(run, shared, rows, weight_sum, learning_rates[run.epochs])
+            _begin_step(run, network, rows, weight_sum, learning_rates[run.epochs])
             while run.piece < 2 * n_pieces:
                 first = run.piece % n_pieces * n_blocks
                 if run.piece < n_pieces:
                     propagate_blocks(
-                        board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first,
-                        n_blocks, n_pieces * n_blocks, phase_1,
+                        board, workspace, functions, layers, network_record, source, targets, labels, sample_weight,
+                        order, first, n_blocks, n_pieces * n_blocks, phase_1,
                     )  # fmt: skip
                 else:
-                    update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
+                    update_blocks(
+                        board, workspace, functions, layers, network_record, tile_bounds, first, n_blocks, phase_2
+                    )
                 run.piece += 1
                 if n_pieces > 1 and run.piece < 2 * n_pieces:
                     return
             run.piece = 0
             run.resident = rows == n_samples and not run.shuffle
-            loss = sum_losses(workspace, shared)
-            l2_term = _l2_term(workspace, shared) if shared.alpha != 0 else 0.0
+            loss = sum_losses(workspace, network)
+            l2_term = _l2_term(workspace, network) if network.alpha != 0 else 0.0
             run.accumulated_loss += (loss + l2_term) / weight_sum * rows
         run.steps += 1
         run.position += rows
@@ -159,9 +161,9 @@ def train(
 def evaluate(
     board,
     workspace,
-    tiles,
+    functions,
     layers,
-    network,
+    network_record,
     source,
     targets,
     labels,
@@ -175,14 +177,14 @@ def evaluate(
 
     The gradient is unfused: sums over samples, without L2 term and not divided.
     """
-    shared = network[0]
-    shared.gather = 1
-    shared.blocks_are_halves = 0
+    network = network_record[0]
+    network.gather = 1
+    network.blocks_are_halves = 0
     n_blocks = len(tile_bounds) - 1
     first = np.intp(0)
     propagate_blocks(
-        board, workspace, tiles, layers, network, source, targets, labels, sample_weight, order, first, n_blocks,
-        n_blocks, phase_1,
+        board, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, first,
+        n_blocks, n_blocks, phase_1,
     )  # fmt: skip
-    shared.loss_sum += sum_losses(workspace, shared)
-    update_blocks(board, workspace, tiles, layers, network, tile_bounds, first, n_blocks, phase_2)
+    network.loss_sum += sum_losses(workspace, network)
+    update_blocks(board, workspace, functions, layers, network_record, tile_bounds, first, n_blocks, phase_2)

@@ -19,7 +19,7 @@ _FLOOR = next(row.code for row in ACTIVATIONS.values() if row.is_floor)
 # so many and no more: in two loops of half the way each it works on more numbers at the same time. But with registers
 # of 512 bits the division that ends the way takes a loop of its own as long as all that comes before it, which does not
 # wait for it in one loop. (`bench/test_vector_maths.py` measures both ways.)
-IN_HALVES = TILE.in_halves
+IN_TWO_PASSES = TILE.in_two_passes
 
 
 @inner
@@ -46,7 +46,7 @@ def _activated_tiles(row: Activation) -> Callable[..., Any]:
     """Return the loop that applies one activation; micro-kernels have taken the floor."""
     value, value_and_slope = row.value, row.value_and_slope
     is_done = value is None or row.is_floor
-    in_two_passes = IN_HALVES and len(row.two_passes) == 2
+    in_two_passes = IN_TWO_PASSES and len(row.two_passes) == 2
     first, second = row.two_passes if in_two_passes else (None, None)
 
     @inner

@@ -177,8 +177,8 @@ def update_tile(workspace, network, gradient, weights, updated, rows, columns, r
 
 
 @inner
-def moments_of(network, weights):
-    """Return where the moments of a tile of weights lie; where the optimiser has fewer, the same place again."""
+def copies_of(network, weights):
+    """Return where a tile of weights and its moments lie; where the optimiser has fewer, the same place again."""
     first_moments = weights + network.n_parameters if network.n_moments > 0 else weights
     second_moments = first_moments + network.n_parameters if network.n_moments > 1 else first_moments
-    return first_moments, second_moments
+    return weights, first_moments, second_moments

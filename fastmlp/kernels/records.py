@@ -46,9 +46,9 @@ class LayerPlaces:
     first_tile: int = 0  # number of this layer's first weight tile among those of all layers
     row_tiles: int = 0  # tiles from the first row of W to the last, and one for the biases (see `_tile_heights`)
     block_tiles: int = 0  # of these, so many in all panels are numbered before the next (see `tile_place` in phases)
-    few_units: int = 0  # those of the last panel if they are few, else 0 (see ``wide.remainder_gradients``)
-    high_tiles: int = 0  # row tiles of such a panel, which are NR rows high
-    ask_for_panels: int = 0  # whether those of W, or of W transposed, are asked for while the one before is multiplied
+    remainder_units: int = 0  # those of a remainder panel, or 0 (see ``wide.remainder_gradients``)
+    remainder_tiles: int = 0  # row tiles of such a panel, which are NR rows high
+    prefetch_panels: int = 0  # whether those of W, or of W transposed, are prefetched during the one before
     activation: int = 0
 
 
@@ -81,13 +81,13 @@ NETWORK = np.dtype(
             "zeros",  # NR zeros
             "scratch",  # where each block of weights has a place for the gradients of its tiles
             "scratch_size",  # numbers of such a place
-            "ask_ahead",  # whether parameters are asked for while their gradient is being computed
-            "listed_forward",  # addresses of kernels, where zeros of X are left out (see ``wide.sparse_products``)
-            "listed_gradient",
-            "listed_half_gradient",
-            "sparse_forward",  # likewise, where the entries of a sparse X are kept (see ``wide.entry_products``)
-            "sparse_inference",
-            "sparse_update",
+            "prefetch_parameters",  # whether parameters are prefetched while their gradient is being computed
+            "sparse_forward",  # addresses of kernels, where zeros of X are left out (see ``wide.sparse_products``)
+            "sparse_gradient",
+            "write_sample_lists",
+            "entry_forward",  # likewise, where the entries of a sparse X are kept (see ``wide.entry_products``)
+            "entry_inference",
+            "entry_update",
             "nesterovs_momentum",
             # What follows changes from step to step.
             "rows",  # samples of this minibatch
@@ -97,7 +97,7 @@ NETWORK = np.dtype(
             "gather",  # whether its rows must be copied into the first panels
             "weighted",  # whether samples have weights
             "update",  # whether phase 2 updates the parameters, or stores the gradient
-            "shared",  # whether several threads do the work
+            "on_several_threads",  # whether several threads do the work
         )
     ]
     + [
@@ -118,7 +118,10 @@ NETWORK = np.dtype(
     ],
     align=True,
 )
-"""What all layers share."""
+"""What all layers share.
+
+Phases get an array of one such record, `network_record`; what they call gets the record itself, `network`.
+"""
 
 
 SOURCE = np.dtype(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastmlp.microkernels.tile import MR, VECTORS
 from fastmlp.simd.jit import inner
-from fastmlp.simd.vectors import ask_to_write, lane_count, load, panel_width, splat_of, store
+from fastmlp.simd.vectors import lane_count, load, panel_width, prefetch_to_write, splat_of, store
 
 
 @inner
@@ -55,12 +55,12 @@ def transposed_rows(workspace):
 
 
 @inner
-def ask_for_lines(workspace, place, rows, columns, step):
-    """Ask for a part of a panel, (rows, columns) from `place` on, for this core alone.
+def prefetch_lines(workspace, place, rows, columns, step):
+    """Prefetch a part of a panel, (rows, columns) from `place` on, for this core alone.
 
     From one column to the next that `step` divides lies no end of a cache line.
     """
     width = panel_width(workspace)
     for column in range(place, place + columns, step):
         for number in range(column, column + rows * width, width):
-            ask_to_write(workspace, number)
+            prefetch_to_write(workspace, number)

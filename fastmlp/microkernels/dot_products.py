@@ -212,11 +212,11 @@ def dot_functions(vector: Vector) -> list[tuple[int, DotFunction]]:
     ]
 
 
-@emitted(naive.multiply_samples)
-def multiply_samples(
+@emitted(naive.gemm_nt)
+def gemm_nt(
     typingctx: Any,
     workspace: Any,
-    tiles: Any,
+    functions: Any,
     out: Any,
     a: Any,
     a_step: Any,
@@ -227,23 +227,23 @@ def multiply_samples(
     rows: Any,
     columns: Any,
 ) -> Any:
-    """Write ``out[i, j] = sum over samples of a[i] b[j]`` for `n_tiles` tiles that lie below each other.
+    """Write C = A B^T, ``out[i, j] = sum over samples of a[i] b[j]``, for `n_tiles` tiles below each other.
 
-    `tiles` is the table of functions. All places are offsets into `workspace`.
+    `functions` has their addresses. All places are offsets into `workspace`.
     """
     scalar = llvm_scalar(workspace.dtype)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _, tiles, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns = args
+        _, functions, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns = args
 
         def pointer(offset: ir.Value) -> ir.Value:
             return element_pointer(context, builder, sig.args[0], args[0], offset)
 
         slot = builder.add(builder.mul(rows, _INDEX(DOT_COLUMNS + 1)), columns)
         slot = builder.add(slot, _INDEX(_FIRST_SLOT))
-        address = builder.load(element_pointer(context, builder, sig.args[1], tiles, slot))
+        address = builder.load(element_pointer(context, builder, sig.args[1], functions, slot))
         function = builder.inttoptr(address, dot_function_type(scalar).as_pointer())
         builder.call(function, [pointer(out), pointer(a), pointer(b), a_step, b_step, n_vectors, n_tiles])
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 9), codegen
+    return types.void(workspace, functions, *[types.intp] * 9), codegen

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from fastmlp.microkernels.dot_products import DOT_SLOTS, dot_functions
 from fastmlp.microkernels.narrow_tiles import narrow_tile_functions
-from fastmlp.microkernels.sparse_tiles import LISTED_SLOTS, listed_tile_functions
+from fastmlp.microkernels.sparse_tiles import SPARSE_SLOTS, sparse_tile_functions
 from fastmlp.microkernels.tile_calls import TILE_SLOTS, tile_functions
 from fastmlp.simd.jit import JIT_DISABLED, kernel
 from fastmlp.simd.vector_type import Vector, element_pointer, vector_of
@@ -47,7 +47,7 @@ def _narrow_functions(vector: Vector) -> list:
 
 _write_tiles = _writer(tile_functions)
 _write_narrow = _writer(_narrow_functions)
-_write_listed = _writer(listed_tile_functions)
+_write_sparse = _writer(sparse_tile_functions)
 
 
 @kernel
@@ -63,23 +63,23 @@ def write_narrow_addresses(example, table):
 
 
 @kernel
-def write_listed_addresses(example, table):
+def write_sparse_addresses(example, table):
     """Write the addresses of the functions that networks which leave zeros out need besides into `table`."""
-    _write_listed(example, table)
+    _write_sparse(example, table)
 
 
 @functools.cache
-def function_table(dtype: np.dtype, narrow: bool, listed: bool = False) -> np.ndarray:
+def function_table(dtype: np.dtype, narrow: bool, sparse: bool = False) -> np.ndarray:
     """Return the table for a data type, compiled or loaded from the cache at the first call.
 
     Narrow networks have tile functions of their own, and only they need the dot functions. Only networks that leave
     zeros out need those that go over lists, and they are not narrow.
     """
-    table = np.zeros(TILE_SLOTS + max(DOT_SLOTS, LISTED_SLOTS), dtype=np.int64)
+    table = np.zeros(TILE_SLOTS + max(DOT_SLOTS, SPARSE_SLOTS), dtype=np.int64)
     if not JIT_DISABLED:
         example = np.empty(0, dtype)
         write = write_narrow_addresses if narrow else write_tile_addresses
         write(example, table)
-        if listed:
-            write_listed_addresses(example, table)
+        if sparse:
+            write_sparse_addresses(example, table)
     return table

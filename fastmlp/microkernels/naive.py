@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.simd.integers_naive import as_indices
-from fastmlp.simd.tile_table import LISTED_ROWS, TILE
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS, TILE
 
 
 def _multiply(
@@ -41,93 +41,62 @@ def _multiply(
         workspace[out + row * panel_width : out + row * panel_width + columns] = total
 
 
-def _lane_offsets(workspace: np.ndarray, left: int, rows: int, inner: int) -> np.ndarray:
+def _offsets_in_transposed(workspace: np.ndarray, left: int, rows: int, inner_size: int) -> np.ndarray:
     """Return where A[row, k] lies if the rows are lanes of one panel of A."""
-    return left + np.arange(rows)[:, None] + np.arange(inner) * TILE.columns(workspace.dtype)
+    return left + np.arange(rows)[:, None] + np.arange(inner_size) * TILE.columns(workspace.dtype)
 
 
-def _rows_of_panel(workspace: np.ndarray, right: int, inner: int) -> np.ndarray:
+def _rows_of_panel(workspace: np.ndarray, right: int, inner_size: int) -> np.ndarray:
     """Return where the rows of a panel of B begin."""
-    return right + np.arange(inner) * TILE.columns(workspace.dtype)
+    return right + np.arange(inner_size) * TILE.columns(workspace.dtype)
 
 
-def multiply_rows(
+def gemm_nn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     start: int | None,
     start_stride: int,
     left: int,
     panel_step: int,
     right: int,
-    inner: int,
+    inner_size: int,
     rows: int,
     vectors: int,
     floor: float,
     activations: int,
+    prefetch: int,
 ) -> None:
-    """Compute ``C = start + A B``; rows of the tile are rows of A's panels."""
+    """Compute ``C = start + A B``; rows of the tile are rows of A's panels. There is no cache to prefetch into."""
     panel_width = TILE.columns(workspace.dtype)
-    k = np.arange(inner)
+    k = np.arange(inner_size)
     columns = k // panel_width * panel_step + k % panel_width
     offsets = left + np.arange(rows)[:, None] * panel_width + columns
     _multiply(workspace, out, start, start_stride, offsets, right + k * panel_width, rows, vectors, floor, activations)
 
 
-def multiply_lanes(
+def gemm_tn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     left: int,
     right: int,
-    inner: int,
+    inner_size: int,
     rows: int,
     vectors: int,
+    prefetch: tuple[int, ...],
 ) -> None:
     """Compute ``C = A^T B``; rows of the tile are lanes of one panel of A."""
-    offsets, right_rows = _lane_offsets(workspace, left, rows, inner), _rows_of_panel(workspace, right, inner)
+    offsets, right_rows = (
+        _offsets_in_transposed(workspace, left, rows, inner_size),
+        _rows_of_panel(workspace, right, inner_size),
+    )
     _multiply(workspace, out, None, 0, offsets, right_rows, rows, vectors, -np.inf, -1)
 
 
-def multiply_rows_ahead(
+def sparse_gemm_nn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
-    out: int,
-    start: int | None,
-    start_stride: int,
-    left: int,
-    panel_step: int,
-    right: int,
-    inner: int,
-    floor: float,
-    activations: int,
-    ahead: int,
-) -> None:
-    """Compute ``C = start + A B`` for a whole tile; there is no cache to bring anything to."""
-    multiply_rows(
-        workspace, tiles, out, start, start_stride, left, panel_step, right, inner, TILE.rows, TILE.vectors, floor,
-        activations,
-    )  # fmt: skip
-
-
-def multiply_lanes_ahead(
-    workspace: np.ndarray,
-    tiles: np.ndarray,
-    out: int,
-    left: int,
-    right: int,
-    inner: int,
-    weights: int,
-    first_moments: int,
-    second_moments: int,
-) -> None:
-    """Compute ``C = A^T B`` for a whole tile; there is no cache to bring anything to."""
-    multiply_lanes(workspace, tiles, out, left, right, inner, TILE.rows, TILE.vectors)
-
-
-def multiply_listed_rows(
-    workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     left: int,
     right: int,
@@ -138,16 +107,16 @@ def multiply_listed_rows(
     start: int,
     start_stride: int,
     floor: float,
-    ahead: int,
+    prefetch: int,
 ) -> None:
     """Compute ``C = start + A B`` over the k of a list; rows of the tile are rows of A's panels."""
-    rows = left + np.arange(LISTED_ROWS)[:, None] * TILE.columns(workspace.dtype)
-    _multiply_listed(workspace, out, start, start_stride, rows, right, left_places, right_places, count, vectors, floor)
+    rows = left + np.arange(SPARSE_TILE_ROWS)[:, None] * TILE.columns(workspace.dtype)
+    _multiply_sparse(workspace, out, start, start_stride, rows, right, left_places, right_places, count, vectors, floor)
 
 
-def multiply_listed_lanes(
+def sparse_gemm_tn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     left: int,
     right: int,
@@ -155,16 +124,14 @@ def multiply_listed_lanes(
     right_places: int,
     count: int,
     vectors: int,
-    weights: int,
-    first_moments: int,
-    second_moments: int,
+    prefetch: tuple[int, ...],
 ) -> None:
     """Compute ``C = A^T B`` over the k of a list; rows of the tile are lanes of one panel of A."""
-    rows = left + np.arange(LISTED_ROWS)[:, None]
-    _multiply_listed(workspace, out, None, 0, rows, right, left_places, right_places, count, vectors, -np.inf)
+    rows = left + np.arange(SPARSE_TILE_ROWS)[:, None]
+    _multiply_sparse(workspace, out, None, 0, rows, right, left_places, right_places, count, vectors, -np.inf)
 
 
-def _multiply_listed(
+def _multiply_sparse(
     workspace: np.ndarray,
     out: int,
     start: int | None,
@@ -181,18 +148,18 @@ def _multiply_listed(
     indices = as_indices(workspace)
     left = left_rows + indices[left_places : left_places + count]
     right_rows = right + indices[right_places : right_places + count]
-    _multiply(workspace, out, start, start_stride, left, right_rows, LISTED_ROWS, vectors, floor, -1)
+    _multiply(workspace, out, start, start_stride, left, right_rows, SPARSE_TILE_ROWS, vectors, floor, -1)
 
 
-def multiply_rows_of_panels(
+def batched_gemm_nn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     out_step: int,
     left: int,
     right: int,
     right_step: int,
-    inner: int,
+    inner_size: int,
     rows: int,
     vectors: int,
     n_panels: int,
@@ -202,21 +169,21 @@ def multiply_rows_of_panels(
 ) -> None:
     """Compute ``C = A B`` for some panels of samples; rows of the tile are rows of A's panels."""
     for panel in range(n_panels):
-        multiply_rows(
-            workspace, tiles, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step, inner,
-            rows, vectors, -np.inf, activations + panel * activations_step if activations >= 0 else -1,
+        gemm_nn(
+            workspace, functions, out + panel * out_step, None, 0, left, panel_step, right + panel * right_step,
+            inner_size, rows, vectors, -np.inf, activations + panel * activations_step if activations >= 0 else -1, -1,
         )  # fmt: skip
 
 
-def multiply_lanes_of_panels(
+def batched_gemm_tn(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     out_step: int,
     left: int,
     right: int,
     right_step: int,
-    inner: int,
+    inner_size: int,
     rows: int,
     vectors: int,
     n_panels: int,
@@ -224,14 +191,14 @@ def multiply_lanes_of_panels(
 ) -> None:
     """Compute ``C = A^T B`` for some panels of samples; rows of the tile are lanes of one panel of A."""
     for panel in range(n_panels):
-        offsets = _lane_offsets(workspace, left, rows, inner)
-        right_rows = _rows_of_panel(workspace, right + panel * right_step, inner)
+        offsets = _offsets_in_transposed(workspace, left, rows, inner_size)
+        right_rows = _rows_of_panel(workspace, right + panel * right_step, inner_size)
         _multiply(workspace, out + panel * out_step, None, 0, offsets, right_rows, rows, vectors, floor, -1)
 
 
-def multiply_samples(
+def gemm_nt(
     workspace: np.ndarray,
-    tiles: np.ndarray,
+    functions: np.ndarray,
     out: int,
     a: int,
     a_step: int,

@@ -36,10 +36,10 @@ MOST_ROWS = tuple(TILE.most_rows(vectors) if vectors else 0 for vectors in range
 """Rows of the highest tile of so many vectors."""
 
 
-def narrow_tile_function_type(scalar: ir.Type, rows_are_lanes: bool) -> ir.FunctionType:
+def narrow_tile_function_type(scalar: ir.Type, transposes_a: bool) -> ir.FunctionType:
     """Return the type of a tile function; see `NarrowTileFunction` for the arguments."""
     pointer = scalar.as_pointer()
-    own = [scalar] if rows_are_lanes else [_INDEX, pointer, _INDEX]
+    own = [scalar] if transposes_a else [_INDEX, pointer, _INDEX]
     return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, *[_INDEX] * 4, *own])
 
 
@@ -53,21 +53,21 @@ class NarrowTileFunction(TileFunction):
 
     kind = "narrow_tile"
 
-    def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool) -> None:
-        super().__init__(vector, rows, vectors, rows_are_lanes)
+    def __init__(self, vector: Vector, rows: int, vectors: int, transposes_a: bool) -> None:
+        super().__init__(vector, rows, vectors, transposes_a)
         # Where rows are lanes the loop gains nothing from it; and of 9 x 3 sums the compiler spills one then.
-        self.is_unrolled = not rows_are_lanes and rows * vectors <= 24
-        self.asks_below = False
+        self.is_unrolled = not transposes_a and rows * vectors <= 24
+        self.prefetches_below = False
 
     def function_type(self) -> ir.FunctionType:
         """Return the type of the function."""
-        return narrow_tile_function_type(self.scalar_type, self.rows_are_lanes)
+        return narrow_tile_function_type(self.scalar_type, self.transposes_a)
 
     def _emit(self, function: ir.Function) -> None:
-        c, a, b, inner, n_panels, c_step, b_step, *own = function.args
+        c, a, b, inner_size, n_panels, c_step, b_step, *own = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         panel_step, floor, activations = _INDEX(0), None, None
-        if self.rows_are_lanes:
+        if self.transposes_a:
             (floor,) = own
         else:
             panel_step, activations, activations_step = own
@@ -80,7 +80,9 @@ class NarrowTileFunction(TileFunction):
             if activations is not None:
                 mask = builder.gep(activations, [builder.mul(loop.index, activations_step)])
             stored = builder.append_basic_block("stored")
-            self._emit_tile(builder, self._zeros(), panel_c, a, panel_b, inner, panel_step, floor, mask, [], stored)
+            self._emit_tile(
+                builder, self._zeros(), panel_c, a, panel_b, inner_size, panel_step, floor, mask, [], stored
+            )
             builder.position_at_end(stored)
         builder.ret_void()
 
@@ -88,34 +90,34 @@ class NarrowTileFunction(TileFunction):
 def narrow_tile_functions(vector: Vector) -> list[tuple[int, TileFunction]]:
     """Return all tile functions of narrow networks and their places in the table."""
     return [
-        (tile_slot(rows, vectors, rows_are_lanes), NarrowTileFunction(vector, rows, vectors, rows_are_lanes))
-        for rows_are_lanes in (False, True)
+        (tile_slot(rows, vectors, transposes_a), NarrowTileFunction(vector, rows, vectors, transposes_a))
+        for transposes_a in (False, True)
         for vectors in range(1, VECTORS + 1)
         for rows in range(1, MOST_ROWS[vectors] + 1)
     ]
 
 
-def _call_tile(memory: Workspace, rows_are_lanes: bool, args: Any, own: list[ir.Value]) -> None:
+def _call_tile(memory: Workspace, transposes_a: bool, args: Any, own: list[ir.Value]) -> None:
     """Emit the call of a tile function of a run-time size: what both kinds are given from `args`, then their own."""
-    _, _, out, out_step, left, right, right_step, inner, rows, vectors, n_panels, *_ = args
+    _, _, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, *_ = args
     memory.call(
-        memory.slot(rows, vectors, rows_are_lanes),
-        narrow_tile_function_type(memory.scalar, rows_are_lanes),
-        [*map(memory.pointer, (out, left, right)), inner, n_panels, out_step, right_step, *own],
+        memory.slot(rows, vectors, transposes_a),
+        narrow_tile_function_type(memory.scalar, transposes_a),
+        [*map(memory.pointer, (out, left, right)), inner_size, n_panels, out_step, right_step, *own],
     )
 
 
-@emitted(naive.multiply_rows_of_panels)
-def multiply_rows_of_panels(
+@emitted(naive.batched_gemm_nn)
+def batched_gemm_nn(
     typingctx: Any,
     workspace: Any,
-    tiles: Any,
+    functions: Any,
     out: Any,
     out_step: Any,
     left: Any,
     right: Any,
     right_step: Any,
-    inner: Any,
+    inner_size: Any,
     rows: Any,
     vectors: Any,
     n_panels: Any,
@@ -125,7 +127,7 @@ def multiply_rows_of_panels(
 ) -> Any:
     """C = A B for some panels of samples, where the rows of the tile are rows of A's panels (backward data).
 
-    `tiles` is the table of addresses. All places are offsets into `workspace`: `out` (C), `left` (A), `right` (B) and
+    `functions` has their addresses. All places are offsets into `workspace`: `out` (C), `left` (A), `right` (B) and
     `activations` (negative: none). C, B and the activations have `n_panels` panels, so many numbers apart; those of A
     are `panel_step` apart.
     """
@@ -136,20 +138,20 @@ def multiply_rows_of_panels(
         _call_tile(memory, False, args, [step, memory.pointer_or_null(mask), mask_step])
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 12), codegen
+    return types.void(workspace, functions, *[types.intp] * 12), codegen
 
 
-@emitted(naive.multiply_lanes_of_panels)
-def multiply_lanes_of_panels(
+@emitted(naive.batched_gemm_tn)
+def batched_gemm_tn(
     typingctx: Any,
     workspace: Any,
-    tiles: Any,
+    functions: Any,
     out: Any,
     out_step: Any,
     left: Any,
     right: Any,
     right_step: Any,
-    inner: Any,
+    inner_size: Any,
     rows: Any,
     vectors: Any,
     n_panels: Any,
@@ -164,4 +166,4 @@ def multiply_lanes_of_panels(
         _call_tile(Workspace(context, builder, sig, args), True, args, [args[-1]])
         return context.get_dummy_value()
 
-    return types.void(workspace, tiles, *[types.intp] * 9, workspace.dtype), codegen
+    return types.void(workspace, functions, *[types.intp] * 9, workspace.dtype), codegen

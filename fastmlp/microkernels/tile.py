@@ -31,22 +31,23 @@ backward data         samples              units of layer l + 1    ``row * NR + 
 weight gradient       units of layer l     samples                 ``k * NR + row``
 ====================  ===================  ======================  =====================
 
-In the first two, k crosses from one panel of A to the next after NR steps: the loop over k is a
-loop over panels with a loop over their columns inside. In the third, the rows are lanes of one
-panel, and k walks down its rows.
+In BLAS's terms the first two are GEMMs of kind NN, and the third is of kind TN: A is transposed. In the first two, k
+crosses from one panel of A to the next after NR steps: the loop over k is a loop over panels with a loop over their
+columns inside. In the third, the rows are lanes of one panel, and k walks down its rows.
 
-Asking ahead. Whole tiles ask with every fourth k for cache lines of what will be needed next, where that comes from
-beyond the second-level cache. On processors with AVX-512 they ask in the first two products for the tile below in C,
-whose sums are taken up again after a block of k; and the tile of a weight gradient has a second form, which asks for
-the parameters and moments that it will update, in such a way that no other core keeps them. (On a Zen 3 both cost more
-than they bring.) On Intel's (the tile `avx512`) the first two products have a second form too, which asks for the next
-panel of a large W while this one is multiplied. In four k the loop passes twelve lines of B, and asks for one of the
-same twelve in the next panel: the first tile for the first of them, the tile below it for the second, and twelve tiles
-together for all::
+Prefetching. Each call names what will be needed next, or nothing; a whole tile then prefetches a cache line of it with
+every fourth k. (It has a second form for that, with the prefetches in its loop; smaller tiles pay no attention.) For a
+weight gradient these are the parameters and moments that it will update, taken from other cores for writing. For the
+other products it is the next panel of a large W. In four k the loop passes twelve lines of B, and prefetches one of the
+same twelve in the next panel: the first tile the first of them, the tile below it the second, and twelve tiles together
+all::
 
               panel of W      the next one
-            k |||||||||||| ─▸ 0123456789ab    which tile of the panel, counted from the top, asks for the line
+            k |||||||||||| ─▸ 0123456789ab    which tile of the panel, counted from the top, prefetches the line
           k+4 |||||||||||| ─▸ 0123456789ab
+
+Where nothing is named, on processors with AVX-512, the first two products prefetch the tile below in C, whose sums are
+taken up again after a block of k. (On a Zen 3 all this costs more than it brings.)
 
 Edges. A tile with fewer rows or vectors is another, smaller function of the same generator: rows 8,
 4, 2 and 1 by 1, 2 or 3 vectors, found by its address in a table. Each number is the same chain of
@@ -71,12 +72,12 @@ VECTORS = TILE.vectors
 
 _INDEX = ir.IntType(64)
 
-# The whole tile's loop takes so many k in each turn. What a turn costs besides, asking ahead and counting, is then a
+# The whole tile's loop takes so many k in each turn. What a turn costs besides, prefetching and counting, is then a
 # few per cent of its instructions: where another program runs on the other half of a core, they are what is scarce.
 _UNROLLED = 4
 
-ASKING_TILES = _UNROLLED * TILE.vectors * TILE.vector_bytes // ALIGNMENT
-"""So many whole tiles below each other, each beginning one line further, ask for all of the next panel of B."""
+PREFETCHING_TILES = _UNROLLED * TILE.vectors * TILE.vector_bytes // ALIGNMENT
+"""So many whole tiles below each other, each beginning one line further, prefetch all of the next panel of B."""
 
 
 def row_counts(rows: int) -> list[int]:
@@ -85,11 +86,18 @@ def row_counts(rows: int) -> list[int]:
     return [rows, *reversed(powers)]
 
 
-def tile_function_type(scalar: ir.Type, rows_are_lanes: bool, n_ahead: int = 0) -> ir.FunctionType:
+NO_PREFETCH = -1
+"""Place of what a tile function prefetches if that is nothing."""
+
+N_COPIES = 3
+"""Tiles of parameters that a weight gradient prefetches: weights and up to two moments."""
+
+
+def tile_function_type(scalar: ir.Type, transposes_a: bool) -> ir.FunctionType:
     """Return the type of a tile function; see `TileFunction` for the arguments."""
     pointer = scalar.as_pointer()
-    own = [] if rows_are_lanes else [pointer, _INDEX, _INDEX, scalar, pointer]
-    return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, _INDEX, *own, *[pointer] * n_ahead])
+    own = [pointer] * N_COPIES if transposes_a else [pointer, _INDEX, _INDEX, scalar, pointer, pointer]
+    return ir.FunctionType(ir.VoidType(), [*[pointer] * 3, _INDEX, *own])
 
 
 class TileFunction:
@@ -100,31 +108,31 @@ class TileFunction:
     between its rows (0 for a bias, which all rows share), the step from one panel of A to the next, the floor, and a
     pointer to activations or null; see `_epilogue` for the last two.
 
-    Behind them come `n_ahead` pointers to what will be needed next. For a weight gradient these are tiles of the same
-    shape: weights, then moments. For the other products it is one into the next panel of B, of which a line is asked
-    for with every fourth k, at the pace at which the loop passes over this one.
+    Last come pointers to what is prefetched, if `prefetches`. For a weight gradient these are `N_COPIES` tiles of the
+    same shape: weights, then moments. For the other products it is one into the next panel of B, of which a line is
+    prefetched with every fourth k, at the pace at which the loop passes over this one.
     """
 
     kind = "tile"
 
-    def __init__(self, vector: Vector, rows: int, vectors: int, rows_are_lanes: bool, n_ahead: int = 0) -> None:
+    def __init__(self, vector: Vector, rows: int, vectors: int, transposes_a: bool, prefetches: bool = False) -> None:
         self.vector = vector
         self.rows = rows
         self.vectors = vectors
         self.panel_width = TILE.vectors * vector.lanes
-        self.rows_are_lanes = rows_are_lanes
+        self.transposes_a = transposes_a
         self.is_unrolled = (rows, vectors) == (MR, VECTORS)
-        self.asks_below = TILE.asks_ahead and not rows_are_lanes
-        self.n_ahead = n_ahead
+        self.prefetches_below = TILE.prefetches and not transposes_a
+        self.prefetches = prefetches
         self.scalar_type = llvm_scalar(vector.dtype)
         self.vector_type = llvm_vector(vector)
         self.alignment = vector.dtype.bitwidth // 8
 
     def get(self, module: ir.Module) -> ir.Function:
         """Return the function in `module`, emitted at the first request."""
-        layout = "lanes" if self.rows_are_lanes else "panels"
-        ahead = ".ahead" if self.n_ahead else ""
-        name = f"fastmlp.{self.kind}.{vector_suffix(self.vector)}.{self.rows}x{self.vectors}.{layout}{ahead}"
+        layout = "tn" if self.transposes_a else "nn"
+        form = ".prefetching" if self.prefetches else ""
+        name = f"fastmlp.{self.kind}.{vector_suffix(self.vector)}.{self.rows}x{self.vectors}.{layout}{form}"
         if name in module.globals:
             return module.globals[name]
         function = ir.Function(module, self.function_type(), name)
@@ -135,7 +143,7 @@ class TileFunction:
 
     def function_type(self) -> ir.FunctionType:
         """Return the type of the function."""
-        return tile_function_type(self.scalar_type, self.rows_are_lanes, self.n_ahead)
+        return tile_function_type(self.scalar_type, self.transposes_a)
 
     def _zeros(self) -> list[ir.Value]:
         """Return a tile of zeros."""
@@ -146,12 +154,12 @@ class TileFunction:
         rows = [self._address(builder, start, builder.mul(stride, _INDEX(row))) for row in range(self.rows)]
         return [self._load_vector(builder, row, v * self.vector.lanes) for row in rows for v in range(self.vectors)]
 
-    def _parameters_asked_for(self, ahead: list[ir.Value]) -> list[tuple[ir.Value, bool]]:
-        """Return weights and moments that a weight gradient asks for, and whether each will be written.
+    def _prefetched_parameters(self, tiles: list[ir.Value]) -> list[tuple[ir.Value, bool]]:
+        """Return weights and moments that a weight gradient prefetches, and whether each will be written.
 
-        What will be streamed past the caches is only read (see ``wide.phases``); moments are written.
+        What will be written with non-temporal stores is only read (see ``wide.phases``); moments are written.
         """
-        return [(tile, number > 0 or not TILE.streams) for number, tile in enumerate(ahead)]
+        return [(tile, number > 0 or not TILE.stores_nontemporal) for number, tile in enumerate(tiles)]
 
     def _address(self, builder: Any, base: ir.Value, offset: Any) -> ir.Value:
         if isinstance(offset, int):
@@ -167,15 +175,15 @@ class TileFunction:
         builder.store(value, pointer, align=self.alignment)
 
     def _emit(self, function: ir.Function) -> None:
-        c, a, b, inner, *more = function.args
+        c, a, b, inner_size, *more = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         end = function.append_basic_block("end")
-        if self.rows_are_lanes:
-            self._emit_tile(builder, self._zeros(), c, a, b, inner, _INDEX(0), None, None, more, end)
+        if self.transposes_a:
+            self._emit_tile(builder, self._zeros(), c, a, b, inner_size, _INDEX(0), None, None, more, end)
         else:
-            start, start_stride, panel_step, floor, activations, *ahead = more
+            start, start_stride, panel_step, floor, activations, *prefetched = more
             initial = self._starting_values(builder, start, start_stride)
-            self._emit_tile(builder, initial, c, a, b, inner, panel_step, floor, activations, ahead, end)
+            self._emit_tile(builder, initial, c, a, b, inner_size, panel_step, floor, activations, prefetched, end)
         builder.position_at_end(end)
         builder.ret_void()
 
@@ -186,11 +194,11 @@ class TileFunction:
         c: ir.Value,
         a: ir.Value,
         b: ir.Value,
-        inner: ir.Value,
+        inner_size: ir.Value,
         panel_step: ir.Value,
         floor: ir.Value | None,
         activations: ir.Value | None,
-        ahead: list[ir.Value],
+        prefetched: list[ir.Value],
         end: ir.Block,
     ) -> None:
         """Emit a whole product that begins with the `initial` sums, and goes on to `end` when it is stored."""
@@ -198,7 +206,7 @@ class TileFunction:
         entry = builder.block
         panel_loop = builder.append_basic_block("panel")
         done = builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed(">", inner, _INDEX(0)), panel_loop, done)
+        builder.cbranch(builder.icmp_signed(">", inner_size, _INDEX(0)), panel_loop, done)
 
         # One pass per panel of A; a weight gradient has one panel, as long as the minibatch.
         builder.position_at_end(panel_loop)
@@ -206,22 +214,22 @@ class TileFunction:
         panel_b = builder.phi(b.type)
         remaining = builder.phi(_INDEX)
         panel_sums = [builder.phi(self.vector_type) for _ in initial]
-        if self.rows_are_lanes:
+        if self.transposes_a:
             steps = remaining
         else:
             is_last = builder.icmp_signed("<", remaining, _INDEX(width))
             steps = builder.select(is_last, remaining, _INDEX(width))
         state, rest = (panel_a, panel_b, panel_sums), steps
         if self.is_unrolled:
-            asked_for, distance = [], None
-            if self.rows_are_lanes:
-                asked_for = self._parameters_asked_for(ahead)
-            elif ahead:
-                distance = builder.sub(builder.ptrtoint(ahead[0], _INDEX), builder.ptrtoint(b, _INDEX))
-            elif self.asks_below:
-                asked_for = [(self._address(builder, c, MR * width), True)]
+            tiles, distance = [], None
+            if self.prefetches and self.transposes_a:
+                tiles = self._prefetched_parameters(prefetched)
+            elif self.prefetches:
+                distance = builder.sub(builder.ptrtoint(prefetched[0], _INDEX), builder.ptrtoint(b, _INDEX))
+            elif self.prefetches_below:
+                tiles = [(self._address(builder, c, MR * width), True)]
             turns = builder.udiv(steps, _INDEX(_UNROLLED))
-            state = self._sum_products(builder, *state, turns, _UNROLLED, asked_for, distance)
+            state = self._sum_products(builder, *state, turns, _UNROLLED, tiles, distance)
             rest = builder.urem(steps, _INDEX(_UNROLLED))
         _, next_b, results = self._sum_products(builder, *state, rest, 1, [], None)
         panel_end = builder.block
@@ -232,7 +240,7 @@ class TileFunction:
         for phi, first, again in (
             (panel_a, a, next_panel_a),
             (panel_b, b, next_b),
-            (remaining, inner, next_remaining),
+            (remaining, inner_size, next_remaining),
             *zip(panel_sums, initial, results, strict=True),
         ):
             phi.add_incoming(first, entry)
@@ -253,12 +261,12 @@ class TileFunction:
         sums: list[ir.Value],
         count: ir.Value,
         unrolled: int,
-        asked_for: list[tuple[ir.Value, bool]],
+        prefetched: list[tuple[ir.Value, bool]],
         distance: ir.Value | None,
     ) -> tuple[ir.Value, ir.Value, list[ir.Value]]:
         """Emit a loop over ``count * unrolled`` k from `a` and `b` on; return these, and the sums, as they are then.
 
-        Each turn asks for a line of each tile in `asked_for`, and for the one `distance` bytes behind its place in B.
+        Each turn prefetches a line of each tile in `prefetched`, and the one `distance` bytes behind its place in B.
         """
         width = self.panel_width
         before = builder.block
@@ -268,10 +276,10 @@ class TileFunction:
 
         builder.position_at_end(loop)
         a_k, b_k, left = builder.phi(a.type), builder.phi(b.type), builder.phi(_INDEX)
-        line = builder.phi(_INDEX)  # of the tiles asked for, in bytes
+        line = builder.phi(_INDEX)  # of the tiles that are prefetched, in bytes
         phis = [builder.phi(self.vector_type) for _ in sums]
         results: list[ir.Value] = list(phis)
-        a_step = width if self.rows_are_lanes else 1
+        a_step = width if self.transposes_a else 1
         for k in range(unrolled):
             a_place = self._address(builder, a_k, k * a_step)
             results = self._add_products(builder, a_place, self._address(builder, b_k, k * width), results)
@@ -279,7 +287,7 @@ class TileFunction:
         next_b = self._address(builder, b_k, unrolled * width)
         if distance is not None:
             self._prefetch(builder, b_k, distance, to_write=False, cache_level=2)
-        next_line = self._ask_for_line(builder, asked_for, line)
+        next_line = self._prefetch_line(builder, prefetched, line)
         next_left = builder.sub(left, _INDEX(1))
         builder.cbranch(builder.icmp_signed(">", next_left, _INDEX(0)), loop, after)
         for phi, first, again in (
@@ -304,7 +312,7 @@ class TileFunction:
     def _add_products(self, builder: Any, a_k: ir.Value, b_k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         """Emit the multiply-adds of one k, whose numbers begin at `a_k` and at `b_k`; return the sums with them."""
         fused = declare(builder, f"llvm.fmuladd.{vector_suffix(self.vector)}", self.vector_type, [self.vector_type] * 3)
-        row_step = 1 if self.rows_are_lanes else self.panel_width
+        row_step = 1 if self.transposes_a else self.panel_width
         b_vectors = [self._load_vector(builder, b_k, v * self.vector.lanes) for v in range(self.vectors)]
         results: list[ir.Value] = []
         for row in range(self.rows):
@@ -313,10 +321,10 @@ class TileFunction:
                 results.append(builder.call(fused, [a_row, b_vector, sums[len(results)]]))
         return results
 
-    def _ask_for_line(self, builder: Any, tiles: list[tuple[ir.Value, bool]], line: ir.Value) -> ir.Value:
-        """Ask for the cache line that lies `line` bytes behind each tile's beginning; return the next.
+    def _prefetch_line(self, builder: Any, tiles: list[tuple[ir.Value, bool]], line: ir.Value) -> ir.Value:
+        """Prefetch the cache line `line` bytes into each tile; return the next.
 
-        With each tile comes whether it will be written. The last line is asked for again and again: that costs less
+        With each tile comes whether it will be written. The last line is prefetched again and again: that costs less
         than a branch.
         """
         for tile, to_write in tiles:
@@ -326,7 +334,7 @@ class TileFunction:
         return builder.select(builder.icmp_signed("<", after, last), after, last)
 
     def _prefetch(self, builder: Any, base: ir.Value, offset: ir.Value, to_write: bool, cache_level: int) -> None:
-        """Ask for the cache line `offset` bytes behind `base`."""
+        """Prefetch the cache line `offset` bytes behind `base`."""
         byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
         prefetch = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, flag, flag, flag])
         place = builder.gep(builder.bitcast(base, byte), [offset])

@@ -172,7 +172,7 @@ class Epochs:
             Losses of the epochs that ended, possibly none.
         """
         network = self._network
-        run, shared = self._run, network.fields
+        run, fields = self._run, network.fields
         rates = np.require(learning_rates, np.float64, ["C", "A", "W"])
         generator = self._random_state
         run["shuffle"] = generator is not None and self._load_generator(generator)
@@ -184,8 +184,8 @@ class Epochs:
         losses = np.empty(len(rates))
         # Since the last call a prediction or another run may have used the panels.
         run["resident"] = 0
-        shared["weighted"] = len(self._weights) > 0
-        shared["update"] = 1
+        fields["weighted"] = len(self._weights) > 0
+        fields["update"] = 1
         run["t"] = network.t
         try:
             ended = self._call(rates, losses)

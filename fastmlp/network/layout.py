@@ -30,7 +30,7 @@ from operator import attrgetter
 import numpy as np
 
 from fastmlp.kernels.records import LAYER, LAYER_FIELDS, LayerPlaces
-from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, ENTRY_TILE_ROWS, LISTED_ROWS, RESIDENT_BYTES, TILE
+from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, ENTRY_TILE_ROWS, RESIDENT_BYTES, SPARSE_TILE_ROWS, TILE
 
 # An update takes as long as the gradient over so many samples, and writing W transposed besides over so many more.
 _UPDATE_SAMPLES, _TRANSPOSITION_SAMPLES = 32, 16
@@ -61,7 +61,7 @@ class Layout:
         Whether a narrow network keeps the rows of X besides (see ``narrow.gradients``).
     in_halves : bool
         Whether gradients of small matrices are sums of halves (see ``wide.gradients``).
-    listed_part : float
+    term_density : float
         Part of the terms that is left in the first layer's products, where zeros of X are left out (see
         ``wide.nonzero_lists``); 1 where they are not.
     n_entries : int
@@ -79,18 +79,18 @@ class Layout:
     size : int
         Numbers in the workspace.
     tile_rows : int
-        Rows of a weight tile, but for the last of a panel and for a panel of few units.
+        Rows of a weight tile, but for the last of a panel and for a remainder panel.
     scratch_size : int
         Numbers of the place in which each block of phase 2 computes the gradients of its tiles.
-    few_units_fill : float
-        A panel has few units if they fill no more than this part of a register: else their gradient gains nothing from
-        being computed the other way round, or less than transposing it takes.
+    remainder_fill : float
+        A panel whose units fill no more than this part of a register is a remainder panel: else its gradient gains
+        nothing from being computed the other way round, or less than transposing it takes.
     halves_below : float
         Gradients are sums of halves where so many times the weights are no more than their activations and deltas: else
         writing and reading the halves takes longer than what it saves (measured on a Granite Rapids).
     """
 
-    few_units_fill = 0.75
+    remainder_fill = 0.75
     halves_below = 3
 
     def __init__(
@@ -104,7 +104,7 @@ class Layout:
         narrow: bool = False,
         with_rows: bool = False,
         in_halves: bool = False,
-        listed_part: float = 1.0,
+        term_density: float = 1.0,
         n_entries: int = 0,
         with_slopes: bool = False,
     ) -> None:
@@ -115,7 +115,7 @@ class Layout:
         self.size = 0
         self.tile_rows = self.panel_width if narrow else TILE.rows
         self._narrow = narrow
-        self._listed_part = listed_part
+        self._term_density = term_density
         self.places[0].most_entries = n_entries
         itemsize = np.dtype(dtype).itemsize
         self._grain = math.lcm(self.panel_width, ALIGNMENT // itemsize)
@@ -131,12 +131,12 @@ class Layout:
             layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.row_tiles = len(self._tile_heights(layer.fan_in, self.tile_rows))
             layer.block_tiles = self._block_tiles(layer.row_tiles, itemsize)
-            layer.few_units = 0 if narrow else self.few_units(layer.fan_out, self.lanes)
-            if layer.few_units:
-                layer.high_tiles = len(self._tile_heights(layer.fan_in, self.panel_width))
+            layer.remainder_units = 0 if narrow else self.remainder_units(layer.fan_out, self.lanes)
+            if layer.remainder_units:
+                layer.remainder_tiles = len(self._tile_heights(layer.fan_in, self.panel_width))
             weight_bytes = layer.fan_in * layer.fan_out * itemsize
-            layer.ask_for_panels = int(TILE.asks_for_panels and weight_bytes > RESIDENT_BYTES)
-            tile += layer.row_tiles * self._low_panels(layer) + layer.high_tiles
+            layer.prefetch_panels = int(TILE.prefetches_panels and weight_bytes > RESIDENT_BYTES)
+            tile += layer.row_tiles * self._regular_panels(layer) + layer.remainder_tiles
         self.n_tiles = tile
         self.n_parameters = self.size
         self.size += n_moments * self.n_parameters
@@ -147,7 +147,7 @@ class Layout:
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
         self.scratch_size = self._scratch_rows() * self.panel_width
-        if listed_part < 1 and self._lists_can_be_written(itemsize):
+        if term_density < 1 and self._lists_can_be_written(itemsize):
             self.scratch_size += self._place_lists(self.places[0], with_deltas)
         if n_entries:
             self.scratch_size += self._place_entries(self.places[0])
@@ -182,21 +182,21 @@ class Layout:
 
     def _place_lists(self, layer: LayerPlaces, with_deltas: bool) -> int:
         """Reserve marks and lists of what is not zero in X; return what each block's scratch needs of them."""
-        mark_features = max(LISTED_ROWS, self.lanes)
+        mark_features = max(SPARSE_TILE_ROWS, self.lanes)
         n_marks = -(-layer.fan_in // mark_features)
         # By whole registers: see what ``wide.nonzero_lists`` reads and writes.
         layer.mark_rows = -(-self.capacity // self.lanes) * self.lanes
         layer.marks = self._numbers(n_marks * layer.mark_rows)
         n_entries = n_marks * mark_features + self.lanes
         layer.feature_list_size = 1 + 2 * n_entries
-        layer.feature_lists = self._numbers(self.capacity // LISTED_ROWS * layer.feature_list_size)
+        layer.feature_lists = self._numbers(self.capacity // SPARSE_TILE_ROWS * layer.feature_list_size)
         if not with_deltas:
             return 0
         layer.sample_lists = self.scratch_size
         layer.sample_list_size = 2 + layer.mark_rows + self.lanes
         # Halves of gradients are computed panel after panel, others in the order of the tiles.
         tiles = layer.row_tiles if layer.first_half else layer.block_tiles
-        layer.n_sample_lists = tiles * TILE.rows // LISTED_ROWS
+        layer.n_sample_lists = tiles * TILE.rows // SPARSE_TILE_ROWS
         return -(-layer.n_sample_lists * layer.sample_list_size // self._grain) * self._grain
 
     def _place_entries(self, layer: LayerPlaces) -> int:
@@ -217,23 +217,23 @@ class Layout:
         panel_bytes = self.capacity * self.panel_width * itemsize
         return min(row_tiles, max(1, BLOCK_BYTES // panel_bytes) * self.panel_width // TILE.rows)
 
-    def _low_panels(self, layer: LayerPlaces) -> int:
-        """Return the number of a layer's panels that are not of few units."""
-        return self.n_panels(layer.fan_out) - (layer.few_units > 0)
+    def _regular_panels(self, layer: LayerPlaces) -> int:
+        """Return the number of a layer's panels but for a remainder panel."""
+        return self.n_panels(layer.fan_out) - (layer.remainder_units > 0)
 
     def _scratch_rows(self) -> int:
         """Return the rows of NR numbers that the gradient of a tile takes, as the halves of a sum and otherwise."""
         if self._narrow:
             return 3 * self.panel_width
-        if any(layer.few_units for layer in self.places):
+        if any(layer.remainder_units for layer in self.places):
             return 2 * self._transposed_rows + self.panel_width
         return 2 * TILE.rows
 
     @classmethod
-    def few_units(cls, fan_out: int, lanes: int) -> int:
-        """Return the units in the last panel of a layer if they are few, else 0."""
+    def remainder_units(cls, fan_out: int, lanes: int) -> int:
+        """Return the units in the last panel of a layer if it is a remainder panel, else 0."""
         units = (fan_out - 1) % (TILE.vectors * lanes) + 1
-        return units if units <= cls.few_units_fill * lanes else 0
+        return units if units <= cls.remainder_fill * lanes else 0
 
     @property
     def _transposed_rows(self) -> int:
@@ -274,19 +274,19 @@ class Layout:
             heights = self._tile_heights(layer.fan_in, ENTRY_TILE_ROWS)
             return layer.row_size // self.lanes * heights * (samples + _UPDATE_SAMPLES)
         heights = self._tile_heights(layer.fan_in, self.tile_rows)
-        firsts = self.panel_width * np.arange(self._low_panels(layer))
+        firsts = self.panel_width * np.arange(self._regular_panels(layer))
         columns = np.minimum(self.panel_width, layer.fan_out - firsts)[:, np.newaxis]
         if self._narrow:
             return (columns * heights).ravel()
-        samples = 0.0 if in_phase_1 else self.capacity * (self._listed_part if layer.marks else 1.0)
+        samples = 0.0 if in_phase_1 else self.capacity * (self._term_density if layer.marks else 1.0)
         # A tile of few rows takes its vectors no better, and the biases about as long as one row.
         update = _UPDATE_SAMPLES + (_TRANSPOSITION_SAMPLES if layer.transposed else 0)
         low = -(-columns // self.lanes) * (heights + 0.5) * (samples + update)
         blocks = [low[:, block : block + layer.block_tiles] for block in range(0, layer.row_tiles, layer.block_tiles)]
         costs = [block.ravel() for block in blocks]
-        if layer.few_units:
+        if layer.remainder_units:
             heights = self._tile_heights(layer.fan_in, self.panel_width)
-            products = (layer.few_units + 0.5) * -(-heights // self.lanes)
+            products = (layer.remainder_units + 0.5) * -(-heights // self.lanes)
             products[-1] = heights[-1] + 0.5
             costs.append(products * (0 if in_phase_1 else self.capacity) + (heights + 0.5) * update)
         return np.concatenate(costs)
@@ -318,9 +318,9 @@ class Layout:
     def _half(self, layer: LayerPlaces) -> int:
         if self._narrow:  # whole tiles
             return self._numbers(layer.row_tiles * self.n_panels(layer.fan_out) * self.panel_width**2)
-        rows = self._low_panels(layer) * (layer.fan_in + 1)
-        if layer.few_units:  # tiles that are to be transposed, and the biases
-            rows += (layer.high_tiles - 1) * self._transposed_rows + 1
+        rows = self._regular_panels(layer) * (layer.fan_in + 1)
+        if layer.remainder_units:  # tiles that are to be transposed, and the biases
+            rows += (layer.remainder_tiles - 1) * self._transposed_rows + 1
         return self._numbers(rows * self.panel_width)
 
     def _panels(self, rows: int, columns: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastmlp.drivers.blocks import listed_kernels, sparse_kernels, training_phases
+from fastmlp.drivers.blocks import entry_kernels, sparse_kernels, training_phases
 from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run_inference
 from fastmlp.drivers.region import EVALUATE, Driver
 from fastmlp.kernels.losses import LOSSES
@@ -131,12 +131,12 @@ class Network:
         self.narrow = trains and not n_kept and is_narrow(units, batch_size, lanes)
         part, n_entries = 1.0, 0
         if rows is not None and n_kept:
-            # A place for each sample at least: see `sparse_inference`.
+            # A place for each sample at least: see `entry_inference`.
             n_entries = max(batch_size, rows.most_entries(batch_size))
         elif rows is not None and not self.narrow:
-            part = rows.listed_part(units[1], lanes)
+            part = rows.term_density(units[1], lanes)
         self._work_per_sample = work_per_sample(
-            units, listed_part=part, n_entries=n_kept, narrow=self.narrow,
+            units, term_density=part, n_entries=n_kept, narrow=self.narrow,
             update_rows=batch_size if n_kept and trains else 0,
         )  # fmt: skip
         self._layout, layers, record = layout_and_records(
@@ -156,7 +156,7 @@ class Network:
         self._layers, self._record = layers.copy().view(LAYER), record.copy().view(NETWORK)
         self._records = (as_records(self._layers), as_records(self._record))
         self.fields = self._record[0]
-        for are_called, addresses in ((self.leaves_zeros_out, listed_kernels), (self.keeps_entries, sparse_kernels)):
+        for are_called, addresses in ((self.leaves_zeros_out, sparse_kernels), (self.keeps_entries, entry_kernels)):
             for name, address in addresses(self.dtype).items() if are_called else ():
                 self.fields[name] = address
         for name, value in (
@@ -318,30 +318,30 @@ class Network:
         self.set_parameters(coefs, intercepts)
         n_parameters = self._layout.n_parameters
         self._workspace[n_parameters : 2 * n_parameters] = 0
-        shared = self.fields
+        fields = self.fields
         weights = self.prepared_weights(sample_weight)
-        shared["weighted"] = len(weights) > 0
+        fields["weighted"] = len(weights) > 0
         weight_sum = float(weights.sum(dtype=np.float64)) if len(weights) else float(rows.n_rows)
         if weight_sum == 0:
             raise WeightsCancelError
         n_blocks = self.n_blocks(self._layout.capacity)
         arguments = (rows.source, *self.prepared_targets(targets), weights)
-        shared["start"] = 0
-        shared["loss_sum"] = 0.0
+        fields["start"] = 0
+        fields["loss_sum"] = 0.0
         for start in range(0, rows.n_rows, self._layout.capacity):
             order = np.arange(start, min(start + self._layout.capacity, rows.n_rows))
-            shared["rows"] = len(order)
+            fields["rows"] = len(order)
             self.run(n_blocks, EVALUATE, training_phases, *arguments, order, self.tile_bounds(n_blocks))
-        total = float(shared["loss_sum"])
-        total *= float(shared["loss_divisor"])
+        total = float(fields["loss_sum"])
+        total *= float(fields["loss_divisor"])
         coef_gradients, intercept_gradients = self._views(gradient)
         self._unpack(coef_gradients, intercept_gradients, 1)
         for W in coefs:
-            total += 0.5 * shared["alpha"] * float(np.vdot(W, W))
+            total += 0.5 * fields["alpha"] * float(np.vdot(W, W))
         n_weights = sum(W.size for W in coefs)
         for first in range(0, n_weights, _SCALED):
             part = slice(first, min(first + _SCALED, n_weights))
-            gradient[part] += shared["alpha"] * flat_parameters[part]
+            gradient[part] += fields["alpha"] * flat_parameters[part]
             gradient[part] /= weight_sum
         gradient[n_weights:] /= weight_sum
         return total / weight_sum
@@ -413,6 +413,6 @@ class Network:
         """Call a driver, whose phases are shared by several threads where that is allowed."""
         records = (self._workspace, self.function_table(), *self._records)
         with compiled_call(n_threads) as may_share:
-            self.fields["shared"] = may_share
+            self.fields["on_several_threads"] = may_share
             arguments = (*records, *arguments, *phases(self.dtype, self.narrow))
             driver(n_threads if may_share else 1, self.dtype, arguments)

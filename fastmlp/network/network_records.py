@@ -33,7 +33,7 @@ def layout_and_records(
     narrow: bool,
     with_rows: bool,
     in_halves: bool,
-    listed_part: float,
+    term_density: float,
     n_entries: int,
 ) -> tuple[Layout, np.ndarray, np.ndarray]:
     """Return the layout of a network and the bytes of its records, which are the same for all of one shape.
@@ -42,7 +42,7 @@ def layout_and_records(
     times as fast as records.
     """
     layout = kind(
-        layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves, listed_part,
+        layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves, term_density,
         n_entries, with_deltas and ACTIVATIONS[activation].value_and_slope is not None,
     )  # fmt: skip
     layers = layout.layers.copy()
@@ -72,7 +72,7 @@ def layout_and_records(
         "zeros": layout.zeros,
         "scratch": layout.scratch,
         "scratch_size": layout.scratch_size,
-        "ask_ahead": TILE.asks_ahead and optimizer.update is not None and parameter_bytes > RESIDENT_BYTES,
+        "prefetch_parameters": TILE.prefetches and optimizer.update is not None and parameter_bytes > RESIDENT_BYTES,
         "update": optimizer.update is not None,
     }.items():
         record[name] = value

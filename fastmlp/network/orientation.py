@@ -5,8 +5,9 @@ measurements, so that little time is lost and the estimated ratio is near the me
 units, minibatches of 1 to 400, float32 and float64, relu and tanh, on a Granite Rapids with its tiles ``avx512`` and
 ``avx2`` (single runs of ``python -m bench.orientation``); the gradient from the rows of X to 680 more, of 17 networks.
 There the choice loses 0.1 % to the better one on average with ``avx512`` and 0.7 % with ``avx2``, a quarter at most;
-that between rows and columns of X (``--of gradient`` and ``--of full-batch``) loses 0.4 %. The gradient of few units is
-priced by the same numbers; with it, on an Emerald Rapids, 123 of these shapes lose 0.3 % on average and 13 % at most.
+that between rows and columns of X (``--of gradient`` and ``--of full-batch``) loses 0.4 %. The gradient of a
+remainder panel is priced by the same numbers; with it, on an Emerald Rapids, 123 of these shapes lose 0.3 % on average
+and 13 % at most.
 """
 
 from __future__ import annotations
@@ -49,21 +50,21 @@ def _up(count: int, divisor: int) -> int:
 def _cycles_along_units(fan_in: int, fan_out: int, is_first: bool, samples: int, lanes: int) -> float:
     width = lanes * TILE.vectors
     out_vectors = samples * _up(fan_out, lanes)
-    few_units = Layout.few_units(fan_out, lanes)
-    others = fan_out - few_units
+    remainder_units = Layout.remainder_units(fan_out, lanes)
+    others = fan_out - remainder_units
     products = (out_vectors + samples * _up(others, lanes)) * fan_in
     tiles = _up(fan_out, width) * _pieces(samples, TILE.rows) + _up(others, width) * _pieces(fan_in, TILE.rows)
-    if few_units:
+    if remainder_units:
         # One row takes as long as two: a sum waits for the one before.
-        products += samples * _up(fan_in, lanes) * max(2, few_units)
-        tiles += _up(fan_in, width) * _pieces(few_units, TILE.rows)
+        products += samples * _up(fan_in, lanes) * max(2, remainder_units)
+        tiles += _up(fan_in, width) * _pieces(remainder_units, TILE.rows)
     if not is_first:
         products += samples * _up(fan_in, lanes) * fan_out
         tiles += _up(fan_in, width) * _pieces(samples, TILE.rows)
     return (
         _MULTIPLY_ADD * products
         + _TILE * tiles
-        + (_TRANSPOSED * fan_in * lanes if few_units else 0)
+        + (_TRANSPOSED * fan_in * lanes if remainder_units else 0)
         + _OUTPUT * out_vectors
         + _UPDATE * fan_in * _up(fan_out, lanes)
     )

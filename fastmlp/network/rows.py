@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.kernels.records import SOURCE
-from fastmlp.network.sparsity import kept_entries, listed_part
+from fastmlp.network.sparsity import kept_entries, term_density
 from fastmlp.simd.conversion import SOURCE_KINDS
 from fastmlp.simd.jit import as_records
 
@@ -32,9 +32,9 @@ class Rows:
         self.source = source
         self._X, self._keep_alive = X, arrays
 
-    def listed_part(self, fan_out: int, lanes: int) -> float:
+    def term_density(self, fan_out: int, lanes: int) -> float:
         """Return which part of the first layer's terms is left without those of zeros: see ``network.sparsity``."""
-        return listed_part(self._X, fan_out, lanes)
+        return term_density(self._X, fan_out, lanes)
 
     def kept_entries(self, n_rows: int, dtype: np.dtype) -> float:
         """Return the entries of a row on average where a fit keeps nothing else of X (``network.sparsity``), else 0.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.simd.tile_table import LISTED_ROWS
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS
 
 # Rows that are looked at, spread over all of X, so that four that follow each other have as little in common as four
 # of a shuffled minibatch.
@@ -43,18 +43,18 @@ def parts_left(X: Any) -> tuple[float, float]:
         The samples. Of fewer than make a tile, nothing is left out.
     """
     n_rows, n_features = X.shape
-    n_sampled = min(_SAMPLED_ROWS, n_rows) // LISTED_ROWS * LISTED_ROWS
+    n_sampled = min(_SAMPLED_ROWS, n_rows) // SPARSE_TILE_ROWS * SPARSE_TILE_ROWS
     if n_sampled == 0:
         return 1.0, 1.0
     sample = X[np.linspace(0, n_rows - 1, n_sampled).astype(np.intp)]
     is_nonzero = sample != 0 if isinstance(sample, np.ndarray) else sample.astype(bool).toarray()
     # In forward four samples share a term of each feature, in the gradient four features one of each sample.
-    in_forward = is_nonzero.reshape(-1, LISTED_ROWS, n_features).any(axis=1).mean()
-    in_gradient = np.logical_or.reduceat(is_nonzero, np.arange(0, n_features, LISTED_ROWS), axis=1).mean()
+    in_forward = is_nonzero.reshape(-1, SPARSE_TILE_ROWS, n_features).any(axis=1).mean()
+    in_gradient = np.logical_or.reduceat(is_nonzero, np.arange(0, n_features, SPARSE_TILE_ROWS), axis=1).mean()
     return float(in_forward), float(in_gradient)
 
 
-def listed_part(X: Any, fan_out: int, lanes: int) -> float:
+def term_density(X: Any, fan_out: int, lanes: int) -> float:
     """Return which part of the terms is left in both products together, or 1 where lists would not take less time.
 
     Parameters

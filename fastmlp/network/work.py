@@ -17,7 +17,7 @@ _ENTRY_WORK, _UPDATE_WORK = 16, 64
 def work_per_sample(
     layer_units: Sequence[int],
     *,
-    listed_part: float = 1.0,
+    term_density: float = 1.0,
     n_entries: float = 0.0,
     narrow: bool = False,
     update_rows: int = 0,
@@ -28,7 +28,7 @@ def work_per_sample(
     ----------
     layer_units : sequence of int
         Units of each layer, from the features to the outputs.
-    listed_part : float
+    term_density : float
         Part of the terms that is left in the first layer's products, where zeros of X are left out (see ``zeros``).
     n_entries : float
         Entries of a row on average, where the first layer goes over those alone (see ``entries``), else 0.
@@ -40,7 +40,7 @@ def work_per_sample(
     weights = sum(a * b for a, b in itertools.pairwise(layer_units))
     first = layer_units[0] * layer_units[1]
     # Forward, backward data and weight gradient; the first layer has no backward data.
-    work = 6 * weights - 2 * first - round((1 - listed_part) * 4 * first)
+    work = 6 * weights - 2 * first - round((1 - term_density) * 4 * first)
     if n_entries:
         work += round(_ENTRY_WORK * n_entries * layer_units[1]) - 4 * first
     if update_rows:

@@ -12,7 +12,7 @@ from numba.core import types
 
 from fastmlp.simd import integers_naive
 from fastmlp.simd.jit import emitted
-from fastmlp.simd.tile_table import LISTED_ROWS
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS
 from fastmlp.simd.vector_type import (
     Vector,
     bits_type,
@@ -55,7 +55,7 @@ def store_index(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
 
 
 def _mark_count(dtype: types.Type) -> int:
-    return max(LISTED_ROWS, vector_of(dtype).lanes)
+    return max(SPARSE_TILE_ROWS, vector_of(dtype).lanes)
 
 
 @emitted(integers_naive.mark_count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.simd.tile_table import LISTED_ROWS, TILE
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS, TILE
 
 
 def _integer(array: np.ndarray) -> type[np.signedinteger]:
@@ -28,7 +28,7 @@ def store_index(array: np.ndarray, offset: int, value: int) -> None:
 
 def mark_count(array: np.ndarray) -> int:
     """Return the numbers that share a mark."""
-    return max(LISTED_ROWS, TILE.lanes(array.dtype))
+    return max(SPARSE_TILE_ROWS, TILE.lanes(array.dtype))
 
 
 def nonzero_bits(array: np.ndarray, offset: int) -> int:

@@ -1,7 +1,7 @@
 """The only place where a Numba option is spelled out.
 
 - ``inner`` functions are pieces of kernels: LLVM inlines them into the kernel that calls them, or calls its copy there.
-- ``passage`` functions are inner ones that LLVM has no choice about.
+- ``always_inline`` functions are inner ones that LLVM must inline.
 - ``kernel`` functions are compiled once per data type, by signature, cached on disk, and called either from Python
   or, through their address, from other kernels, so that these share one copy of machine code.
 - a ``parallel_kernel`` is a kernel that Python calls and several threads run.
@@ -49,7 +49,7 @@ def inner(function: Callable) -> Any:
     return numba.njit(no_cpython_wrapper=True, **_INNER, **_COMMON)(function)
 
 
-def passage(function: Callable) -> Any:
+def always_inline(function: Callable) -> Any:
     """Compile an inner function that hands nearly all its arguments on: LLVM must inline it.
 
     The arrays of a phase are some 66 words, which each function on the way would write to the stack again.

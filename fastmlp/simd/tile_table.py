@@ -8,8 +8,8 @@ panels.
 =========  ==============  =========  ================================================
 tile       registers       lanes      accumulators + right operand + broadcast
 =========  ==============  =========  ================================================
-avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28; asks ahead, for the coming panels of large weight matrices too
-zen        32 of 512 bit   16 / 8     the same, but not for panels; threads stream new weights past the caches
+avx512     32 of 512 bit   16 / 8     8 * 3 + 3 + 1 = 28; prefetches, coming panels of large weight matrices too
+zen        32 of 512 bit   16 / 8     the same, but not for panels; threads write new weights with non-temporal stores
 avx2       16 of 256 bit   8 / 4      4 * 3 + 3 + 1 = 16
 neon       32 of 128 bit   4 / 2      4 * 4 + 4 + 1 = 21
 generic    16 of 128 bit   4 / 2      4 * 2 + 2 + 1 = 11 (and one for the product, as there is no FMA)
@@ -28,7 +28,7 @@ from numba import config
 ALIGNMENT = 64
 """Bytes on which every panel starts: a cache line, and the widest vector."""
 
-LISTED_ROWS = 4
+SPARSE_TILE_ROWS = 4
 """Rows of the tiles that go over lists (see ``microkernels.sparse_tiles``)."""
 
 ENTRY_TILE_ROWS = 16
@@ -56,15 +56,15 @@ class Tile:
         ``microkernels.dot_products``).
     cache_bytes : int
         Second-level cache that such a processor has at least.
-    asks_ahead : bool
-        Whether the loop of multiply-adds asks for what will be needed next from beyond the second-level cache (see
+    prefetches : bool
+        Whether the loop of multiply-adds prefetches what comes next from beyond the second-level cache (see
         ``microkernels.tile``).
-    asks_for_panels : bool
-        Whether a product with a weight matrix from beyond that cache, or parts of which another core has written, asks
-        for each of its panels while it multiplies by the one before.
-    streams : bool
-        Whether weights that several threads read are written past the caches (see ``wide.phases``). A register must
-        then be a whole cache line.
+    prefetches_panels : bool
+        Whether a product with a weight matrix from beyond that cache, or parts of which another core has written,
+        prefetches each of its panels while it multiplies by the one before.
+    stores_nontemporal : bool
+        Whether weights that several threads read are written with non-temporal stores (see ``wide.phases``). A register
+        must then be a whole cache line.
     """
 
     name: str
@@ -75,9 +75,9 @@ class Tile:
     dot_rows: int
     dot_columns: int
     cache_bytes: int = 1 << 20
-    asks_ahead: bool = False
-    asks_for_panels: bool = False
-    streams: bool = False
+    prefetches: bool = False
+    prefetches_panels: bool = False
+    stores_nontemporal: bool = False
 
     def lanes(self, dtype: type[np.floating] | np.dtype) -> int:
         """Return how many numbers of `dtype` one register holds."""
@@ -96,21 +96,21 @@ class Tile:
         return min(9, (self.registers - 1) // vectors - 1)
 
     @property
-    def in_halves(self) -> bool:
+    def in_two_passes(self) -> bool:
         """Whether tanh and the logistic function go over a tile in two loops of half the way (see ``activations``)."""
         return self.vector_bytes < 64
 
 
 _AVX512 = Tile(
-    "avx512", vector_bytes=64, rows=8, vectors=3, registers=32, dot_rows=4, dot_columns=5, asks_ahead=True,
-    asks_for_panels=True,
+    "avx512", vector_bytes=64, rows=8, vectors=3, registers=32, dot_rows=4, dot_columns=5, prefetches=True,
+    prefetches_panels=True,
 )  # fmt: skip
 
 TILES = {
     tile.name: tile
     for tile in (
         _AVX512,
-        replace(_AVX512, name="zen", asks_for_panels=False, streams=True),
+        replace(_AVX512, name="zen", prefetches_panels=False, stores_nontemporal=True),
         Tile("avx2", vector_bytes=32, rows=4, vectors=3, registers=16, dot_rows=4, dot_columns=3, cache_bytes=1 << 19),
         Tile("neon", vector_bytes=16, rows=4, vectors=4, registers=32, dot_rows=4, dot_columns=4),
         Tile("generic", vector_bytes=16, rows=4, vectors=2, registers=16, dot_rows=2, dot_columns=4),
@@ -154,7 +154,7 @@ BLOCK_BYTES = TILE.cache_bytes * 5 // 8
 """How much of the activations a product uses at a time: it stays in the second-level cache."""
 
 RESIDENT_BYTES = TILE.cache_bytes
-"""Parameters and moments of more bytes than these come from beyond the second-level cache, and are asked for early.
+"""Parameters and moments of more bytes than these come from beyond the second-level cache, and are prefetched.
 
 So are the panels of a weight matrix that alone has more.
 """

@@ -62,11 +62,11 @@ def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), codegen
 
 
-@emitted(vectors_naive.stream)
-def stream(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
+@emitted(vectors_naive.store_nontemporal)
+def store_nontemporal(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     """Write a register to ``array[offset]`` and on, past the caches; the place is aligned to the register's size.
 
-    Other threads see it once `end_of_streams` has been passed.
+    Other threads see it once `fence_nontemporal_stores` has been passed.
     """
     if not isinstance(value, Vector):
         return None
@@ -81,33 +81,33 @@ def stream(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, types.intp, value), codegen
 
 
-def _request(to_write: bool) -> Any:
-    """Return the intrinsic that asks for a cache line."""
+def _prefetch(to_write: bool) -> Any:
+    """Return the intrinsic that prefetches a cache line."""
 
-    def ask(typingctx: Any, array: Any, offset: Any) -> Any:
+    def prefetch(typingctx: Any, array: Any, offset: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             byte = ir.IntType(8).as_pointer()
-            prefetch = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, *[_INT32] * 3])
+            function = declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, *[_INT32] * 3])
             pointer = builder.bitcast(element_pointer(context, builder, sig.args[0], args[0], args[1]), byte)
             # To read or to write, into the first-level cache, and data rather than instructions.
-            builder.call(prefetch, [pointer, _INT32(int(to_write)), _INT32(3), _INT32(1)])
+            builder.call(function, [pointer, _INT32(int(to_write)), _INT32(3), _INT32(1)])
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
 
-    return emitted(vectors_naive.ask)(ask)
+    return emitted(vectors_naive.prefetch)(prefetch)
 
 
-ask_to_read = _request(False)
-"""Ask for the cache line of ``array[offset]``, and do not wait for it."""
+prefetch_to_read = _prefetch(False)
+"""Prefetch the cache line of ``array[offset]``."""
 
-ask_to_write = _request(True)
+prefetch_to_write = _prefetch(True)
 """The same, for this core alone: no other keeps it."""
 
 
-@emitted(vectors_naive.end_of_streams)
-def end_of_streams(typingctx: Any) -> Any:
-    """Wait until all that was streamed can be seen by other threads."""
+@emitted(vectors_naive.fence_nontemporal_stores)
+def fence_nontemporal_stores(typingctx: Any) -> Any:
+    """Wait until other threads can see all non-temporal stores."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if llvm.get_process_triple().startswith(("x86_64", "amd64")):

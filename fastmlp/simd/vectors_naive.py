@@ -17,14 +17,14 @@ def store(array: np.ndarray, offset: int, value: np.ndarray) -> None:
     array[offset : offset + len(value)] = value
 
 
-stream = store
+store_nontemporal = store
 
 
-def ask(array: np.ndarray, offset: int) -> None:
+def prefetch(array: np.ndarray, offset: int) -> None:
     """Do nothing: no number changes."""
 
 
-def end_of_streams() -> None:
+def fence_nontemporal_stores() -> None:
     """Do nothing: what was written has been written."""
 
 

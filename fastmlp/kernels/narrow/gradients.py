@@ -23,8 +23,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.tiles import add_tiles, clear_rows, evenly, tile_vectors, transposed_rows
-from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, multiply_samples
-from fastmlp.microkernels.narrow_tiles import MOST_ROWS, multiply_rows_of_panels
+from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, gemm_nt
+from fastmlp.microkernels.narrow_tiles import MOST_ROWS, batched_gemm_nn
 from fastmlp.simd.jit import inner
 from fastmlp.simd.vectors import lane_count, panel_width, transpose_rows
 
@@ -51,7 +51,7 @@ def write_rows(workspace, layer, first, samples, capacity):
 
 
 @inner
-def _inner_products(workspace, tiles, layer, out, unit, height, panel, first, samples):
+def _inner_products(workspace, functions, layer, out, unit, height, panel, first, samples):
     """Tile = rows `unit` to ``unit + height`` of A_l delta_{l+1}, over samples from `first` on, which starts a panel.
 
     Row fan_in of A_l is the ones: it gives the gradient of the biases.
@@ -74,8 +74,8 @@ def _inner_products(workspace, tiles, layer, out, unit, height, panel, first, sa
         column = 0
         while column < columns:
             wide = evenly(columns - column, DOT_COLUMNS)
-            multiply_samples(
-                workspace, tiles, out + row * width + column, a + row * width, a_step, b + column * width, b_step,
+            gemm_nt(
+                workspace, functions, out + row * width + column, a + row * width, a_step, b + column * width, b_step,
                 n_vectors, n_tiles, rows, wide,
             )  # fmt: skip
             column += wide
@@ -83,7 +83,7 @@ def _inner_products(workspace, tiles, layer, out, unit, height, panel, first, sa
 
 
 @inner
-def _outer_products(workspace, tiles, layer, out, feature, panel, first, samples, capacity):
+def _outer_products(workspace, functions, layer, out, feature, panel, first, samples, capacity):
     """Tile = delta_1^T X for one panel of units and features from `feature` on, over samples from `first` on.
 
     workspace[out...] (NR, NR). Overwritten, with zeros in the rest of a register of units. The column behind the last
@@ -98,8 +98,8 @@ def _outer_products(workspace, tiles, layer, out, feature, panel, first, samples
     unit = 0
     while unit < units and vectors > 0:
         rows = evenly(units - unit, MOST_ROWS[vectors])
-        multiply_rows_of_panels(
-            workspace, tiles, out + unit * width, 0, deltas + unit * width, X, 0, samples, rows, vectors, 1,
+        batched_gemm_nn(
+            workspace, functions, out + unit * width, 0, deltas + unit * width, X, 0, samples, rows, vectors, 1,
             layer.fan_out * width, -1, 0,
         )  # fmt: skip
         unit += rows
@@ -107,7 +107,7 @@ def _outer_products(workspace, tiles, layer, out, feature, panel, first, samples
 
 
 @inner
-def _sums(workspace, tiles, layer, out, panel, first, samples):
+def _sums(workspace, functions, layer, out, panel, first, samples):
     """Column = the sums of the deltas of one panel of units, over samples from `first` on.
 
     They are inner products with the row of ones. workspace[out...] (NR, NR), column 0. Overwritten.
@@ -124,15 +124,15 @@ def _sums(workspace, tiles, layer, out, panel, first, samples):
     while unit < units:
         rows = min(units - unit, DOT_ROWS)
         n_tiles = (units - unit) // rows
-        multiply_samples(
-            workspace, tiles, out + unit * width, deltas + unit * width, deltas_step, ones, ones_step, n_vectors,
+        gemm_nt(
+            workspace, functions, out + unit * width, deltas + unit * width, deltas_step, ones, ones_step, n_vectors,
             n_tiles, rows, 1,
         )  # fmt: skip
         unit += n_tiles * rows
 
 
 @inner
-def _raw_tile(workspace, tiles, layer, shared, out, unit, panel, first, samples):
+def _raw_tile(workspace, functions, layer, network, out, unit, panel, first, samples):
     """Compute the gradient of a tile, from row `unit` of W on, over samples from `first` on.
 
     workspace[out...] (NR, NR). Overwritten with the tile, or, if the rows of X are there, with the tile transposed.
@@ -140,29 +140,29 @@ def _raw_tile(workspace, tiles, layer, shared, out, unit, panel, first, samples)
     width = panel_width(workspace)
     height = min(width, layer.fan_in + 1 - unit)
     if layer.rows:
-        _outer_products(workspace, tiles, layer, out, unit, panel, first, samples, shared.capacity)
+        _outer_products(workspace, functions, layer, out, unit, panel, first, samples, network.capacity)
         if unit + height > layer.fan_in and layer.fan_in % lane_count(workspace) == 0:
-            _sums(workspace, tiles, layer, out + height - 1, panel, first, samples)
+            _sums(workspace, functions, layer, out + height - 1, panel, first, samples)
     else:
-        _inner_products(workspace, tiles, layer, out, unit, height, panel, first, samples)
+        _inner_products(workspace, functions, layer, out, unit, height, panel, first, samples)
 
 
 @inner
-def narrow_half_gradient(workspace, tiles, layer, shared, begin, end):
+def narrow_half_gradient(workspace, functions, layer, network, begin, end):
     """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch, tile after tile.
 
     workspace[layer.first_half...] or workspace[layer.second_half...]: a raw tile for each. Overwritten.
     """
     width = panel_width(workspace)
-    out = layer.second_half if end > shared.middle else layer.first_half
+    out = layer.second_half if end > network.middle else layer.first_half
     for panel in range((layer.fan_out + width - 1) // width):
         for unit in range(0, layer.fan_in + 1, width):
-            _raw_tile(workspace, tiles, layer, shared, out, unit, panel, begin, end - begin)
+            _raw_tile(workspace, functions, layer, network, out, unit, panel, begin, end - begin)
             out += width * width
 
 
 @inner
-def narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel):
+def narrow_gradient(workspace, functions, layer, network, scratch, tile, unit, panel):
     """Compute the gradient of a layer's tile of this number, over the minibatch; return where it lies.
 
     workspace[scratch...]: three raw tiles. Overwritten.
@@ -171,14 +171,14 @@ def narrow_gradient(workspace, tiles, layer, shared, scratch, tile, unit, panel)
     lanes = lane_count(workspace)
     size = width * width
     first, second = scratch, scratch + size
-    if layer.first_half and shared.blocks_are_halves:
+    if layer.first_half and network.blocks_are_halves:
         first, second = layer.first_half + tile * size, layer.second_half + tile * size
     else:
         begin = np.intp(0)
-        end = shared.middle if layer.first_half else shared.rows
+        end = network.middle if layer.first_half else network.rows
         for part in range(2 if layer.first_half else 1):
-            _raw_tile(workspace, tiles, layer, shared, scratch + part * size, unit, panel, begin, end - begin)
-            begin, end = end, shared.rows
+            _raw_tile(workspace, functions, layer, network, scratch + part * size, unit, panel, begin, end - begin)
+            begin, end = end, network.rows
     columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
     if layer.first_half:
         rows = columns if layer.rows else min(width, layer.fan_in + 1 - unit)

@@ -7,8 +7,8 @@ as they are. The three products become:
 ===============  ====================  ==============  ==================  ============================
 product          rows of the tile      vector columns  inner dimension     micro-kernel
 ===============  ====================  ==============  ==================  ============================
-forward          units of layer l + 1  samples         units of layer l    ``multiply_lanes_of_panels``
-backward data    units of layer l      samples         units of layer l+1  ``multiply_rows_of_panels``
+forward          units of layer l + 1  samples         units of layer l    ``batched_gemm_tn``
+backward data    units of layer l      samples         units of layer l+1  ``batched_gemm_nn``
 weight gradient  units of layer l      units of l + 1  samples             (see ``narrow.gradients``)
 ===============  ====================  ==============  ==================  ============================
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from fastmlp.kernels.epilogues import finish_deltas, finish_forward, floor_of, mask_of
 from fastmlp.kernels.tiles import evenly
-from fastmlp.microkernels.narrow_tiles import MOST_ROWS, multiply_lanes_of_panels, multiply_rows_of_panels
+from fastmlp.microkernels.narrow_tiles import MOST_ROWS, batched_gemm_nn, batched_gemm_tn
 from fastmlp.simd.jit import inner
 from fastmlp.simd.vectors import lane_count, panel_width
 
@@ -54,7 +54,7 @@ def rows_of(workspace, step, units, panels, columns):
 
 
 @inner
-def narrow_forward(workspace, tiles, layer, first, panels, vectors):
+def narrow_forward(workspace, functions, layer, first, panels, vectors):
     """A_{l+1}^T = f(W^T A_l^T) for some panels of samples from panel `first` on, the bias being W's last row.
 
     outputs, inputs: panels of fan_out + 1 and fan_in + 1 rows, the last of them ones.
@@ -69,8 +69,8 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors):
     while unit < layer.fan_out:
         rows = evenly(min(layer.fan_out - unit, width - unit % width), MOST_ROWS[vectors])
         weights = layer.parameters + unit // width * inputs_step + unit % width
-        multiply_lanes_of_panels(
-            workspace, tiles, outputs + unit * width, outputs_step, weights, layer.inputs + first * inputs_step,
+        batched_gemm_tn(
+            workspace, functions, outputs + unit * width, outputs_step, weights, layer.inputs + first * inputs_step,
             inputs_step, layer.fan_in + 1, rows, vectors, panels, floor,
         )  # fmt: skip
         unit += rows
@@ -79,7 +79,7 @@ def narrow_forward(workspace, tiles, layer, first, panels, vectors):
 
 
 @inner
-def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors):
+def narrow_backward_data(workspace, functions, layer, below, first, panels, vectors):
     """delta_l^T = (W delta_{l+1}^T) * f'(A_l^T) for some panels of samples from panel `first` on.
 
     deltas: panels of fan_in (below) and fan_out rows.
@@ -95,8 +95,8 @@ def narrow_backward_data(workspace, tiles, layer, below, first, panels, vectors)
     while unit < layer.fan_in:
         rows = evenly(layer.fan_in - unit, MOST_ROWS[vectors])
         weights = layer.parameters + unit * width
-        multiply_rows_of_panels(
-            workspace, tiles, all_out + unit * width, out_step, weights, layer.deltas + first * deltas_step,
+        batched_gemm_nn(
+            workspace, functions, all_out + unit * width, out_step, weights, layer.deltas + first * deltas_step,
             deltas_step, layer.fan_out, rows, vectors, panels, activations_step,
             mask_of(below, all_activations + unit * width), activations_step,
         )  # fmt: skip

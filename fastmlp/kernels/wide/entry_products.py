@@ -101,27 +101,27 @@ def _activate(workspace, layer, capacity, begin, end):
 
 
 @kernel
-def sparse_forward(workspace, layer, shared, source, order, begin, end):
+def entry_forward(workspace, layer, network, source, order, begin, end):
     """A_1 = f(X W + b) for samples `begin` to `end` of the minibatch, whose entries are copied first.
 
     layer.outputs (capacity, fan_out), panels: these rows are overwritten.
     """
-    if shared.gather:
-        gather_entries(workspace, layer, source, order, shared.start, begin, end)
+    if network.gather:
+        gather_entries(workspace, layer, source, order, network.start, begin, end)
     for row in range(begin, end):
         first, last = entries_of_sample(workspace, layer, row)
-        _add_entries(workspace, layer, shared.capacity, row, first, last, True)
-    _activate(workspace, layer, shared.capacity, begin, end)
+        _add_entries(workspace, layer, network.capacity, row, first, last, True)
+    _activate(workspace, layer, network.capacity, begin, end)
 
 
 @kernel
-def sparse_inference(workspace, layer, shared, source, order, start, begin, end):
+def entry_inference(workspace, layer, network, source, order, start, begin, end):
     """A_1 = f(X W + b) for samples ``order[start + begin : start + end]``, in rows `begin` to `end` of the workspace.
 
     These may have more entries than a minibatch that this network is made for: as many are copied at a time as the
     lists have places for so many rows.
     """
-    places = layer.most_entries // shared.capacity
+    places = layer.most_entries // network.capacity
     place = begin * places
     most = (end - begin) * places
     for row in range(begin, end):
@@ -130,10 +130,10 @@ def sparse_inference(workspace, layer, shared, source, order, start, begin, end)
         while is_begin or first < last:
             count = min(most, last - first)
             copy_entries(workspace, layer, source, first, first + count, place)
-            _add_entries(workspace, layer, shared.capacity, row, place, place + count, is_begin)
+            _add_entries(workspace, layer, network.capacity, row, place, place + count, is_begin)
             first += count
             is_begin = False
-    _activate(workspace, layer, shared.capacity, begin, end)
+    _activate(workspace, layer, network.capacity, begin, end)
 
 
 @inner
@@ -163,7 +163,7 @@ def _clear(workspace, place, count):
 
 
 @inner
-def _update_biases(workspace, layer, shared, scratch):
+def _update_biases(workspace, layer, network, scratch):
     """Gradient and update of all biases; return what they add to the L2 term.
 
     workspace[scratch...] (NR,): overwritten.
@@ -174,21 +174,21 @@ def _update_biases(workspace, layer, shared, scratch):
     term = workspace.dtype.type(0)
     for first in range(0, layer.fan_out, width):
         vectors = tile_vectors(layer.fan_out, first, lanes)
-        bias_gradient(workspace, layer, shared, scratch, first // width, np.intp(0), shared.rows, vectors)
+        bias_gradient(workspace, layer, network, scratch, first // width, np.intp(0), network.rows, vectors)
         place = layer.parameters + layer.fan_in * layer.row_size + first
-        if shared.update:
+        if network.update:
             term += update_tile(
-                workspace, shared, scratch, place, place, rows, vectors * lanes, layer.bias_rate_factor,
+                workspace, network, scratch, place, place, rows, vectors * lanes, layer.bias_rate_factor,
                 layer.bias_decay_factor,
             )  # fmt: skip
         else:
-            place += shared.n_parameters
+            place += network.n_parameters
             add_tiles(workspace, scratch, place, place, rows, vectors * lanes)
     return term
 
 
 @kernel
-def sparse_update(workspace, layer, shared, first_tile, last_tile, scratch):
+def entry_update(workspace, layer, network, first_tile, last_tile, scratch):
     """Phase 2 for tiles `first_tile` to `last_tile` of the first layer, of which the last are the biases.
 
     workspace[scratch...]: a block's own. Overwritten. Without an update the gradient is added to what stands behind the
@@ -197,27 +197,27 @@ def sparse_update(workspace, layer, shared, first_tile, last_tile, scratch):
     n_tiles = layer.row_tiles - 1
     size = ENTRY_TILE_ROWS * layer.row_size
     out = scratch + layer.entry_gradient
-    link_entries(workspace, layer, shared.rows, first_tile, min(last_tile, n_tiles))
+    link_entries(workspace, layer, network.rows, first_tile, min(last_tile, n_tiles))
     _clear(workspace, out, size)
     for tile in range(first_tile, min(last_tile, n_tiles)):
         entry = load_index(workspace, layer.tile_entries + tile)
         unit = tile * ENTRY_TILE_ROWS
         weights = layer.parameters + unit * layer.row_size
-        if shared.update:
-            _add_gradient(workspace, layer, shared.capacity, out, unit, entry)
+        if network.update:
+            _add_gradient(workspace, layer, network.capacity, out, unit, entry)
             # The rows follow each other without a gap: to an optimiser they are one.
             columns = min(ENTRY_TILE_ROWS, layer.fan_in - unit) * layer.row_size
-            workspace[shared.squares + layer.first_tile + tile] = update_tile(
-                workspace, shared, out, weights, weights, np.intp(1), columns, layer.rate_factor, layer.decay_factor
+            workspace[network.squares + layer.first_tile + tile] = update_tile(
+                workspace, network, out, weights, weights, np.intp(1), columns, layer.rate_factor, layer.decay_factor
             )
             if entry != NO_ENTRY:
                 _clear(workspace, out, size)
         else:
-            _add_gradient(workspace, layer, shared.capacity, weights + shared.n_parameters, unit, entry)
+            _add_gradient(workspace, layer, network.capacity, weights + network.n_parameters, unit, entry)
     if last_tile > n_tiles:
-        workspace[shared.squares + layer.first_tile + n_tiles] = _update_biases(workspace, layer, shared, scratch)
+        workspace[network.squares + layer.first_tile + n_tiles] = _update_biases(workspace, layer, network, scratch)
 
 
-call_sparse_forward = calls_of(sparse_forward)
-call_sparse_inference = calls_of(sparse_inference)
-call_sparse_update = calls_of(sparse_update)
+call_entry_forward = calls_of(entry_forward)
+call_entry_inference = calls_of(entry_inference)
+call_entry_update = calls_of(entry_update)

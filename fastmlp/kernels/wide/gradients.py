@@ -1,5 +1,8 @@
 r"""The gradient of a tile of weights or biases: a sum over the samples of the minibatch.
 
+How it is computed depends on the tile; `RECIPES` has a row for each kind, and `recipe_of` alone says which kind a tile
+is of.
+
 Most gradients are computed and used in phase 2. Those of small matrices are the sums of two, over the first half of the
 minibatch and over the second. Two threads compute these in phase 1, each from the activations and deltas of its own
 samples, which its own cache holds; phase 2 then only adds and updates::
@@ -24,35 +27,22 @@ it does not show in the bits.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from fastmlp.kernels.optimizers import copies_of
 from fastmlp.kernels.tiles import add_tiles, tile_rows, tile_vectors, transposed_rows
-from fastmlp.kernels.wide.products import weight_gradient_tile
-from fastmlp.kernels.wide.sparse_products import call_listed_gradient
-from fastmlp.microkernels.tile import MR
-from fastmlp.simd.jit import inner, passage
+from fastmlp.kernels.wide.halves import FIRST_HALF, SECOND_HALF, WHOLE, samples_of
+from fastmlp.kernels.wide.remainder_gradients import is_remainder, remainder_product, transposed_product
+from fastmlp.kernels.wide.sparse_products import call_sparse_gradient, call_write_sample_lists
+from fastmlp.microkernels.tile import MR, NO_PREFETCH
+from fastmlp.microkernels.tile_calls import gemm_tn
+from fastmlp.simd.jit import inner, switch
 from fastmlp.simd.vectors import lane_count, load, panel_width, splat_of, store
 
 
-@passage  # else it is called twice for each tile of halves, with some thirty words on the stack
-def weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors):
-    """Tile = A_l^T delta_{l+1} from row `unit` on, over samples `begin` to `end`.
-
-    workspace[out...] (up to MR, NR). Overwritten.
-    """
-    height = min(MR, layer.fan_in - unit)
-    row = 0
-    while row < height:
-        rows = tile_rows(height - row)
-        weight_gradient_tile(
-            workspace, tiles, layer, shared, out + row * panel_width(workspace), unit + row, panel, begin, end, rows,
-            vectors,
-        )  # fmt: skip
-        row += rows
-
-
 @inner
-def bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors):
+def bias_gradient(workspace, layer, network, out, panel, begin, end, vectors):
     """Sum the deltas of a panel over samples `begin` to `end`.
 
     workspace[out...] (NR,). Overwritten. Four sums side by side hide the latency of an addition.
@@ -60,7 +50,7 @@ def bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors):
     width = panel_width(workspace)
     lanes = lane_count(workspace)
     for column in range(0, vectors * lanes, lanes):
-        first = layer.deltas + panel * shared.capacity * width + column
+        first = layer.deltas + panel * network.capacity * width + column
         a = splat_of(workspace, 0.0)
         b = a
         c = a
@@ -78,84 +68,175 @@ def bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors):
 
 
 @inner
-def low_panels(layer, width):
-    """Return the number of a layer's panels that are not of few units; panels have `width` columns."""
-    return (layer.fan_out + width - 1) // width - (layer.few_units > 0)
+def _vectors_of(workspace, layer, panel):
+    return tile_vectors(layer.fan_out, panel * panel_width(workspace), lane_count(workspace))
 
 
 @inner
-def half_gradient(workspace, tiles, layer, shared, first_unit, begin, end):
-    """Compute a layer's gradient, from row `first_unit` on, over samples `begin` to `end`, one half of the minibatch.
+def _bias_product(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
+    begin, end = samples_of(network, part)
+    bias_gradient(workspace, layer, network, out, panel, begin, end, _vectors_of(workspace, layer, panel))
 
-    workspace[layer.first_half...] or workspace[layer.second_half...] (fan_in + 1, fan_out), panels. Overwritten, but
-    for a panel of few units (see ``wide.remainder_gradients``).
+
+@inner
+def _dense_product(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
+    """A_l^T delta_{l+1}, up to MR rows from row `unit` on, one micro-tile or several smaller ones."""
+    width = panel_width(workspace)
+    begin, end = samples_of(network, part)
+    vectors = _vectors_of(workspace, layer, panel)
+    left = layer.inputs + (unit // width * network.capacity + begin) * width + unit % width
+    right = layer.deltas + (panel * network.capacity + begin) * width
+    copies = copies_of(network, prefetch)
+    height = min(MR, layer.fan_in - unit)
+    row = 0
+    while row < height:
+        rows = tile_rows(height - row)
+        gemm_tn(workspace, functions, out + row * width, left + row, right, end - begin, rows, vectors, copies)
+        row += rows
+
+
+@inner
+def _sparse_product(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
+    call_sparse_gradient(
+        network.sparse_gradient, (workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch)
+    )  # fmt: skip
+
+
+@inner
+def _row_of_product(workspace, layer, unit, panel):
+    return 1, _vectors_of(workspace, layer, panel) * lane_count(workspace)
+
+
+@inner
+def _tile_of_product(workspace, layer, unit, panel):
+    return min(MR, layer.fan_in - unit), _vectors_of(workspace, layer, panel) * lane_count(workspace)
+
+
+@inner
+def _remainder_of_product(workspace, layer, unit, panel):
+    return layer.remainder_units, panel_width(workspace)
+
+
+@inner
+def _nothing(workspace, layer, network, scratch, unit, begin, end):
+    pass
+
+
+@inner
+def _sample_lists(workspace, layer, network, scratch, unit, begin, end):
+    call_write_sample_lists(network.write_sample_lists, (workspace, layer, network, scratch, unit, begin, end))
+
+
+@inner
+def _as_it_is(workspace, layer, scratch, unit):
+    return scratch
+
+
+class GradientRecipe(NamedTuple):
+    """How the gradient of one kind of tile is computed.
+
+    Attributes
+    ----------
+    product : kernel
+        Computes it over a part of the minibatch from ``(workspace, functions, layer, network, scratch, out, unit,
+        panel, part, prefetch)``, and writes it to workspace[out...]. Meanwhile it may prefetch the parameters at
+        `prefetch` with their moments, if that is not `NO_PREFETCH`.
+    shape : kernel
+        Returns rows and columns of the product, from ``(workspace, layer, unit, panel)``.
+    prepare : kernel
+        Is called before the first product of the tiles from row `unit` on, whatever their panel: ``(workspace, layer,
+        network, scratch, unit, begin, end)``. Products over samples `begin` to `end` will follow.
+    finish : kernel
+        Makes a tile of W of the product at workspace[scratch...], or of the sum of two, and returns where it is:
+        ``(workspace, layer, scratch, unit)``.
+    """
+
+    product: Callable[..., Any]
+    shape: Callable[..., Any]
+    prepare: Callable[..., Any] = _nothing
+    finish: Callable[..., Any] = _as_it_is
+
+
+DENSE, BIAS, REMAINDER, SPARSE = range(4)  # the most frequent first: the switch goes through them in this order
+
+RECIPES = {
+    DENSE: GradientRecipe(_dense_product, _tile_of_product),
+    BIAS: GradientRecipe(_bias_product, _row_of_product),
+    REMAINDER: GradientRecipe(remainder_product, _remainder_of_product, finish=transposed_product),
+    SPARSE: GradientRecipe(_sparse_product, _tile_of_product, prepare=_sample_lists),
+}
+"""The kinds of tiles: weights; biases; of a remainder panel, A and delta exchanged; over nonzeros of X."""
+
+_product, _shape, _prepare, _finish = (
+    switch({code: getattr(recipe, name) for code, recipe in RECIPES.items()}) for name in GradientRecipe._fields
+)
+
+
+@inner
+def recipe_of(workspace, layer, unit, panel):
+    """Return the code of the recipe for a tile; `unit` is fan_in for the biases of a panel."""
+    if unit == layer.fan_in:
+        return BIAS
+    if is_remainder(workspace, layer, panel):
+        return REMAINDER
+    # A lower tile at the end of a layer that leaves zeros out takes all samples.
+    return SPARSE if layer.marks > 0 and layer.fan_in - unit >= MR else DENSE
+
+
+@inner
+def _place_in_half(workspace, layer, unit, panel):
+    """Return where the product for a tile lies in a half of the gradient: like W, but products to be transposed."""
+    width = panel_width(workspace)
+    above = unit
+    if is_remainder(workspace, layer, panel):
+        above = (unit + width - 1) // width * transposed_rows(workspace)
+    return (panel * (layer.fan_in + 1) + above) * width
+
+
+@inner
+def half_gradient(workspace, functions, layer, network, begin, end):
+    """Compute a layer's gradient over samples `begin` to `end`, which are one half of the minibatch.
+
+    workspace[layer.first_half...] or workspace[layer.second_half...]: the products of all tiles. Overwritten.
     """
     width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    out = layer.second_half if end > shared.middle else layer.first_half
-    for panel in range(low_panels(layer, width)):
-        vectors = tile_vectors(layer.fan_out, panel * width, lanes)
-        for unit in range(first_unit, layer.fan_in, MR):
-            weight_gradient(workspace, tiles, layer, shared, out + unit * width, unit, panel, begin, end, vectors)
-        out += layer.fan_in * width
-        bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors)
-        out += width
+    part = SECOND_HALF if end > network.middle else FIRST_HALF
+    half = layer.second_half if part == SECOND_HALF else layer.first_half
+    # Halves that are pieces of a step come one after the other, and there may be one block's scratch.
+    scratch = network.scratch + (part == SECOND_HALF and network.on_several_threads) * network.scratch_size
+    for panel in range((layer.fan_out + width - 1) // width):
+        height = width if is_remainder(workspace, layer, panel) else MR
+        for tile in range((layer.fan_in + height - 1) // height + 1):
+            unit = min(tile * height, layer.fan_in)
+            recipe = recipe_of(workspace, layer, unit, panel)
+            out = half + _place_in_half(workspace, layer, unit, panel)
+            if panel == 0:
+                _prepare(recipe, workspace, layer, network, scratch, unit, begin, end)
+            _product(recipe, workspace, functions, layer, network, scratch, out, unit, panel, part, NO_PREFETCH)
 
 
 @inner
-def is_high(workspace, layer, panel):
-    """Return whether a panel has few units, and tiles NR rows high: see ``wide.remainder_gradients``."""
-    return layer.few_units > 0 and (panel + 1) * panel_width(workspace) >= layer.fan_out
+def tile_gradient(workspace, functions, layer, network, scratch, unit, panel, is_first, prefetch):
+    """Compute the gradient of a tile, from row `unit` on, over the whole minibatch; return where it lies.
 
-
-@inner
-def has_list(layer, unit):
-    """Return whether the tile from row `unit` on goes over a list: a whole one of a layer that leaves zeros out."""
-    return layer.marks > 0 and layer.fan_in - unit >= MR
-
-
-@inner
-def sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors, is_first):
-    """Tile = the gradient from row `unit` on, of the whole minibatch, as the sum of its halves.
-
-    workspace[scratch...] (2 MR, NR). Overwritten, the first rows with the sum. is_first: whether this block has come to
-    no tile of these rows before.
+    workspace[scratch...]: network.scratch_size numbers. Overwritten. is_first: whether this block has come to no tile
+    of these rows before. prefetch: see `GradientRecipe`.
     """
-    width = panel_width(workspace)
-    first, second = scratch, scratch + MR * width
-    if shared.blocks_are_halves:
-        place = (panel * (layer.fan_in + 1) + unit) * width
+    recipe = recipe_of(workspace, layer, unit, panel)
+    first = scratch
+    second = scratch + (transposed_rows(workspace) if recipe == REMAINDER else MR) * panel_width(workspace)
+    if layer.first_half and network.blocks_are_halves:
+        place = _place_in_half(workspace, layer, unit, panel)
         first, second = layer.first_half + place, layer.second_half + place
-    elif has_list(layer, unit):
-        call_listed_gradient(
-            shared.listed_gradient, (workspace, tiles, layer, shared, scratch, unit, panel, is_first, np.intp(-1))
-        )  # fmt: skip
     else:
-        begin, end = np.intp(0), shared.middle
-        for out in (first, second):
-            weight_gradient(workspace, tiles, layer, shared, out, unit, panel, begin, end, vectors)
-            begin, end = end, shared.rows
-    add_tiles(workspace, first, second, scratch, min(MR, layer.fan_in - unit), vectors * lane_count(workspace))
-
-
-@inner
-def sum_bias_halves(workspace, layer, shared, scratch, panel, vectors):
-    """Row = the gradient of the biases of a panel, of the whole minibatch, as the sum of its halves.
-
-    workspace[scratch...] (2, NR). Overwritten, the first row with the sum.
-    """
-    width = panel_width(workspace)
-    first, second = scratch, scratch + width
-    if shared.blocks_are_halves:
-        place = panel * (layer.fan_in + 1) * width
-        if is_high(workspace, layer, panel):  # behind the products of all tiles of weights
-            place += (layer.high_tiles - 1) * transposed_rows(workspace) * width
-        else:
-            place += layer.fan_in * width
-        first, second = layer.first_half + place, layer.second_half + place
-    else:
-        begin, end = np.intp(0), shared.middle
-        for out in (first, second):
-            bias_gradient(workspace, layer, shared, out, panel, begin, end, vectors)
-            begin, end = end, shared.rows
-    add_tiles(workspace, first, second, scratch, np.intp(1), vectors * lane_count(workspace))
+        if is_first:
+            _prepare(recipe, workspace, layer, network, scratch, unit, 0, network.rows)
+        parts = (FIRST_HALF, SECOND_HALF) if layer.first_half else (WHOLE, WHOLE)
+        out = first
+        for part in range(parts[0], parts[1] + 1):
+            _product(recipe, workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch)
+            out = second
+    if layer.first_half:
+        rows, columns = _shape(recipe, workspace, layer, unit, panel)
+        add_tiles(workspace, first, second, scratch, rows, columns)
+    return _finish(recipe, workspace, layer, scratch, unit)

@@ -23,6 +23,7 @@ networks leave zeros out is decided in ``network.sparsity``.
 
 from __future__ import annotations
 
+from fastmlp.kernels.wide.halves import FIRST_HALF, SECOND_HALF
 from fastmlp.simd.integers import (
     lane_indices,
     lanes_of_bits,
@@ -33,11 +34,8 @@ from fastmlp.simd.integers import (
     store_index,
 )
 from fastmlp.simd.jit import inner
-from fastmlp.simd.tile_table import LISTED_ROWS
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS
 from fastmlp.simd.vectors import as_bits, lane_count, load, panel_width
-
-# Parts of a minibatch whose samples are listed.
-WHOLE, FIRST_HALF, SECOND_HALF = 0, 1, 2
 
 
 @inner
@@ -56,7 +54,7 @@ def mark_nonzeros(workspace, layer, begin, end, capacity):
 def _feature_lists(workspace, layer, row):
     """Return where the lists of a tile of samples, from `row` on, begin: for A, behind their length, and for B."""
     step = mark_count(workspace)
-    left = layer.feature_lists + row // LISTED_ROWS * layer.feature_list_size + 1
+    left = layer.feature_lists + row // SPARSE_TILE_ROWS * layer.feature_list_size + 1
     return left, left + (layer.fan_in + step - 1) // step * step + lane_count(workspace)
 
 
@@ -70,13 +68,13 @@ def list_features(workspace, layer, begin, end, capacity):
     lanes = lane_count(workspace)
     step = mark_count(workspace)
     lane = lane_indices(workspace)
-    for row in range(begin, end - LISTED_ROWS + 1, LISTED_ROWS):
+    for row in range(begin, end - SPARSE_TILE_ROWS + 1, SPARSE_TILE_ROWS):
         left, right = _feature_lists(workspace, layer, row)
         count = 0
         for unit in range(0, layer.fan_in, step):
             marks = layer.marks + unit // step * layer.mark_rows + row
             bits = 0
-            for sample in range(LISTED_ROWS):
+            for sample in range(SPARSE_TILE_ROWS):
                 bits |= load_index(workspace, marks + sample)
             place = unit // width * capacity * width + unit % width
             for first in range(0, step, lanes):
@@ -87,7 +85,7 @@ def list_features(workspace, layer, begin, end, capacity):
 
 
 @inner
-def listed_features(workspace, layer, row):
+def nonzero_features(workspace, layer, row):
     """Return where the features of a tile of samples, from `row` on, are listed, for A and for B, and how many."""
     left, right = _feature_lists(workspace, layer, row)
     return left, right, load_index(workspace, left - 1)
@@ -96,7 +94,7 @@ def listed_features(workspace, layer, row):
 @inner
 def _sample_list(layer, scratch, unit):
     """Return where the list of a tile of features, from `unit` on, is; its first two numbers are counts."""
-    return scratch + layer.sample_lists + unit // LISTED_ROWS % layer.n_sample_lists * layer.sample_list_size
+    return scratch + layer.sample_lists + unit // SPARSE_TILE_ROWS % layer.n_sample_lists * layer.sample_list_size
 
 
 @inner
@@ -112,7 +110,7 @@ def list_samples(workspace, layer, scratch, unit, begin, middle, end):
     lane = lane_indices(workspace)
     place = _sample_list(layer, scratch, unit)
     marks = layer.marks + unit // step * layer.mark_rows
-    bits = ((1 << LISTED_ROWS) - 1) << unit % step
+    bits = ((1 << SPARSE_TILE_ROWS) - 1) << unit % step
     count = 0
     for half in range(2):
         bottom = end if half else middle
@@ -125,7 +123,7 @@ def list_samples(workspace, layer, scratch, unit, begin, middle, end):
 
 
 @inner
-def listed_samples(workspace, layer, scratch, unit, part):
+def nonzero_samples(workspace, layer, scratch, unit, part):
     """Return where the samples of a tile of features are listed, and how many: all, or those of one half."""
     place = _sample_list(layer, scratch, unit)
     first = load_index(workspace, place) if part == SECOND_HALF else 0

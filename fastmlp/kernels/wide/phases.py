@@ -17,107 +17,97 @@ import numpy as np
 from fastmlp.kernels.losses import activate_outputs, output_and_loss
 from fastmlp.kernels.optimizers import update_tile
 from fastmlp.kernels.samples import sample_of
-from fastmlp.kernels.tiles import add_tiles, ask_for_lines, tile_vectors
-from fastmlp.kernels.wide.entry_products import call_sparse_forward, call_sparse_inference, call_sparse_update
+from fastmlp.kernels.tiles import add_tiles, prefetch_lines, tile_vectors
+from fastmlp.kernels.wide.entry_products import call_entry_forward, call_entry_inference, call_entry_update
 from fastmlp.kernels.wide.gather import gather_rows
-from fastmlp.kernels.wide.gradients import (
-    bias_gradient,
-    half_gradient,
-    has_list,
-    is_high,
-    low_panels,
-    sum_bias_halves,
-    sum_weight_halves,
-    weight_gradient,
-)
-from fastmlp.kernels.wide.products import dense_backward_data, dense_forward, weight_gradient_tile_ahead
-from fastmlp.kernels.wide.remainder_gradients import transposed_gradient, transposed_half_gradient
-from fastmlp.kernels.wide.sparse_products import call_listed_forward, call_listed_gradient, call_listed_half_gradient
-from fastmlp.microkernels.tile import MR, VECTORS
+from fastmlp.kernels.wide.gradients import half_gradient, tile_gradient
+from fastmlp.kernels.wide.products import dense_backward_data, dense_forward
+from fastmlp.kernels.wide.remainder_gradients import is_remainder, regular_panels
+from fastmlp.kernels.wide.sparse_products import call_sparse_forward
+from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
-from fastmlp.simd.jit import inner, kernel
+from fastmlp.simd.jit import always_inline, inner, kernel
 from fastmlp.simd.tile_table import TILE
 from fastmlp.simd.vectors import (
     BLOCK_COLUMNS,
-    end_of_streams,
+    fence_nontemporal_stores,
     lane_count,
     load,
     panel_width,
-    stream,
+    store_nontemporal,
     transpose_tile,
 )
 
 # Constants to the compiler: other tiles have no code for these.
-STREAMS = TILE.streams
-ASKS_FOR_PANELS = TILE.asks_for_panels
+STORES_NONTEMPORAL = TILE.stores_nontemporal
+PREFETCHES_PANELS = TILE.prefetches_panels
 
 
 @inner
-def _asks_for_panels(layer, shared):
-    """Return whether panels of W are asked for: where it is large, or parts of it were written by another core."""
-    if ASKS_FOR_PANELS:
-        return shared.shared | layer.ask_for_panels
+def _prefetches_panels(layer, network):
+    """Return whether panels of W are prefetched: where it is large, or parts of it were written by another core."""
+    if PREFETCHES_PANELS:
+        return network.on_several_threads | layer.prefetch_panels
     return np.intp(0)
 
 
 @inner
-def _listed_layers(workspace, tiles, layer, shared, begin, end, is_new, asks):
+def _sparse_layers(workspace, functions, layer, network, begin, end, is_new, prefetches):
     """Go forward through the first layer if it leaves zeros out; return of how many layers that takes care."""
     if layer.marks == 0:
         return 0
-    call_listed_forward(shared.listed_forward, (workspace, tiles, layer, shared, begin, end, is_new, asks))
+    call_sparse_forward(network.sparse_forward, (workspace, functions, layer, network, begin, end, is_new, prefetches))
     return 1
 
 
-@inner
-def _half_gradient(workspace, tiles, layer, shared, begin, end):
-    """Compute a layer's gradient over samples `begin` to `end`, one half of the minibatch."""
-    first_unit = np.intp(0)
-    if layer.marks:
-        n_panels = low_panels(layer, panel_width(workspace))
-        arguments = (workspace, tiles, layer, shared, n_panels, begin, end)
-        call_listed_half_gradient(shared.listed_half_gradient, arguments)
-        first_unit = layer.fan_in // MR * MR
-    half_gradient(workspace, tiles, layer, shared, first_unit, begin, end)
-    if layer.few_units:
-        transposed_half_gradient(workspace, tiles, layer, shared, begin, end)
+@always_inline
+def gather(workspace, layers, network, source, sample_weight, order, begin, end):
+    """Copy samples `begin` to `end` of the minibatch into the first layer's panels, and their weights."""
+    if layers[0].row_size == 0:  # else its entries are copied where they are multiplied
+        gather_rows(workspace, layers[0].inputs, source[0], order, network.start, begin, end, network.capacity)
+    if network.weighted:
+        for row in range(begin, end):
+            workspace[network.weights + row] = sample_weight[sample_of(order, network.start, row)]
 
 
-@kernel
-def propagate(workspace, tiles, layers, network, source, targets, labels, sample_weight, order, begin, end):
-    """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers."""
-    former = flush_denormals()
-    shared = network[0]
-    capacity = shared.capacity
-    n_layers = shared.n_layers
-    keeps_entries = layers[0].row_size > 0
-    if shared.gather:
-        if not keeps_entries:
-            gather_rows(workspace, layers[0].inputs, source[0], order, shared.start, begin, end, capacity)
-        if shared.weighted:
-            for row in range(begin, end):
-                workspace[shared.weights + row] = sample_weight[sample_of(order, shared.start, row)]
-    if keeps_entries:
-        call_sparse_forward(
-            shared.sparse_forward, (workspace, layers[0], shared, source[0], order, begin, end)
-        )  # fmt: skip
+@always_inline
+def forward(workspace, functions, layers, network, source, order, begin, end):
+    """Compute the activations of all layers for samples `begin` to `end`."""
+    if layers[0].row_size:
+        call_entry_forward(network.entry_forward, (workspace, layers[0], network, source[0], order, begin, end))
         n_done = 1
     else:
-        asks = _asks_for_panels(layers[0], shared)
-        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, shared.gather, asks)
-    for number in range(n_done, n_layers):
+        prefetches = _prefetches_panels(layers[0], network)
+        n_done = _sparse_layers(workspace, functions, layers[0], network, begin, end, network.gather, prefetches)
+    for number in range(n_done, network.n_layers):
         layer = layers[number]
-        dense_forward(workspace, tiles, layer, begin, end, capacity, _asks_for_panels(layer, shared))
-    output_and_loss(workspace, layers[n_layers - 1], shared, targets, labels, order, begin, end)
-    for number in range(n_layers - 1, -1, -1):
+        dense_forward(workspace, functions, layer, begin, end, network.capacity, _prefetches_panels(layer, network))
+
+
+@always_inline
+def backward(workspace, functions, layers, network, begin, end):
+    """Compute the deltas of all layers from the last one's for samples `begin` to `end`, and gradients over a half."""
+    for number in range(network.n_layers - 1, -1, -1):
         layer = layers[number]
         if number > 0:
             dense_backward_data(
-                workspace, tiles, layer, layers[number - 1], begin, end, capacity, shared.zeros,
-                _asks_for_panels(layer, shared),
+                workspace, functions, layer, layers[number - 1], begin, end, network.capacity, network.zeros,
+                _prefetches_panels(layer, network),
             )  # fmt: skip
-        if shared.blocks_are_halves and layer.first_half:
-            _half_gradient(workspace, tiles, layer, shared, begin, end)
+        if network.blocks_are_halves and layer.first_half:
+            half_gradient(workspace, functions, layer, network, begin, end)
+
+
+@kernel
+def propagate(workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, begin, end):
+    """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers."""
+    former = flush_denormals()
+    network = network_record[0]
+    if network.gather:
+        gather(workspace, layers, network, source, sample_weight, order, begin, end)
+    forward(workspace, functions, layers, network, source, order, begin, end)
+    output_and_loss(workspace, layers[network.n_layers - 1], network, targets, labels, order, begin, end)
+    backward(workspace, functions, layers, network, begin, end)
     restore_denormals(former)
 
 
@@ -141,122 +131,106 @@ def _transpose(workspace, layer, weights, unit, panel, rows):
 
 
 @inner
-def _update_bias(workspace, layer, shared, panel, vectors, scratch):
-    """Gradient and update of the biases of one panel; return what they add to the L2 term."""
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    place = layer.parameters + (panel * (layer.fan_in + 1) + layer.fan_in) * width
-    rows = np.intp(1)  # not a literal: see `_product` in dense
-    if layer.first_half:
-        sum_bias_halves(workspace, layer, shared, scratch, panel, vectors)
-    else:
-        bias_gradient(workspace, layer, shared, scratch, panel, np.intp(0), shared.rows, vectors)
-    if shared.update:
-        return update_tile(
-            workspace, shared, scratch, place, place, rows, vectors * lanes, layer.bias_rate_factor,
-            layer.bias_decay_factor,
-        )  # fmt: skip
-    place += shared.n_parameters
-    add_tiles(workspace, scratch, place, place, rows, vectors * lanes)
-    return workspace.dtype.type(0)
-
-
-@inner
-def _stream_tile(workspace, source, target, rows, columns):
-    """Copy a tile of parameters past the caches. workspace[source...], workspace[target...] (rows, columns)."""
+def _store_tile_nontemporal(workspace, source, target, rows, columns):
+    """Copy a tile past the caches. workspace[source...], workspace[target...] (rows, columns)."""
     width = panel_width(workspace)
     for row in range(rows):
         for place in range(row * width, row * width + columns, lane_count(workspace)):
-            stream(workspace, target + place, load(workspace, source + place))
+            store_nontemporal(workspace, target + place, load(workspace, source + place))
 
 
 @inner
-def _ask_for_tile(workspace, layer, place, unit, panel, height, columns):
-    """Ask for a tile of W, and its place in W transposed, for this core alone: all cores have read them in phase 1.
+def _prefetch_tile(workspace, layer, place, unit, panel, height, columns):
+    """Prefetch a tile of W, and its place in W transposed, for this core alone: all cores have read them in phase 1.
 
     Else each store would wait for the other cores to give up their copy of the line, one line after the other.
     """
     width = panel_width(workspace)
-    ask_for_lines(workspace, place, height, columns, lane_count(workspace))
+    prefetch_lines(workspace, place, height, columns, lane_count(workspace))
     if layer.transposed:
         first = panel * width
         transposed = layer.transposed + (unit // width * layer.fan_out + first) * width + unit % width
-        ask_for_lines(workspace, transposed, min(width, layer.fan_out - first), height, MR)
+        prefetch_lines(workspace, transposed, min(width, layer.fan_out - first), height, MR)
 
 
 @inner
-def _asks_meanwhile(layer, shared, unit, vectors):
-    """Return whether a tile's parameters are asked for while its gradient is computed: those of whole tiles can be."""
-    asks = shared.ask_ahead or layer.marks > 0
-    return asks and not layer.first_half and layer.fan_in - unit >= MR and vectors == VECTORS
+def _tile_of_parameters(workspace, layer, unit, panel):
+    """Return the place of a tile of W, from row `unit` on, or of the biases, and its rows and columns."""
+    width, lanes = panel_width(workspace), lane_count(workspace)
+    place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
+    columns = tile_vectors(layer.fan_out, panel * width, lanes) * lanes
+    if unit == layer.fan_in:
+        return place, 1, columns
+    height = width if is_remainder(workspace, layer, panel) else MR
+    return place, min(height, layer.fan_in - unit), columns
+
+
+@always_inline
+def compute_gradient(workspace, functions, layer, network, unit, panel, scratch, is_first):
+    """Compute the gradient of a tile, see `tile_gradient`, and prefetch its parameters; return where it lies."""
+    place, height, columns = _tile_of_parameters(workspace, layer, unit, panel)
+    prefetch = NO_PREFETCH
+    # While a whole tile is computed from all samples at once, its parameters can be prefetched.
+    is_whole = layer.fan_in - unit >= MR and columns == panel_width(workspace)
+    if is_whole and not layer.first_half and (network.prefetch_parameters or layer.marks > 0):
+        prefetch = place
+    elif network.on_several_threads and network.update and not STORES_NONTEMPORAL and unit < layer.fan_in:
+        _prefetch_tile(workspace, layer, place, unit, panel, height, columns)
+    return tile_gradient(workspace, functions, layer, network, scratch, unit, panel, is_first, prefetch)
 
 
 @inner
-def _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch, is_first):
-    """Compute the gradient of a tile of W, from row `unit` on, which lies at `place`; return where the gradient does.
+def apply_gradient(workspace, layer, network, gradient, unit, panel):
+    """Update a tile by its gradient, or add that to the gradient block; return the sum of squares of its weights.
 
-    workspace[scratch...]: shared.scratch_size numbers. Overwritten. is_first: whether no tile of these rows came before
-    in this block, so that there is no list of their samples yet.
-    """
-    begin = np.intp(0)  # not a literal: see `_product` in dense
-    if is_high(workspace, layer, panel):
-        return transposed_gradient(workspace, tiles, layer, shared, scratch, unit, panel)
-    if layer.first_half:
-        sum_weight_halves(workspace, tiles, layer, shared, scratch, unit, panel, vectors, is_first)
-    elif has_list(layer, unit):
-        call_listed_gradient(
-            shared.listed_gradient, (workspace, tiles, layer, shared, scratch, unit, panel, is_first, place)
-        )  # fmt: skip
-    elif _asks_meanwhile(layer, shared, unit, vectors):
-        weight_gradient_tile_ahead(workspace, tiles, layer, shared, scratch, unit, panel, place)
-    else:
-        weight_gradient(workspace, tiles, layer, shared, scratch, unit, panel, begin, shared.rows, vectors)
-    return scratch
-
-
-@inner
-def _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first):
-    """Gradient and update of one tile of W, from row `unit` on; return what it adds to the L2 term.
+    workspace[gradient...]: may be overwritten.
 
     All threads have read W in phase 1, so its lines lie in the caches of all. AMD's processors take these back one
-    after the other when one thread writes, which may take longer than computing the tile. A store past the caches does
-    not wait for that.
+    after the other when one thread writes, which may take longer than computing the tile. A non-temporal store does not
+    wait for that.
     """
-    width = panel_width(workspace)
-    columns = vectors * lane_count(workspace)
-    place = layer.parameters + (panel * (layer.fan_in + 1) + unit) * width
-    height = min(width if is_high(workspace, layer, panel) else MR, layer.fan_in - unit)
-    if shared.shared and shared.update and not (STREAMS or _asks_meanwhile(layer, shared, unit, vectors)):
-        _ask_for_tile(workspace, layer, place, unit, panel, height, columns)
-    gradient = _weight_gradient(workspace, tiles, layer, shared, unit, panel, vectors, place, scratch, is_first)
-    if not shared.update:
-        place += shared.n_parameters
+    place, height, columns = _tile_of_parameters(workspace, layer, unit, panel)
+    if not network.update:
+        place += network.n_parameters
         add_tiles(workspace, gradient, place, place, height, columns)
         return workspace.dtype.type(0)
-    streams = STREAMS and shared.shared
-    updated = gradient if streams else place
+    is_bias = unit == layer.fan_in
+    stores_nontemporal = STORES_NONTEMPORAL and network.on_several_threads and not is_bias
+    updated = gradient if stores_nontemporal else place
+    if is_bias:
+        return update_tile(
+            workspace, network, gradient, place, place, height, columns, layer.bias_rate_factor,
+            layer.bias_decay_factor,
+        )  # fmt: skip
     term = update_tile(
-        workspace, shared, gradient, place, updated, height, columns, layer.rate_factor, layer.decay_factor
+        workspace, network, gradient, place, updated, height, columns, layer.rate_factor, layer.decay_factor
     )
     if layer.transposed:
         _transpose(workspace, layer, updated, unit, panel, height)
-    if streams:
-        _stream_tile(workspace, updated, place, height, columns)
+    if stores_nontemporal:
+        _store_tile_nontemporal(workspace, updated, place, height, columns)
     return term
+
+
+@always_inline
+def _update_tile(workspace, functions, layer, network, unit, panel, scratch, is_first):
+    """Gradient and update of one tile of W, from row `unit` on, or of the biases; return the sum of its squares."""
+    gradient = compute_gradient(workspace, functions, layer, network, unit, panel, scratch, is_first)
+    return apply_gradient(workspace, layer, network, gradient, unit, panel)
 
 
 @inner
 def tile_place(layer, tile, n_panels, width):
     """Return the panel and the first row of a layer's weight tile, fan_in for the biases.
 
-    n_panels: those that are not of few units (see `low_panels` in gradients), of `width` columns each.
+    n_panels: those without a remainder panel (see `regular_panels`), of `width` columns each.
 
     The numbering keeps a block of A_l in cache. All panels of the first block of row tiles come first, then those of
-    the next, and the tiles of a panel of few units are the last::
+    the next, and the tiles of a remainder panel are the last::
 
-                  panel 0   panel 1   panel 2   few units
+                  panel 0   panel 1   panel 2   remainder
                 +---------+---------+---------+   +----+
-        block 0 | 0, 1, 2 | 3, 4, 5 | 6, 7, 8 |   | 15 |    block_tiles = 3, row_tiles = 5, high_tiles = 2:
+        block 0 | 0, 1, 2 | 3, 4, 5 | 6, 7, 8 |   | 15 |    block_tiles = 3, row_tiles = 5, remainder_tiles = 2:
                 +---------+---------+---------+   | 16 |    the last of them are the biases
         block 1 | 9, 10   | 11, 12  | 13, 14  |   +----+
                 +---------+---------+---------+
@@ -270,62 +244,61 @@ def tile_place(layer, tile, n_panels, width):
     return tile // height, min((first + tile % height) * MR, layer.fan_in)
 
 
+@always_inline
+def layer_tiles(do, workspace, functions, layer, network, first_tile, last_tile, scratch):
+    """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
+    width = panel_width(workspace)
+    n_panels = regular_panels(layer, width)
+    for tile in range(first_tile, min(last_tile, layer.row_tiles * n_panels + layer.remainder_tiles)):
+        panel, unit = tile_place(layer, tile, n_panels, width)
+        is_first = np.intp(panel == 0 or tile - layer.block_tiles < first_tile)
+        squares = do(workspace, functions, layer, network, unit, panel, scratch, is_first)
+        workspace[network.squares + layer.first_tile + tile] = squares
+
+
 @kernel
-def update(workspace, tiles, layers, network, first_tile, last_tile, block):
+def update(workspace, functions, layers, network_record, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
     former = flush_denormals()
-    shared = network[0]
-    width = panel_width(workspace)
-    lanes = lane_count(workspace)
-    scratch = shared.scratch + block * shared.scratch_size
-    for number in range(shared.n_layers):
+    network = network_record[0]
+    scratch = network.scratch + block * network.scratch_size
+    for number in range(network.n_layers):
         layer = layers[number]
-        begin = max(first_tile - layer.first_tile, 0)
-        if layer.row_size:
-            last = min(last_tile - layer.first_tile, layer.row_tiles)
-            if begin < last:
-                call_sparse_update(shared.sparse_update, (workspace, layer, shared, begin, last, scratch))
-            continue
-        n_panels = low_panels(layer, width)
-        n_tiles = layer.row_tiles * n_panels + layer.high_tiles
-        for tile in range(begin, min(last_tile - layer.first_tile, n_tiles)):
-            panel, unit = tile_place(layer, tile, n_panels, width)
-            vectors = tile_vectors(layer.fan_out, panel * width, lanes)
-            if unit == layer.fan_in:
-                term = _update_bias(workspace, layer, shared, panel, vectors, scratch)
-            else:
-                is_first = np.intp(panel == 0 or tile - layer.block_tiles < begin)
-                term = _update_weights(workspace, tiles, layer, shared, unit, panel, vectors, scratch, is_first)
-            workspace[shared.squares + layer.first_tile + tile] = term
-    if STREAMS:
-        end_of_streams()
+        begin, end = max(first_tile - layer.first_tile, 0), last_tile - layer.first_tile
+        if layer.row_size == 0:
+            layer_tiles(_update_tile, workspace, functions, layer, network, begin, end, scratch)
+        elif begin < min(end, layer.row_tiles):
+            last = min(end, layer.row_tiles)
+            call_entry_update(network.entry_update, (workspace, layer, network, begin, last, scratch))
+    if STORES_NONTEMPORAL:
+        fence_nontemporal_stores()
     restore_denormals(former)
 
 
 @kernel
-def infer(workspace, tiles, layers, network, source, order, out, first, begin, end):
+def infer(workspace, functions, layers, network_record, source, order, out, first, begin, end):
     """Forward alone for samples ``order[first]`` and on, in rows `begin` to `end` of the workspace.
 
     out (len(order), n_outputs): the rows of these samples are overwritten.
     """
     former = flush_denormals()
-    shared = network[0]
-    capacity = shared.capacity
+    network = network_record[0]
+    capacity = network.capacity
     if layers[0].row_size:
-        call_sparse_inference(
-            shared.sparse_inference, (workspace, layers[0], shared, source[0], order, first - begin, begin, end)
+        call_entry_inference(
+            network.entry_inference, (workspace, layers[0], network, source[0], order, first - begin, begin, end)
         )  # fmt: skip
         n_done = 1
     else:
         gather_rows(workspace, layers[0].inputs, source[0], order, first - begin, begin, end, capacity)
-        asks = layers[0].ask_for_panels
-        n_done = _listed_layers(workspace, tiles, layers[0], shared, begin, end, np.intp(1), asks)
-    for number in range(n_done, shared.n_layers):
+        prefetches = layers[0].prefetch_panels
+        n_done = _sparse_layers(workspace, functions, layers[0], network, begin, end, np.intp(1), prefetches)
+    for number in range(n_done, network.n_layers):
         layer = layers[number]
-        dense_forward(workspace, tiles, layer, begin, end, capacity, layer.ask_for_panels)
-    last = layers[shared.n_layers - 1]
+        dense_forward(workspace, functions, layer, begin, end, capacity, layer.prefetch_panels)
+    last = layers[network.n_layers - 1]
     width = panel_width(workspace)
-    activate_outputs(workspace, last, shared, begin, end)
+    activate_outputs(workspace, last, network, begin, end)
     for row in range(begin, end):
         for column in range(last.fan_out):
             place = last.outputs + (column // width * capacity + row) * width + column % width

@@ -1,4 +1,4 @@
-"""The three products of a dense layer, cut into register tiles, each finished while its tile is in cache.
+"""The products of a dense layer with its weights, cut into register tiles, each finished while its tile is in cache.
 
 Offsets are into the workspace; a layer's record says what lies where (see ``layout``). Each
 function destroys what its first line names and nothing else.
@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.kernels.epilogues import finish_deltas, finish_forward, floor_of, mask_of
-from fastmlp.kernels.optimizers import moments_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
-from fastmlp.microkernels.tile import ASKING_TILES, MR
-from fastmlp.microkernels.tile_calls import multiply_lanes, multiply_lanes_ahead, multiply_rows, multiply_rows_ahead
+from fastmlp.microkernels.tile import MR, NO_PREFETCH, PREFETCHING_TILES
+from fastmlp.microkernels.tile_calls import gemm_nn
 from fastmlp.simd.jit import inner
 from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
@@ -58,11 +57,11 @@ class Operands(NamedTuple):
 
 
 @inner
-def _product(workspace, tiles, operands, layer, begin, end, capacity, asks):
+def _product(workspace, functions, operands, layer, begin, end, capacity, prefetches):
     """Out = f(start + left right), or (left right) * f'(outputs), for samples `begin` to `end`.
 
-    operands: those of the former have no outputs. layer: the one whose units the columns are. asks: whether each panel
-    of right is asked for while the one before is multiplied.
+    operands: those of the former have no outputs. layer: the one whose units the columns are. prefetches: whether each
+    panel of right is prefetched while the one before is multiplied.
 
     Callers write their constants as ``np.intp``: a literal has a type of its own, for which all this would be compiled
     again.
@@ -84,7 +83,7 @@ def _product(workspace, tiles, operands, layer, begin, end, capacity, asks):
                 panel = first // width
                 vectors = tile_vectors(columns, first, lanes)
                 panel_right = right + panel * right_step + term * width
-                asking_rows = ASKING_TILES * MR if asks and first + width < columns else 0
+                prefetching_rows = PREFETCHING_TILES * MR if prefetches and first + width < columns else 0
                 row = top
                 while row < bottom:
                     rows = tile_rows(bottom - row)
@@ -94,16 +93,13 @@ def _product(workspace, tiles, operands, layer, begin, end, capacity, asks):
                     tile_left = left + (term // width * capacity + row) * width
                     lowest = floor if is_last else no_floor
                     mask = mask_of(layer, outputs + place) if is_last and outputs >= 0 else -1
-                    if rows == MR and row - top < asking_rows:
-                        multiply_rows_ahead(
-                            workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
-                            panel_right, terms, lowest, mask, panel_right + right_step + (row - top) // MR * line,
-                        )  # fmt: skip
-                    else:
-                        multiply_rows(
-                            workspace, tiles, out + place, tile_start, stride, tile_left, capacity * width,
-                            panel_right, terms, rows, vectors, lowest, mask,
-                        )  # fmt: skip
+                    prefetch = NO_PREFETCH
+                    if row - top < prefetching_rows:
+                        prefetch = panel_right + right_step + (row - top) // MR * line
+                    gemm_nn(
+                        workspace, functions, out + place, tile_start, stride, tile_left, capacity * width, panel_right,
+                        terms, rows, vectors, lowest, mask, prefetch,
+                    )  # fmt: skip
                     if is_last and outputs >= 0:
                         finish_deltas(
                             workspace, layer, out + place, width, outputs + place, width, rows, vectors * lanes
@@ -114,10 +110,10 @@ def _product(workspace, tiles, operands, layer, begin, end, capacity, asks):
 
 
 @inner
-def dense_forward(workspace, tiles, layer, begin, end, capacity, asks):
+def dense_forward(workspace, functions, layer, begin, end, capacity, prefetches):
     """A_{l+1} = f(A_l W + b) for samples `begin` to `end`.
 
-    asks: whether each panel of W is asked for while the one before is multiplied.
+    prefetches: whether each panel of W is prefetched while the one before is multiplied.
 
     outputs (capacity, fan_out), inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all
     panels.
@@ -128,12 +124,12 @@ def dense_forward(workspace, tiles, layer, begin, end, capacity, asks):
         layer.outputs, layer.parameters + layer.fan_in * width, panel_size, layer.inputs, layer.parameters, panel_size,
         layer.fan_in, layer.fan_out, np.intp(-1),
     )  # fmt: skip
-    _product(workspace, tiles, operands, layer, begin, end, capacity, asks)
+    _product(workspace, functions, operands, layer, begin, end, capacity, prefetches)
 
 
 @inner
-def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, zeros, asks):
-    """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`; `asks` as in forward.
+def dense_backward_data(workspace, functions, layer, below, begin, end, capacity, zeros, prefetches):
+    """delta_l = (delta_{l+1} W^T) * f'(A_l) for samples `begin` to `end`; `prefetches` as in forward.
 
     below.deltas (capacity, fan_in), layer.deltas (capacity, fan_out), transposed (fan_out, fan_in),
     all panels.
@@ -143,29 +139,4 @@ def dense_backward_data(workspace, tiles, layer, below, begin, end, capacity, ze
         below.deltas, zeros, np.intp(0), layer.deltas, layer.transposed, layer.fan_out * width, layer.fan_out,
         layer.fan_in, below.outputs,
     )  # fmt: skip
-    _product(workspace, tiles, operands, below, begin, end, capacity, asks)
-
-
-@inner
-def weight_gradient_tile(workspace, tiles, layer, shared, out, unit, panel, begin, end, rows, vectors):
-    """Tile = A_l^T delta_{l+1}, rows `unit` to ``unit + rows``, over samples `begin` to `end`.
-
-    workspace[out...] (rows, NR). Overwritten.
-    """
-    width = panel_width(workspace)
-    left = layer.inputs + (unit // width * shared.capacity + begin) * width + unit % width
-    right = layer.deltas + (panel * shared.capacity + begin) * width
-    multiply_lanes(workspace, tiles, out, left, right, end - begin, rows, vectors)
-
-
-@inner
-def weight_gradient_tile_ahead(workspace, tiles, layer, shared, out, unit, panel, weights):
-    """Tile = A_l^T delta_{l+1}, a whole one from row `unit` on; meanwhile ask for its parameters at `weights`.
-
-    workspace[out...] (MR, NR). Overwritten.
-    """
-    width = panel_width(workspace)
-    left = layer.inputs + unit // width * shared.capacity * width + unit % width
-    right = layer.deltas + panel * shared.capacity * width
-    first_moments, second_moments = moments_of(shared, weights)
-    multiply_lanes_ahead(workspace, tiles, out, left, right, shared.rows, weights, first_moments, second_moments)
+    _product(workspace, functions, operands, below, begin, end, capacity, prefetches)

@@ -9,40 +9,37 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.epilogues import finish_forward, floor_of
-from fastmlp.kernels.optimizers import moments_of
+from fastmlp.kernels.optimizers import copies_of
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.kernels.wide.nonzero_lists import (
-    FIRST_HALF,
-    SECOND_HALF,
-    WHOLE,
     list_features,
     list_samples,
-    listed_features,
-    listed_samples,
     mark_nonzeros,
+    nonzero_features,
+    nonzero_samples,
 )
 from fastmlp.kernels.wide.products import BLOCK_COLUMN_VECTORS, PANEL_BYTES
-from fastmlp.microkernels.sparse_tiles import multiply_listed_lanes, multiply_listed_rows
-from fastmlp.microkernels.tile import MR
-from fastmlp.microkernels.tile_calls import multiply_rows
-from fastmlp.simd.jit import calls_of, inner, kernel
-from fastmlp.simd.tile_table import ALIGNMENT, LISTED_ROWS
+from fastmlp.microkernels.sparse_tiles import sparse_gemm_nn, sparse_gemm_tn
+from fastmlp.microkernels.tile import MR, NO_PREFETCH
+from fastmlp.microkernels.tile_calls import gemm_nn
+from fastmlp.simd.jit import calls_of, kernel
+from fastmlp.simd.tile_table import ALIGNMENT, SPARSE_TILE_ROWS
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
 
-# Cache lines of a row of a panel: tiles below each other ask for one each.
+# Cache lines of a row of a panel: tiles below each other prefetch one each.
 LINES = max(1, PANEL_BYTES // ALIGNMENT)
 
 
 @kernel
-def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
+def sparse_forward(workspace, functions, layer, network, begin, end, is_new, prefetches):
     """A_1 = f(X W + b) for samples `begin` to `end`; marks and lists are written first.
 
     layer.outputs (capacity, fan_out), layer.inputs (capacity, fan_in), parameters (fan_in + 1, fan_out), all panels.
-    is_new: whether these samples were gathered since they were marked. asks: whether each panel of W is asked for while
-    the one before is multiplied. As `dense_forward`, but that all terms of a sum are taken at once: those that are left
-    use little of X.
+    is_new: whether these samples were gathered since they were marked. prefetches: whether each panel of W is
+    prefetched while the one before is multiplied. As `dense_forward`, but that all terms of a sum are taken at once:
+    those that are left use little of X.
     """
-    capacity = shared.capacity
+    capacity = network.capacity
     if is_new:
         mark_nonzeros(workspace, layer, begin, end, capacity)
     # Anew for a full batch that stays: its blocks may be others, and so its tiles.
@@ -62,95 +59,57 @@ def listed_forward(workspace, tiles, layer, shared, begin, end, is_new, asks):
             bias = right + layer.fan_in * width
             row = top
             while row < bottom:
-                rows = min(LISTED_ROWS, tile_rows(bottom - row))
+                rows = min(SPARSE_TILE_ROWS, tile_rows(bottom - row))
                 out = layer.outputs + (panel * capacity + row) * width
                 left = layer.inputs + row * width
-                if rows == LISTED_ROWS:
-                    left_places, right_places, count = listed_features(workspace, layer, row)
-                    ahead = -1
-                    if asks and first + width < layer.fan_out:
-                        ahead = right + panel_size + row // LISTED_ROWS % LINES * line
-                    multiply_listed_rows(
-                        workspace, tiles, out, left, right, left_places, right_places, count, vectors, bias,
-                        np.intp(0), floor, ahead,
+                if rows == SPARSE_TILE_ROWS:
+                    left_places, right_places, count = nonzero_features(workspace, layer, row)
+                    prefetch = NO_PREFETCH
+                    if prefetches and first + width < layer.fan_out:
+                        prefetch = right + panel_size + row // SPARSE_TILE_ROWS % LINES * line
+                    sparse_gemm_nn(
+                        workspace, functions, out, left, right, left_places, right_places, count, vectors, bias,
+                        np.intp(0), floor, prefetch,
                     )  # fmt: skip
                 else:
-                    multiply_rows(
-                        workspace, tiles, out, bias, np.intp(0), left, capacity * width, right, layer.fan_in, rows,
-                        vectors, floor, np.intp(-1),
+                    gemm_nn(
+                        workspace, functions, out, bias, np.intp(0), left, capacity * width, right, layer.fan_in, rows,
+                        vectors, floor, np.intp(-1), NO_PREFETCH,
                     )  # fmt: skip
                 finish_forward(workspace, layer, out, width, rows, vectors * lanes)
                 row += rows
 
 
-@inner
-def _write_lists(workspace, layer, scratch, unit, begin, middle, end):
-    """Write the lists of a whole tile of W, from row `unit` on: see `list_samples` in zeros."""
-    for row in range(unit, unit + MR, LISTED_ROWS):
-        list_samples(workspace, layer, scratch, row, begin, middle, end)
+@kernel
+def write_sample_lists(workspace, layer, network, scratch, unit, begin, end):
+    """List which samples, from `begin` to `end`, are not zero in the features of a whole tile of W, from `unit` on.
+
+    workspace[scratch...]: a block's own. The lists of these features are overwritten.
+    """
+    for row in range(unit, unit + MR, SPARSE_TILE_ROWS):
+        list_samples(workspace, layer, scratch, row, begin, min(network.middle, end), end)
 
 
-@inner
-def _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, part, weights):
-    """Tile = X^T delta_1, a whole one from row `unit` on, over the listed samples of a part of the minibatch.
+@kernel
+def sparse_gradient(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
+    """Tile = X^T delta_1, a whole one from row `unit` on, over the nonzero samples of a part of the minibatch.
 
-    workspace[out...] (MR, NR). Overwritten. weights: what is asked for meanwhile with its moments, or -1.
+    workspace[out...] (MR, NR). Overwritten. workspace[scratch...]: a block's own, with the lists of these samples.
+    prefetch: the place of weights that are prefetched with their moments, or `NO_PREFETCH`.
     """
     width = panel_width(workspace)
     vectors = tile_vectors(layer.fan_out, panel * width, lane_count(workspace))
-    left = layer.inputs + unit // width * shared.capacity * width + unit % width
-    right = layer.deltas + panel * shared.capacity * width
-    first_moments, second_moments = moments_of(shared, weights)
-    if weights < 0:
-        weights = first_moments = second_moments = out
-    for row in range(0, MR, LISTED_ROWS):
-        samples, count = listed_samples(workspace, layer, scratch, unit + row, part)
+    left = layer.inputs + unit // width * network.capacity * width + unit % width
+    right = layer.deltas + panel * network.capacity * width
+    for row in range(0, MR, SPARSE_TILE_ROWS):
+        samples, count = nonzero_samples(workspace, layer, scratch, unit + row, part)
         down = row * width
-        multiply_listed_lanes(
-            workspace, tiles, out + down, left + row, right, samples, samples, count, vectors, weights + down,
-            first_moments + down, second_moments + down,
+        copies = copies_of(network, NO_PREFETCH if prefetch == NO_PREFETCH else prefetch + down)
+        sparse_gemm_tn(
+            workspace, functions, out + down, left + row, right, samples, samples, count, vectors, copies
         )  # fmt: skip
 
 
-@kernel
-def listed_gradient(workspace, tiles, layer, shared, scratch, unit, panel, is_first, weights):
-    """Gradient of a whole tile of the first W, from row `unit` on; the lists of its samples are written if `is_first`.
-
-    workspace[scratch...] (MR, NR), or (2 MR, NR) for those of the two halves of the minibatch, and the lists.
-    Overwritten. weights: what is asked for meanwhile with its moments.
-    """
-    begin = np.intp(0)
-    if is_first:
-        middle = shared.middle if layer.first_half else shared.rows
-        _write_lists(workspace, layer, scratch, unit, begin, middle, shared.rows)
-    if layer.first_half:
-        second = scratch + MR * panel_width(workspace)
-        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, FIRST_HALF, np.intp(-1))
-        _multiply(workspace, tiles, layer, shared, second, scratch, unit, panel, SECOND_HALF, np.intp(-1))
-    else:
-        _multiply(workspace, tiles, layer, shared, scratch, scratch, unit, panel, WHOLE, weights)
-
-
-@kernel
-def listed_half_gradient(workspace, tiles, layer, shared, n_panels, begin, end):
-    """Gradient of all whole tiles in the first panels of the first W over samples `begin` to `end`, one half.
-
-    workspace[layer.first_half...] or workspace[layer.second_half...] (fan_in + 1, fan_out), panels: the rows of these
-    tiles are overwritten.
-    """
-    width = panel_width(workspace)
-    is_second = end > shared.middle
-    half = layer.second_half if is_second else layer.first_half
-    # Halves that are pieces of a step come one after the other, and there may be one block's scratch.
-    scratch = shared.scratch + (is_second and shared.shared) * shared.scratch_size
-    for panel in range(n_panels):
-        for unit in range(0, layer.fan_in // MR * MR, MR):
-            if panel == 0:
-                _write_lists(workspace, layer, scratch, unit, begin, end, end)
-            out = half + (panel * (layer.fan_in + 1) + unit) * width
-            _multiply(workspace, tiles, layer, shared, out, scratch, unit, panel, WHOLE, np.intp(-1))
-
-
-call_listed_forward = calls_of(listed_forward)
-call_listed_gradient = calls_of(listed_gradient)
-call_listed_half_gradient = calls_of(listed_half_gradient)
+call_sparse_forward = calls_of(sparse_forward)
+call_sparse_gradient = calls_of(sparse_gradient)
+call_write_sample_lists = calls_of(write_sample_lists)
