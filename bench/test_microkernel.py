@@ -16,7 +16,7 @@ from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.microkernels.tile import MR, N_COPIES, NO_PREFETCH
 from fastmlp.microkernels.tile_calls import gemm_nn, gemm_tn
-from fastmlp.network.packing import pack
+from fastmlp.network.packing import Panels
 from fastmlp.simd.jit import uncached
 from fastmlp.simd.tile_table import TILE, aligned_zeros
 
@@ -108,8 +108,8 @@ class Product:
         places = np.cumsum([0, *numbers])
         self.workspace = aligned_zeros(int(places[-1]) + self.width, np.dtype(dtype))
         self.places = tuple(int(place) for place in places)
-        pack(self.left, self.workspace, self.places[0], self.width)
-        pack(self.right, self.workspace, self.places[1], self.width)
+        for matrix, place in zip((self.left, self.right), self.places, strict=False):
+            Panels(self.workspace[np.newaxis], matrix.shape, place, len(matrix), self.width).write(matrix)
         self.functions = function_table(np.dtype(dtype), False)
 
     def compiled(self, repeats: int) -> None:

@@ -1,11 +1,13 @@
 """The formula of docs/memory.md for the bytes that a fit needs beyond its X and y."""
 
 import itertools
+import math
 
 import numpy as np
 
 from fastmlp.network.layout import Layout
 from fastmlp.network.orientation import gains_by_rows, is_narrow
+from fastmlp.network.parameter_blocks import parameter_shapes
 from fastmlp.network.threads import may_gain, resolve_n_threads
 from fastmlp.simd.tile_table import BLOCK_BYTES, ENTRY_TILE_ROWS, TILE
 
@@ -33,15 +35,17 @@ def work_per_sample(layer_units, narrow):
     return products + (55 * sum(layer_units[1:]) if narrow else 0)
 
 
-def parameters_in_rows(fan_in, fan_out, dtype):
-    """Return the numbers of the first layer's weights and biases where the entries of X are kept: whole registers."""
+def parameters_in_rows(shape, dtype):
+    """Return the numbers of a block of parameters where the entries of X are kept: whole registers."""
+    *rows, columns = shape
     lanes = TILE.lanes(dtype)
-    return (fan_in + 1) * -(-fan_out // lanes) * lanes
+    return math.prod(rows) * -(-columns // lanes) * lanes
 
 
-def parameters_in_panels(fan_in, fan_out, dtype):
-    """Return the numbers of a layer's weights and biases in panels."""
-    return (fan_in + 1) * padded(fan_out, dtype)
+def parameters_in_panels(shape, dtype):
+    """Return the numbers of a block of parameters in panels."""
+    *rows, columns = shape
+    return math.prod(rows) * padded(columns, dtype)
 
 
 def whole_tiles(fan_in, fan_out, dtype):
@@ -53,10 +57,10 @@ def half_in_panels(fan_in, fan_out, dtype):
     """Return the numbers of one half of a layer's gradient: of a remainder, a register's of each row transposed."""
     remainder_units = Layout.remainder_units(fan_out, TILE.lanes(dtype))
     if not remainder_units:
-        return parameters_in_panels(fan_in, fan_out, dtype)
+        return parameters_in_panels((fan_in + 1, fan_out), dtype)
     remainder = max(TILE.rows, TILE.lanes(dtype)) * padded(fan_in, dtype) + padded(1, dtype)
     return remainder + (
-        parameters_in_panels(fan_in, fan_out - remainder_units, dtype) if fan_out > remainder_units else 0
+        parameters_in_panels((fan_in + 1, fan_out - remainder_units), dtype) if fan_out > remainder_units else 0
     )
 
 
@@ -76,9 +80,11 @@ def workspace_bytes(
     n_threads=None, n_entries=0,
 ):  # fmt: skip
     pairs = list(itertools.pairwise(layer_units))
-    parameters = sum(parameters_in_panels(*pair, dtype) for pair in pairs)
-    if n_entries:
-        parameters += parameters_in_rows(*pairs[0], dtype) - parameters_in_panels(*pairs[0], dtype)
+    # Without panels of X the blocks of the first layer have none.
+    parameters = sum(
+        (parameters_in_rows if n_entries and name.endswith("_0") else parameters_in_panels)(shape, dtype)
+        for name, shape in parameter_shapes(layer_units).items()
+    )
     transposed = sum(fan_out * padded(fan_in, dtype) for fan_in, fan_out in pairs[1:])
     half = half_in_panels
     if narrow:
@@ -141,7 +147,7 @@ def fit_bytes(
     n_entries : int
         The most entries that the rows of a minibatch have, where X is very sparse.
     """
-    parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(layer_units))
+    parameters = sum(map(math.prod, parameter_shapes(layer_units).values()))
     itemsize = np.dtype(dtype).itemsize
     estimator = ESTIMATOR_COPIES[solver] * parameters * itemsize
     if solver == "lbfgs":

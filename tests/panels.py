@@ -36,7 +36,7 @@ class GuardedLayout(Layout):
     def __init__(self, layer_units, capacity, dtype, n_moments, *arguments):
         self._guards = []
         super().__init__(layer_units, capacity, dtype, n_moments, *arguments)
-        # The parameter block has copies: its guards too.
+        # The parameters have copies: the guards between them too.
         inside = [place for place in self._guards if place < self.n_parameters]
         self._guards += [place + copy * self.n_parameters for copy in range(1, n_moments + 1) for place in inside]
 
@@ -80,7 +80,7 @@ class GuardedNetwork(Network):
                 options["rows"] = keeps_entries_of
                 patches.enter_context(mock.patch.object(keeps_entries_of, "kept_entries", return_value=1.0))
             super().__init__(*arguments, **options)
-        # For L-BFGS the copy of the parameter block is the gradient, which is cleared as a whole.
+        # For L-BFGS the copy of the parameters is the gradient, which is cleared as a whole.
         self._is_cleared = options.get("solver") == "lbfgs"
         self._workspace[self._layout.guards] = SENTINELS[self.dtype.itemsize]
         _built.append(self)

@@ -113,10 +113,7 @@ def make_problem(
 
 def parameters_of(network):
     """Return a network's weights and biases in one list."""
-    coefs = [np.empty(pair, network.dtype) for pair in itertools.pairwise(network.layer_units)]
-    intercepts = [np.empty(units, network.dtype) for units in network.layer_units[1:]]
-    network.get_parameters(coefs, intercepts)
-    return coefs + intercepts
+    return network.parameters()
 
 
 def advance(epochs, n_epochs, learning_rate):

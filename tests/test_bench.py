@@ -68,7 +68,7 @@ def test_pieces_of_a_step_do_what_it_does(name):
     parameters = network.parameters()
 
     def matrices_after(scale, *works):
-        network.set_parameters(*([scale * array for array in arrays] for arrays in parameters))
+        network.set_parameters([scale * array for array in parameters])
         for work in works:
             work(1)
         return network._workspace[first:last].copy()
@@ -78,7 +78,7 @@ def test_pieces_of_a_step_do_what_it_does(name):
     expected = matrices_after(1, works.pop("step"))
     assert (matrices_after(2, *works.values()) != expected).mean() > 0.1
     np.testing.assert_array_equal(matrices_after(1, *works.values()), expected)
-    for kept, parameter in zip(network.parameters()[0], parameters[0], strict=True):
+    for kept, parameter in zip(network.parameters(), parameters, strict=True):
         np.testing.assert_array_equal(kept, parameter)
 
 
@@ -93,13 +93,13 @@ def test_phases_in_turn_do_what_a_step_does(hidden, n_threads):
     phases = sharing.Phases(workload, "float32", n_threads)
     network = phases.network
     assert network.narrow == (hidden == (100,))
-    zeros = [[np.zeros_like(a) for arrays in network.parameters() for a in arrays]] * 2
     parameters = network.parameters()
+    zeros = [[np.zeros_like(a) for a in parameters]] * 2
     first = phases.pieces.layers["inputs"][0]
     last = network.fields["losses"] + rows
 
     def left_by(work):
-        network.set_parameters(*parameters)
+        network.set_parameters(parameters)
         network.set_moments(*zeros)
         work(1)
         moments = [a.copy() for arrays in network.moments() for a in arrays]

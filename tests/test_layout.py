@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmlp.network.layout import Layout
-from fastmlp.network.packing import pack, pack_parameters, unpack_parameters
+from fastmlp.network.packing import Panels
 from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, RESIDENT_BYTES, SPARSE_TILE_ROWS, TILE, aligned_zeros
 from tests.phases import places_of_tiles
 from tests.problems import DTYPES, make_problem, parameters_of
@@ -30,35 +30,36 @@ def in_panels(array, start, rows, columns):
 def test_packing_and_unpacking(rows, columns, dtype, start):
     width = TILE.columns(dtype)
     generator = np.random.RandomState(0)
-    W, b = generator.standard_normal((rows, columns)).astype(dtype), generator.standard_normal(columns).astype(dtype)
+    arrays = [generator.standard_normal(shape).astype(dtype) for shape in ((rows, columns), (columns,))]
     size = -(-columns // width) * (rows + 1) * width
-    workspace = np.full(start + size + 5, 7, dtype)
-    pack_parameters(W, b, workspace, start, width)
-    matrix, beyond = in_panels(workspace, start, rows + 1, columns)
-    np.testing.assert_array_equal(matrix, [*W, b])
-    assert not beyond.any()
-    again = np.full_like(W, np.nan), np.full_like(b, np.nan)
-    unpack_parameters(*again, workspace, start, width)
-    np.testing.assert_array_equal(again[0], W)
-    np.testing.assert_array_equal(again[1], b)
-    pack(2 * W, workspace, start, width)
-    matrix, beyond = in_panels(workspace, start, rows, columns)
-    np.testing.assert_array_equal(matrix, 2 * W)
-    assert not beyond.any()
-    assert (workspace[:start] == 7).all()
-    assert (workspace[-5:] == 7).all()
+    copies = np.full((3, start + size + 5), 7, dtype)
+    for array, first_row in zip(arrays, (0, rows), strict=True):
+        panels = Panels(copies, array.shape, start, rows + 1, width, first_row)
+        panels.write(array)
+        panels.write(2 * array, copy=2)
+        again = np.full_like(array, np.nan)
+        panels.read(again)
+        np.testing.assert_array_equal(again, array)
+        panels.read(again, copy=2)
+        np.testing.assert_array_equal(again, 2 * array)
+    for copy, factor in ((0, 1), (2, 2)):
+        matrix, beyond = in_panels(copies[copy], start, rows + 1, columns)
+        np.testing.assert_array_equal(matrix, factor * np.vstack(arrays))
+        assert not beyond.any()
+    assert (copies[1] == 7).all()
+    assert (copies[:, :start] == 7).all()
+    assert (copies[:, -5:] == 7).all()
 
 
 def test_a_matrix_of_any_strides_and_type_is_packed():
     width = 12  # one panel is enough, whatever the tile
     matrix = np.arange(60).reshape(6, 10)
     for view in (matrix, np.asfortranarray(matrix), matrix[::-1, ::2], matrix.astype(np.float64)):
-        workspace, b = np.zeros(7 * width, np.float32), view[0].copy()
-        pack_parameters(view, b, workspace, 0, width)
-        again, again_b = np.empty(view.shape[::-1], np.float32).T, np.empty(len(b), np.float32)
-        unpack_parameters(again, again_b, workspace, 0, width)
+        panels = Panels(np.zeros((1, 7 * width), np.float32), view.shape, 0, 7, width)
+        panels.write(view)
+        again = np.empty(view.shape[::-1], np.float32).T
+        panels.read(again)
         np.testing.assert_array_equal(again, view)
-        np.testing.assert_array_equal(again_b, b)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -24,6 +24,7 @@ from fastmlp.estimators.validation import (
     trainable,
     unchanged_if_refused,
 )
+from fastmlp.network.parameter_blocks import ATTRIBUTES, BEST_ATTRIBUTES, parameter_shapes, parameters_of
 from fastmlp.reference import LOSSES
 from fastmlp.training.callbacks import fit_tasks
 from fastmlp.training.early_stopping import Validation, split_indices
@@ -169,8 +170,8 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
             coef, intercept = self._init_coef(fan_in, fan_out, dtype)
             self.coefs_.append(coef)
             self.intercepts_.append(intercept)
-        self.__dict__.pop("_best_coefs", None)
-        self.__dict__.pop("_best_intercepts", None)
+        for name in BEST_ATTRIBUTES:
+            self.__dict__.pop(name, None)
         if self.solver in SOLVERS:
             self._reset_progress()
 
@@ -202,12 +203,11 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         self.intercepts_ = [trainable(array, dtype) for array in self.intercepts_]
         layer_units = [n_features, *(array.shape[-1] for array in self.coefs_)]
         layer_units[-1] = n_outputs
-        shapes = [*pairwise(layer_units), *((units,) for units in layer_units[1:])]
-        if [array.shape for array in self.coefs_ + self.intercepts_] != shapes:
+        shapes = [array.shape for array in parameters_of(self)]
+        if shapes != list(parameter_shapes(layer_units).values()):
             raise ValueError(
-                f"coefs_ and intercepts_ of shapes "
-                f"{[array.shape for array in self.coefs_ + self.intercepts_]} do not fit X with "
-                f"{n_features} features and y with {n_outputs} outputs."
+                f"coefs_ and intercepts_ of shapes {shapes} do not fit X with {n_features} features and y with "
+                f"{n_outputs} outputs."
             )
         require_finite("coefs_", self.coefs_)
         require_finite("intercepts_", self.intercepts_)
@@ -246,8 +246,8 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
                 X.shape[0], self.validation_fraction, self._strata(targets), self._random_state
             )
         if self.early_stopping:
-            self._best_coefs = [array.copy() for array in self.coefs_]
-            self._best_intercepts = [array.copy() for array in self.intercepts_]
+            for name, best in zip(ATTRIBUTES, BEST_ATTRIBUTES, strict=True):
+                setattr(self, best, [array.copy() for array in getattr(self, name)])
         data = self._convert(X, targets, sample_weight, dtype, order)
         if self.early_stopping:
             validation = Validation(data.rows, targets, sample_weight, held_out)
@@ -265,7 +265,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
 
     def _prepare_optimizer(self, incremental):
         """Make a new optimiser, unless this is a ``partial_fit`` that has one to go on with."""
-        parameters = self.coefs_ + self.intercepts_
+        parameters = parameters_of(self)
         if incremental and hasattr(self, "_optimizer") and self._optimizer.fits(parameters):
             return
         self._optimizer = SOLVERS[self.solver].of_model(self, parameters)

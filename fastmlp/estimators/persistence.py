@@ -26,7 +26,6 @@ every header field is checked for type, shape and finite values before an estima
 A file that doesn't pass is refused with a :class:`ValueError` of one sentence.
 """
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +40,7 @@ from fastmlp.files.header import (
     require,
     write_header,
 )
+from fastmlp.network.parameter_blocks import as_attributes, layer_units_of, parameter_shapes, parameters_of
 from fastmlp.reference import LOSSES
 
 FORMAT = "fastmlp model"
@@ -134,13 +134,11 @@ def _take_apart(estimator):
     from fastmlp import MLPClassifier, __version__
 
     require(hasattr(estimator, "coefs_") and hasattr(estimator, "n_layers_"), "it has not been fitted")
-    coefs = [np.asarray(W) for W in estimator.coefs_]
-    intercepts = [np.asarray(b) for b in estimator.intercepts_]
-    dtype = np.result_type(np.float32, *coefs, *intercepts)
-    arrays = {}
-    for layer, (W, b) in enumerate(zip(coefs, intercepts, strict=True)):
-        arrays[f"coefs_{layer}"] = W.astype(dtype, copy=False)
-        arrays[f"intercepts_{layer}"] = b.astype(dtype, copy=False)
+    layer_units = layer_units_of(estimator)
+    trained = [np.asarray(array) for array in parameters_of(estimator)]
+    dtype = np.result_type(np.float32, *trained)
+    members = zip(parameter_shapes(layer_units), trained, strict=False)  # what is missing, the reader says
+    arrays = {name: array.astype(dtype, copy=False) for name, array in members}
 
     parameters = estimator.get_params(deep=False)
     for name in NOT_SAVED:
@@ -163,7 +161,7 @@ def _take_apart(estimator):
         "fastmlp_version": __version__,
         "estimator": type(estimator).__name__,
         "parameters": parameters,
-        "layer_units": [len(coefs[0]), *(len(b) for b in intercepts)],
+        "layer_units": layer_units,
         "dtype": dtype.name,
         "out_activation": estimator.out_activation_,
         "attributes": attributes,
@@ -248,9 +246,8 @@ def _put_together(fields, arrays):
     layer_units = fields.integers("layer_units", 1)
     require(len(layer_units) >= 2, "it has fewer than two layers")
     dtype = np.dtype(fields.choice("dtype", ("float32", "float64")))
-    shapes = list(pairwise(layer_units))
-    estimator.coefs_ = _take_vectors(arrays, "coefs", shapes, dtype)
-    estimator.intercepts_ = _take_vectors(arrays, "intercepts", [(units,) for units in layer_units[1:]], dtype)
+    trained = [_take(arrays, name, shape, dtype) for name, shape in parameter_shapes(layer_units).items()]
+    vars(estimator).update(as_attributes(trained, layer_units))
     estimator.n_features_in_ = layer_units[0]
     estimator.n_layers_ = len(layer_units)
     estimator.n_outputs_ = layer_units[-1]
@@ -288,10 +285,6 @@ def _take(arrays, name, shape, dtype):
     )
     require(bool(np.isfinite(array).all()), f"its {name} are not all finite")
     return array
-
-
-def _take_vectors(arrays, kind, shapes, dtype):
-    return [_take(arrays, f"{kind}_{index}", shape, dtype) for index, shape in enumerate(shapes)]
 
 
 def _put_attributes(estimator, fields):
@@ -344,14 +337,15 @@ def _put_labels(estimator, fields, arrays):
 def _put_optimizer(estimator, fields, arrays, dtype):
     from fastmlp.training.optimizer_state import SOLVERS
 
-    shapes = [parameter.shape for parameter in estimator.coefs_ + estimator.intercepts_]
+    shapes = [parameter.shape for parameter in parameters_of(estimator)]
     kind = SOLVERS[fields.choice("solver", tuple(SOLVERS))]
     read = {"number": fields.number, "integer": lambda name: fields.integer(name, 0), "boolean": fields.boolean}
     optimizer = kind.__new__(kind)  # all that it holds comes from the file
     for name, holds in kind.saved_fields.items():
         setattr(optimizer, name, read[holds](name) if isinstance(holds, str) else fields.choice(name, holds))
     for member, name in zip(MOMENTS, kind.moment_names, strict=False):
-        setattr(optimizer, name, _take_vectors(arrays, member, shapes, dtype))
+        moments = [_take(arrays, f"{member}_{index}", shape, dtype) for index, shape in enumerate(shapes)]
+        setattr(optimizer, name, moments)
     estimator._optimizer = optimizer
 
 

@@ -13,8 +13,9 @@ so that element (i, j) lies at ``(j // NR) * rows * NR + i * NR + j % NR``. Colu
 matrix are zeros and stay zeros: no product reads or changes them, and the vectors that hold nothing
 else are not computed.
 
-A weight matrix has one row more than fan_in: the last is the bias. Optimiser moments lie at the
-same places in copies of the parameter block.
+A weight matrix has one row more than fan_in: the last is the bias. All parameters come first; optimiser
+moments lie at the same places in copies of this part that follow it. Which rows of which panels are a
+parameter block's is in the list of these (see ``parameter_blocks``).
 
 Where the entries of a sparse X are kept (see ``entries``), the first weight matrix is one panel, as wide
 as its rows are in whole registers, and there are no panels of X.
@@ -30,6 +31,7 @@ from operator import attrgetter
 import numpy as np
 
 from fastmlp.kernels.records import LAYER, LAYER_FIELDS, LayerPlaces
+from fastmlp.network.parameter_blocks import ParameterBlock, parameter_shapes
 from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, ENTRY_TILE_ROWS, RESIDENT_BYTES, SPARSE_TILE_ROWS, TILE
 
 # An update takes as long as the gradient over so many samples, and writing W transposed besides over so many more.
@@ -50,7 +52,7 @@ class Layout:
     dtype : dtype
         float32 or float64.
     n_moments : int
-        Copies of the parameter block that follow it: optimiser moments, or one for a gradient.
+        Copies of the parameters that follow them: optimiser moments, or one for a gradient.
     with_deltas : bool
         Whether there is anything to train; a network that only predicts has no deltas.
     n_blocks : int
@@ -76,6 +78,10 @@ class Layout:
         One for each weight matrix.
     layers : ndarray of LAYER
         The same as records.
+    blocks : list of ParameterBlock
+        The parameters, in the order in which scikit-learn has them.
+    n_parameters : int
+        Numbers of all parameters, padding included.
     size : int
         Numbers in the workspace.
     tile_rows : int
@@ -152,8 +158,19 @@ class Layout:
         if n_entries:
             self.scratch_size += self._place_entries(self.places[0])
         self.scratch = self._numbers(n_blocks * self.scratch_size)
+        self.blocks = self._parameter_blocks(parameter_shapes(layer_units))
         self.layers = np.array(list(map(attrgetter(*LAYER_FIELDS), self.places)), LAYER)
         self._tile_bounds: dict[int, np.ndarray] = {}
+
+    def _parameter_blocks(self, shapes: dict[str, tuple[int, ...]]) -> list[ParameterBlock]:
+        rest: dict[str, tuple] = {}
+        for number, layer in enumerate(self.places):
+            panels = (layer.parameters, layer.fan_in + 1, layer.row_size or self.panel_width)
+            rest[f"coefs_{number}"] = (*panels, 0, layer.transposed, layer.rate_factor, layer.decay_factor)
+            rest[f"intercepts_{number}"] = (
+                *panels, layer.fan_in, 0, layer.bias_rate_factor, layer.bias_decay_factor
+            )  # fmt: skip
+        return [ParameterBlock(name, shape, *rest[name]) for name, shape in shapes.items()]
 
     def _place_samples(self, with_deltas: bool, with_rows: bool, in_halves: bool, with_slopes: bool) -> None:
         """Reserve what the samples of a minibatch go through, and the halves of gradients over them."""

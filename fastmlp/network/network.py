@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -12,13 +13,14 @@ from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run
 from fastmlp.drivers.region import EVALUATE, Driver
 from fastmlp.kernels.losses import LOSSES
 from fastmlp.kernels.optimizers import optimizer_of
-from fastmlp.kernels.records import LAYER, NETWORK, LayerPlaces
+from fastmlp.kernels.records import LAYER, NETWORK
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.network.epochs import SECONDS_PER_CALL, Epochs, WeightsCancelError
 from fastmlp.network.layout import Layout
 from fastmlp.network.network_records import layout_and_records
 from fastmlp.network.orientation import gains_by_rows, is_narrow
-from fastmlp.network.packing import pack, pack_parameters, unpack_parameters
+from fastmlp.network.packing import PackedParameters
+from fastmlp.network.parameter_blocks import ParameterBlock, split
 from fastmlp.network.rows import Rows
 from fastmlp.network.threads import (
     compiled_call,
@@ -151,6 +153,7 @@ class Network:
         self.leaves_zeros_out = self._layout.places[0].marks > 0
         self.keeps_entries = n_entries > 0
         self._workspace = aligned_zeros(self._layout.size, self.dtype)
+        self._parameters = PackedParameters(self.blocks, self._workspace, self._layout.n_parameters, n_copies)
         if self.narrow:
             self._layout.write_ones(self._workspace)
         self._layers, self._record = layers.copy().view(LAYER), record.copy().view(NETWORK)
@@ -173,50 +176,38 @@ class Network:
 
     # --- parameters and moments -------------------------------------------------------------------
 
-    def _panel_of(self, layer: LayerPlaces, copy: int) -> tuple[int, int]:
-        """Return where a layer's parameters or their moments begin, and the width of their panels."""
-        return copy * self._layout.n_parameters + layer.parameters, layer.row_size or self._layout.panel_width
+    @property
+    def blocks(self) -> list[ParameterBlock]:
+        """The arrays that are trained, in the order in which all that follows has them."""
+        return self._layout.blocks
 
-    def _pack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
-        for layer, W, b in zip(self._layout.places, coefs, intercepts, strict=True):
-            pack_parameters(np.asarray(W), np.asarray(b), self._workspace, *self._panel_of(layer, copy))
+    def set_parameters(self, *lists: Sequence) -> None:
+        """Copy all parameters in, casting them to the network's data type: one list, or weights and then biases."""
+        self._parameters.write([*chain.from_iterable(lists)])
 
-    def _unpack(self, coefs: Sequence, intercepts: Sequence, copy: int) -> None:
-        for layer, W, b in zip(self._layout.places, coefs, intercepts, strict=True):
-            unpack_parameters(W, b, self._workspace, *self._panel_of(layer, copy))
+    def get_parameters(self, *lists: Sequence[np.ndarray]) -> None:
+        """Write all parameters into the given arrays."""
+        self._parameters.read([*chain.from_iterable(lists)])
 
-    def set_parameters(self, coefs: Sequence, intercepts: Sequence) -> None:
-        """Copy weights and biases in, casting them to the network's data type."""
-        self._pack(coefs, intercepts, 0)
-        for layer, W in zip(self._layout.places[1:], coefs[1:], strict=True):
-            if layer.transposed:
-                pack(np.asarray(W).T, self._workspace, layer.transposed, self._layout.panel_width)
-
-    def get_parameters(self, coefs: Sequence, intercepts: Sequence) -> None:
-        """Write weights and biases into the given arrays."""
-        self._unpack(coefs, intercepts, 0)
-
-    def parameters(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return copies of weights and biases, in the network's data type."""
-        return self._copies(0)
+    def parameters(self) -> list[np.ndarray]:
+        """Return copies of all parameters, in the network's data type."""
+        return self._parameters.copied(self.dtype)
 
     def moments(self) -> list[list[np.ndarray]]:
         """Return copies of the moments that the optimiser has, each as `set_moments` takes it: none, one or two."""
-        copies = (self._copies(copy) for copy in range(1, 1 + int(self.fields["n_moments"])))
-        return [coefs + intercepts for coefs, intercepts in copies]
-
-    def _copies(self, copy: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        coefs = [np.empty((layer.fan_in, layer.fan_out), self.dtype) for layer in self._layout.places]
-        intercepts = [np.empty(layer.fan_out, self.dtype) for layer in self._layout.places]
-        self._unpack(coefs, intercepts, copy)
-        return coefs, intercepts
+        return [self._parameters.copied(self.dtype, copy) for copy in range(1, 1 + int(self.fields["n_moments"]))]
 
     def set_moments(self, first: Sequence, second: Sequence | None = None) -> None:
-        """Copy the optimiser's moments in: velocities, or Adam's first and second; weights first, then biases."""
-        n = len(self._layers)
+        """Copy the optimiser's moments in: velocities, or Adam's first and second."""
         for copy, moments in enumerate((first, second)[: self._n_copies], start=1):
             if moments is not None:
-                self._pack(moments[:n], moments[n:], copy)
+                self._parameters.write(moments, copy)
+
+    def get_moments(self, first: Sequence, second: Sequence | None = None) -> None:
+        """Write the optimiser's moments into the given arrays."""
+        for copy, moments in enumerate((first, second)[: self._n_copies], start=1):
+            if moments is not None:
+                self._parameters.read(moments, copy)
 
     def save_state(self) -> np.ndarray:
         """Return a copy of parameters and moments."""
@@ -225,14 +216,7 @@ class Network:
     def restore_state(self, state: np.ndarray) -> None:
         """Put a copy of parameters and moments back."""
         self._workspace[: len(state)] = state
-        self.set_parameters(*self.parameters())
-
-    def get_moments(self, first: Sequence, second: Sequence | None = None) -> None:
-        """Write the optimiser's moments into the given arrays."""
-        n = len(self._layers)
-        for copy, moments in enumerate((first, second)[: self._n_copies], start=1):
-            if moments is not None:
-                self._unpack(moments[:n], moments[n:], copy)
+        self.set_parameters(self.parameters())
 
     # --- work -------------------------------------------------------------------------------------
 
@@ -311,11 +295,12 @@ class Network:
         rows, targets, sample_weight
             As for `epochs`.
         flat_parameters, gradient : ndarray of shape (n_parameters,)
-            All weight matrices in C order, then all biases. `gradient` is overwritten.
+            All parameters in one vector, block after block in C order. `gradient` is overwritten.
         """
         self._check_entries(rows, self._layout.capacity)
-        coefs, intercepts = self._views(flat_parameters)
-        self.set_parameters(coefs, intercepts)
+        shapes = [block.shape for block in self.blocks]
+        parameters, gradients = split(flat_parameters, shapes), split(gradient, shapes)
+        self.set_parameters(parameters)
         n_parameters = self._layout.n_parameters
         self._workspace[n_parameters : 2 * n_parameters] = 0
         fields = self.fields
@@ -334,28 +319,18 @@ class Network:
             self.run(n_blocks, EVALUATE, training_phases, *arguments, order, self.tile_bounds(n_blocks))
         total = float(fields["loss_sum"])
         total *= float(fields["loss_divisor"])
-        coef_gradients, intercept_gradients = self._views(gradient)
-        self._unpack(coef_gradients, intercept_gradients, 1)
-        for W in coefs:
-            total += 0.5 * fields["alpha"] * float(np.vdot(W, W))
-        n_weights = sum(W.size for W in coefs)
-        for first in range(0, n_weights, _SCALED):
-            part = slice(first, min(first + _SCALED, n_weights))
-            gradient[part] += fields["alpha"] * flat_parameters[part]
-            gradient[part] /= weight_sum
-        gradient[n_weights:] /= weight_sum
+        self._parameters.read(gradients, 1)
+        for block, array, derivative in zip(self.blocks, parameters, gradients, strict=True):
+            strength = fields["alpha"] * block.decay_factor if block.decay_factor else None
+            if strength is not None:
+                total += 0.5 * strength * float(np.vdot(array, array))
+            values, own = array.reshape(-1), derivative.reshape(-1)
+            for first in range(0, own.size, _SCALED):
+                part = slice(first, first + _SCALED)
+                if strength is not None:
+                    own[part] += strength * values[part]
+                own[part] /= weight_sum
         return total / weight_sum
-
-    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        coefs, intercepts, place = [], [], 0
-        for layer in self._layout.places:
-            size = layer.fan_in * layer.fan_out
-            coefs.append(flat[place : place + size].reshape(layer.fan_in, layer.fan_out))
-            place += size
-        for layer in self._layout.places:
-            intercepts.append(flat[place : place + layer.fan_out])
-            place += layer.fan_out
-        return coefs, intercepts
 
     def predict(
         self, rows: Rows, out: np.ndarray, n_blocks: int | None = None, order: np.ndarray | None = None
@@ -402,7 +377,7 @@ class Network:
             self.layer_units, activation=self._activation, loss=self._loss, dtype=self.dtype, solver=None,
             batch_size=PREDICTION_ROWS, n_threads=self.n_threads,
         )  # fmt: skip
-        network.set_parameters(*self.parameters())
+        network.set_parameters(self.parameters())
         return network
 
     def function_table(self) -> np.ndarray:

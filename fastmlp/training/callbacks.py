@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp.network.parameter_blocks import as_attributes, layer_units_of
+
 
 class FitTasks:
     """The tasks of one call of ``fit`` or ``partial_fit``, as callbacks see them.
@@ -40,12 +42,12 @@ class FitTasks:
         self._task = self._fit.subcontext(task_name=name)
         self._task.call_on_fit_task_begin(**self._arguments)
 
-    def end(self, coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> bool:
+    def end(self, parameters: Sequence[np.ndarray]) -> bool:
         """End it.
 
         Parameters
         ----------
-        coefs, intercepts : sequence of ndarray
+        parameters : sequence of ndarray
             The parameters that the model would have if training stopped here. They are copied
             if, and only if, a callback asks for a fitted estimator.
 
@@ -55,13 +57,11 @@ class FitTasks:
             True if a callback wants training to stop.
         """
         task, self._task = self._task, None
+        layer_units = layer_units_of(self._model)
         return bool(
             task.call_on_fit_task_end(
                 **self._arguments,
-                reconstruction_attributes=lambda: {
-                    "coefs_": [array.copy() for array in coefs],
-                    "intercepts_": [array.copy() for array in intercepts],
-                },
+                reconstruction_attributes=lambda: as_attributes((array.copy() for array in parameters), layer_units),
             )
         )
 

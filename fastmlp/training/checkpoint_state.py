@@ -7,13 +7,14 @@ for shape, dtype and range.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastmlp.files.header import Fields, decode_generator, encode_generator, encode_number, require
 from fastmlp.kernels.optimizers import optimizer_of
+from fastmlp.network.parameter_blocks import layer_units_of, parameter_shapes, parameters_of
 
 FORMAT = "fastmlp checkpoint"
 FORMAT_VERSION = 1
@@ -25,12 +26,12 @@ class State(NamedTuple):
 
     Attributes
     ----------
-    coefs, intercepts : list of ndarray
-        Weights and biases, in the network's dtype.
+    parameters : list of ndarray
+        One for each block, in the network's dtype.
     moments : list of list of ndarray
         The optimiser's, as ``Network.moments`` returned them.
     best : list of ndarray, or None
-        The weights, then the biases, of the best validation score.
+        The parameters of the best validation score.
     order : ndarray of int64
         Training rows in the order of the current epoch.
     held_out : ndarray of int64
@@ -51,8 +52,7 @@ class State(NamedTuple):
         A generator in the state of the model's.
     """
 
-    coefs: list[np.ndarray]
-    intercepts: list[np.ndarray]
+    parameters: list[np.ndarray]
     moments: list[list[np.ndarray]]
     best: list[np.ndarray] | None
     order: np.ndarray
@@ -70,6 +70,10 @@ def _n_moments(model: Any) -> int:
     return optimizer_of(model.solver, model.momentum).n_moments
 
 
+def _moment_names(kind: str, blocks: Iterable[str]) -> list[str]:
+    return [f"{kind}_{index}" for index, _ in enumerate(blocks)]
+
+
 def most_members(model: Any) -> int:
     """Return how many members a file will have at most.
 
@@ -79,7 +83,7 @@ def most_members(model: Any) -> int:
         With its initial parameters.
     """
     n_lists = 1 + _n_moments(model) + bool(model.early_stopping)
-    return 7 + n_lists * len(model.coefs_ + model.intercepts_)
+    return 7 + n_lists * len(parameters_of(model))
 
 
 def take_apart(model: Any, network: Any, epochs: Any, validation: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -113,8 +117,9 @@ def take_apart(model: Any, network: Any, epochs: Any, validation: Any) -> tuple[
         "best_validation_score": encode_number(model.best_validation_score_),
         "generator": generator,
     }
-    coefs, intercepts = network.parameters()
-    lists = {"coefs": coefs, "intercepts": intercepts, **dict(zip(MOMENTS, network.moments(), strict=False))}
+    names = [block.name for block in network.blocks]
+    lists = [(names, network.parameters())]
+    lists += [(_moment_names(kind, names), moments) for kind, moments in zip(MOMENTS, network.moments(), strict=False)]
     arrays = {
         "random_state_key": key,
         "order": epochs.order,
@@ -125,10 +130,10 @@ def take_apart(model: Any, network: Any, epochs: Any, validation: Any) -> tuple[
         arrays["validation_scores"] = np.array(model.validation_scores_, np.float64)
     if validation is not None:
         arrays["validation_rows"] = validation.held_out
-        lists["best_coefs"], lists["best_intercepts"] = model._best_coefs, model._best_intercepts
-    for kind, values in lists.items():
-        for index, array in enumerate(values):
-            arrays[f"{kind}_{index}"] = np.asarray(array, network.dtype)
+        lists.append(([f"best_{name}" for name in names], parameters_of(model, best=True)))
+    for members, values in lists:
+        for member, array in zip(members, values, strict=True):
+            arrays[member] = np.asarray(array, network.dtype)
     return header, arrays
 
 
@@ -156,8 +161,7 @@ def put_together(fields: Fields, arrays: dict[str, np.ndarray], model: Any, n_sa
     dtype : dtype
         The network's.
     """
-    layer_units = [len(model.coefs_[0]), *(len(b) for b in model.intercepts_)]
-    weights, biases = list(pairwise(layer_units)), [(units,) for units in layer_units[1:]]
+    shapes = parameter_shapes(layer_units_of(model))
 
     def take(name: str, shape: tuple[int, ...] | None, of: Any) -> np.ndarray:
         array = arrays.pop(name, None)
@@ -168,8 +172,8 @@ def put_together(fields: Fields, arrays: dict[str, np.ndarray], model: Any, n_sa
         assert array is not None
         return array
 
-    def take_list(kind: str, shapes: list[Any]) -> list[np.ndarray]:
-        return [take(f"{kind}_{index}", shape, dtype) for index, shape in enumerate(shapes)]
+    def take_list(members: Iterable[str]) -> list[np.ndarray]:
+        return [take(member, shape, dtype) for member, shape in zip(members, shapes.values(), strict=True)]
 
     early_stopping = bool(model.early_stopping)
     order = take("order", None, np.int64)
@@ -200,10 +204,9 @@ def put_together(fields: Fields, arrays: dict[str, np.ndarray], model: Any, n_sa
     learning_rate = fields.number("learning_rate")
     require(np.isfinite(learning_rate), "its learning rate is infinite")
     state = State(
-        coefs=take_list("coefs", weights),
-        intercepts=take_list("intercepts", biases),
-        moments=[take_list(kind, weights + biases) for kind in MOMENTS[: _n_moments(model)]],
-        best=take_list("best_coefs", weights) + take_list("best_intercepts", biases) if early_stopping else None,
+        parameters=take_list(shapes),
+        moments=[take_list(_moment_names(kind, shapes)) for kind in MOMENTS[: _n_moments(model)]],
+        best=take_list(f"best_{name}" for name in shapes) if early_stopping else None,
         order=order,
         held_out=held_out,
         position=position,
@@ -220,9 +223,9 @@ def put_together(fields: Fields, arrays: dict[str, np.ndarray], model: Any, n_sa
 
 def stands_at(model: Any, state: State) -> bool:
     """Tell whether the model's parameters are those of the state, as after a Ctrl-C in this very model."""
-    ours = model.coefs_ + model.intercepts_
+    ours = parameters_of(model)
     return any(
         all(np.array_equal(a, np.asarray(b, a.dtype), equal_nan=True) for a, b in zip(ours, theirs, strict=True))
-        for theirs in (state.coefs + state.intercepts, state.best)
+        for theirs in (state.parameters, state.best)
         if theirs is not None
     )

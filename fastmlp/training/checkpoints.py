@@ -19,6 +19,7 @@ import numpy as np
 from fastmlp.files.archive import read_archive, require_few_members, write_archive
 from fastmlp.files.atomic import check_writable, replaced_file
 from fastmlp.files.header import Fields, is_mersenne_twister, read_header, write_header
+from fastmlp.network.parameter_blocks import layer_units_of, parameters_of
 from fastmlp.process.interrupts import DeferredInterrupt
 from fastmlp.process.user_warnings import warn_user
 from fastmlp.training.checkpoint_state import (
@@ -115,14 +116,13 @@ class Checkpoint:
         OSError
             If it can't be read.
         """
-        parameters = model.coefs_ + model.intercepts_
         self._fingerprint = {
             "estimator": type(model).__name__,
             "parameters": parameters_fingerprint(model.get_params(deep=False)),
             "data": data_fingerprint(X, targets, sample_weight, getattr(model, "classes_", None)),
             "dtype": dtype.name,
-            "layer_units": [len(model.coefs_[0]), *(len(b) for b in model.intercepts_)],
-            "initial_parameters": digest(parameters) if warm else None,
+            "layer_units": layer_units_of(model),
+            "initial_parameters": digest(parameters_of(model)) if warm else None,
         }
         try:
             self._check_that_it_can_be_written(model)
@@ -200,7 +200,7 @@ class Checkpoint:
         state = self.found
         if state is None:
             return
-        network.set_parameters(state.coefs, state.intercepts)
+        network.set_parameters(state.parameters)
         if state.moments:
             network.set_moments(*state.moments)
         network.t = state.steps
@@ -214,7 +214,7 @@ class Checkpoint:
         if model.loss_curve_:
             model.loss_ = model.loss_curve_[-1]
         if state.best is not None:
-            for array, best in zip(model._best_coefs + model._best_intercepts, state.best, strict=True):
+            for array, best in zip(parameters_of(model, best=True), state.best, strict=True):
                 array[...] = best
 
     def restore_epochs(self, epochs: Any) -> None:

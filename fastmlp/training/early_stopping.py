@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from fastmlp.network.parameter_blocks import parameters_of
 from fastmlp.process.interrupts import to_the_end
 
 
@@ -86,7 +87,7 @@ class Validation:
             model._no_improvement_count = 0
         if score > model.best_validation_score_:
             model.best_validation_score_ = score
-            to_the_end(lambda: network.get_parameters(model._best_coefs, model._best_intercepts))
+            to_the_end(lambda: network.get_parameters(parameters_of(model, best=True)))
 
     def _outputs(self, model: Any, network: Any) -> np.ndarray:
         outputs = np.empty((len(self.held_out), model.n_outputs_), network.dtype)

@@ -11,6 +11,7 @@ import scipy
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.network.parameter_blocks import ParameterBlock, parameters_of, replace_parameters, split
 from fastmlp.process.blas import one_blas_thread
 from fastmlp.process.user_warnings import warn_user
 from fastmlp.reference import LOSSES
@@ -33,8 +34,6 @@ class _Objective:
         What to train on.
     start : ndarray
         All parameters in one vector.
-    shapes : list of tuple
-        Shapes of ``coefs_ + intercepts_``.
     tasks : FitTasks, or None
         Callbacks, told of every iteration.
     """
@@ -44,12 +43,10 @@ class _Objective:
         network: Any,
         data: TrainingData,
         start: np.ndarray,
-        shapes: list[tuple[int, ...]],
         tasks: FitTasks | None,
     ):
         self._network = network
         self._data = data
-        self._shapes = shapes
         self._tasks = tasks
         self._loss = np.nan
         self.parameters = start
@@ -87,19 +84,13 @@ class _Objective:
         if self._tasks is not None and self._tasks.running:
             self._end_task()
 
-    def unpacked(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return the parameters after the last whole iteration as weights and biases."""
-        arrays, start = [], 0
-        for shape in self._shapes:
-            size = int(np.prod(shape))
-            arrays.append(self.parameters[start : start + size].reshape(shape))
-            start += size
-        n_layers = len(arrays) // 2
-        return arrays[:n_layers], arrays[n_layers:]
+    def unpacked(self) -> list[np.ndarray]:
+        """Return the parameters after the last whole iteration, an array for each block."""
+        return split(self.parameters, [block.shape for block in self._network.blocks])
 
     def _end_task(self) -> bool:
         assert self._tasks is not None
-        return self._tasks.end(*self.unpacked())
+        return self._tasks.end(self.unpacked())
 
 
 def train_lbfgs(model: Any, network: Any, data: TrainingData, *, tasks: FitTasks | None = None) -> None:
@@ -108,8 +99,7 @@ def train_lbfgs(model: Any, network: Any, data: TrainingData, *, tasks: FitTasks
     Parameters
     ----------
     model : estimator
-        ``coefs_`` and ``intercepts_`` are the start and are replaced by the result; ``n_iter_`` and
-        ``loss_`` are set.
+        Its parameters are the start and are replaced by the result; ``n_iter_`` and ``loss_`` are set.
     network : fastmlp.network.network.Network
         Made for the model, with ``solver="lbfgs"`` in float64.
     data : TrainingData
@@ -117,10 +107,10 @@ def train_lbfgs(model: Any, network: Any, data: TrainingData, *, tasks: FitTasks
     tasks : FitTasks, optional
         Callbacks, told of every iteration.
     """
-    arrays = model.coefs_ + model.intercepts_
+    arrays = parameters_of(model)
     dtypes = [array.dtype for array in arrays]
     start = np.concatenate([array.ravel() for array in arrays]).astype(np.float64, copy=False)
-    objective = _Objective(network, data, start, [array.shape for array in arrays], tasks)
+    objective = _Objective(network, data, start, tasks)
     try:
         with one_blas_thread():
             result = scipy.optimize.minimize(
@@ -149,18 +139,18 @@ def train_lbfgs(model: Any, network: Any, data: TrainingData, *, tasks: FitTasks
         _warn_if_not_converged(result, model.n_iter_, model.max_iter)
         loss = float(result.fun)
 
-    coefs, intercepts = objective.unpacked()
+    parameters = objective.unpacked()
     if loss is not None:  # None: interrupted before the first iteration was over
-        model.loss_ = _reported_loss(model, data, loss, coefs)
+        model.loss_ = _reported_loss(model, data, loss, network.blocks, parameters)
     objective.close()
-    n_layers = len(coefs)
     with np.errstate(over="ignore"):  # what overflows is infinite, and will be found by the caller
-        cast = [np.array(array, dtype) for array, dtype in zip(coefs + intercepts, dtypes, strict=True)]
-    # Both at once: Ctrl-C must not leave the weights of one iteration with the biases of another.
-    model.coefs_, model.intercepts_ = cast[:n_layers], cast[n_layers:]
+        cast = [np.array(array, dtype) for array, dtype in zip(parameters, dtypes, strict=True)]
+    replace_parameters(model, cast)
 
 
-def _reported_loss(model: Any, data: TrainingData, loss: float, coefs: list[np.ndarray]) -> float:
+def _reported_loss(
+    model: Any, data: TrainingData, loss: float, blocks: list[ParameterBlock], parameters: list[np.ndarray]
+) -> float:
     """Turn the loss that belongs to the gradient into the number that scikit-learn reports.
 
     They differ where a loss is the mean over several outputs: the gradient is that of their sum.
@@ -169,7 +159,9 @@ def _reported_loss(model: Any, data: TrainingData, loss: float, coefs: list[np.n
     if not LOSSES[model._choose_loss()].is_mean or model.n_outputs_ == 1:
         return loss
     weight_sum = data.n_samples if data.sample_weight is None else data.sample_weight.sum()
-    penalty = 0.5 * model.alpha * sum(np.vdot(W, W) for W in coefs) / weight_sum
+    penalized = [pair for pair in zip(blocks, parameters, strict=True) if pair[0].decay_factor]
+    squares = sum(block.decay_factor * np.vdot(array, array) for block, array in penalized)
+    penalty = 0.5 * model.alpha * squares / weight_sum
     return float((loss - penalty) / model.n_outputs_ + penalty)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network.epochs import WeightsCancelError
+from fastmlp.network.parameter_blocks import parameters_of, replace_parameters
 from fastmlp.process.interrupts import to_the_end
 from fastmlp.process.user_warnings import warn_user
 from fastmlp.training.callbacks import FitTasks
@@ -76,7 +77,7 @@ def choose_batch_size(batch_size: Any, n_samples: int) -> int:
 def require_finite_parameters(model: Any, since: str = "") -> None:
     """Raise scikit-learn's error if a weight or bias is NaN or infinite."""
     # The extremes of an array with a NaN are NaN. They need no array of booleans as large as the weights.
-    extremes = [extreme for array in model.coefs_ + model.intercepts_ for extreme in (array.min(), array.max())]
+    extremes = [extreme for array in parameters_of(model) for extreme in (array.min(), array.max())]
     if not np.isfinite(extremes).all():
         raise ValueError(NON_FINITE_PARAMETERS + since)
 
@@ -152,7 +153,7 @@ def train_stochastic(
         to_the_end(training.save)
 
     if validation is not None:
-        model.coefs_, model.intercepts_ = model._best_coefs, model._best_intercepts
+        replace_parameters(model, parameters_of(model, best=True))
     _warn_of_a_loss_that_is_not_finite(model)
 
 
@@ -187,7 +188,7 @@ class _Training:
             if model.validation_scores_ is not None:
                 model.validation_scores_ = list(model.validation_scores_)
 
-        network.set_parameters(model.coefs_, model.intercepts_)
+        network.set_parameters(parameters_of(model))
         model._optimizer.load_into(network)
         model.n_iter_ = 0
         if checkpoint is not None:
@@ -259,7 +260,7 @@ class _Training:
         if self._validation is None and not np.isfinite(last_loss):
             # What is not finite never leaves the weights again: further epochs would be wasted.
             # (The loss alone may overflow: the squares of huge targets.)
-            self._network.get_parameters(model.coefs_, model.intercepts_)
+            self._network.get_parameters(parameters_of(model))
             require_finite_parameters(model, _when_it_broke(model))
         return False
 
@@ -268,10 +269,8 @@ class _Training:
         if self._tasks is None:
             return False
         model = self._model
-        self._network.get_parameters(model.coefs_, model.intercepts_)
-        if self._validation is None:
-            return self._tasks.end(model.coefs_, model.intercepts_)
-        return self._tasks.end(model._best_coefs, model._best_intercepts)
+        self._network.get_parameters(parameters_of(model))
+        return self._tasks.end(parameters_of(model, best=self._validation is not None))
 
     def interrupted(self) -> None:
         """Save what Ctrl-C would else cost."""
@@ -286,7 +285,7 @@ class _Training:
         """Write weights and moments back to the model."""
         if self._is_discarded:
             return
-        self._network.get_parameters(self._model.coefs_, self._model.intercepts_)
+        self._network.get_parameters(parameters_of(self._model))
         self._model._optimizer.save_from(self._network)
 
 
@@ -324,8 +323,7 @@ def _warn_of_a_loss_that_is_not_finite(model: Any) -> None:
     """Warn of a loss that overflowed though the weights did not, or though those of an earlier epoch are kept."""
     if model.n_iter_ == 0 or np.isfinite(model.loss_):
         return
-    parameters = model.coefs_ + model.intercepts_
-    if all(np.isfinite(array).all() for array in parameters):
+    if all(np.isfinite(array).all() for array in parameters_of(model)):
         warn_user(
             f"The loss is {model.loss_}, although all weights are finite: what was trained may be useless."
             f"{_when_it_broke(model)} X or y may contain large values and need to be preprocessed, or "
