@@ -27,7 +27,7 @@ def train(workload_name: str, dtype: str, steps: int) -> None:
     """Be the process that is counted: train so many steps on one minibatch after another."""
     import numpy as np
 
-    from fastmlp.network.network import Network
+    from bench.networks import network_of, train_epochs
     from fastmlp.network.rows import as_rows
 
     workload = WORKLOADS[workload_name]
@@ -41,22 +41,9 @@ def train(workload_name: str, dtype: str, steps: int) -> None:
         targets = random_state.randint(n_outputs, size=n_rows)
     else:
         targets = random_state.randint(2, size=(n_rows, n_outputs)).astype(dtype)
-    network = Network(
-        workload.layer_units,
-        activation=workload.activation,
-        loss=workload.loss,
-        dtype=np.dtype(dtype),
-        solver=workload.solver,
-        batch_size=workload.batch_size,
-        alpha=workload.alpha,
-        n_threads=1,
-        gathers=not workload.is_full_batch,
-    )
-    network.set_parameters(*workload.initial_parameters(dtype))
+    network = network_of(workload, dtype, n_threads=1)
     epochs = network.epochs(as_rows(X, np.dtype(dtype)), targets, batch_size=workload.batch_size)
-    rates = np.full(steps // minibatches, workload.learning_rate)
-    while len(rates):
-        rates = rates[len(epochs.advance(rates)) :]
+    train_epochs(epochs, steps // minibatches, workload.learning_rate)
 
 
 def count(arguments: argparse.Namespace, steps: int, environment: dict[str, str]) -> int:

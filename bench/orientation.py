@@ -14,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 
+from bench.networks import train_epochs
 from fastmlp.network.epochs import Epochs
 from fastmlp.network.network import Network
 from fastmlp.network.orientation import gains_by_rows, is_narrow
@@ -68,9 +69,7 @@ def training(
 def seconds_per_epoch(epochs: Epochs, n_epochs: int) -> float:
     """Train so many epochs."""
     started = time.perf_counter()
-    rates = np.full(n_epochs, RATE)
-    while len(rates):
-        rates = rates[len(epochs.advance(rates)) :]
+    train_epochs(epochs, n_epochs, RATE)
     return (time.perf_counter() - started) / n_epochs
 
 

@@ -235,8 +235,11 @@ def main() -> None:
     products = seconds["gradients"] + sum(seconds.get(name, seconds[NAMES[piece]]) for piece, name in BARE.items())
     floor = workload.flops_per_step() / (1e9 * peak)
     print(f"{workload.name} {dtype}, tile {TILE.name}, one thread, peak {peak:.0f} GFLOP/s")
-    for name, time_taken in seconds.items():
-        print(f"  {name:18} {1e6 * time_taken:11.2f} us")
+    for piece, name in enumerate(NAMES):
+        if name in seconds:
+            bare = BARE.get(piece)
+            of_it = f", of which products {1e6 * seconds[bare]:.2f}" if bare in seconds else ""
+            print(f"  {name:18} {1e6 * seconds[name]:11.2f} us{of_it}")
     print(f"  {'all pieces':18} {1e6 * total:11.2f} us, of which products {1e6 * products:.2f}")
     print(f"  {'step':18} {1e6 * step:11.2f} us, {step / total:.2f} of all pieces")
     print(f"  {'products at peak':18} {1e6 * floor:11.2f} us")

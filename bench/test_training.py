@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 import fastmlp
 from bench.contenders import FastMLP, NumPyReference
 from bench.contenders.base import Contender, Parameters
+from bench.networks import network_of, train_epochs
 from bench.workloads import DEPTH_WORKLOADS, GATHER_WORKLOADS, STEP_WORKLOADS, WORKLOADS, Workload
-from fastmlp.network.network import Network
 from fastmlp.network.rows import as_rows
 
 # Minibatches that are trained on, few enough for `wide`.
@@ -46,29 +46,13 @@ class StepRun:
         self.X = np.ascontiguousarray(workload.data().X[self.order], dtype)
         self.targets = workload.targets(dtype)[self.order]
         rows = as_rows(self.X, np.dtype(dtype))
-        self.network = Network(
-            workload.layer_units,
-            activation=workload.activation,
-            loss=workload.loss,
-            dtype=np.dtype(dtype),
-            solver=workload.solver,
-            batch_size=workload.batch_size,
-            alpha=workload.alpha,
-            momentum=workload.momentum,
-            nesterovs_momentum=workload.nesterovs_momentum,
-            n_threads=n_threads,
-            gathers=not workload.is_full_batch,
-            rows=rows if leaves_zeros_out else None,
-        )
-        self.network.set_parameters(*workload.initial_parameters(dtype))
+        self.network = network_of(workload, dtype, n_threads, rows if leaves_zeros_out else None)
         self.epochs = self.network.epochs(rows, self.targets, batch_size=workload.batch_size)
         self.reference = NumPyReference(workload, dtype, n_threads).network()
 
     def train_compiled(self, passes: int) -> None:
         """Pass over the minibatches, compiled."""
-        rates = np.full(passes, self.workload.learning_rate)
-        while len(rates):
-            rates = rates[len(self.epochs.advance(rates)) :]
+        train_epochs(self.epochs, passes, self.workload.learning_rate)
 
     def passes_in(self, seconds: float) -> int:
         """Return how many passes over the minibatches take about so long, compiled, and `passes` at least."""
