@@ -239,6 +239,10 @@ LOSSES = {
 }
 
 
+# The optimisers, and the numbers that each keeps for a parameter.
+SOLVERS = {"sgd": 1, "adam": 2}
+
+
 # --- the network ---------------------------------------------------------------------------------
 
 
@@ -310,8 +314,8 @@ class ReferenceNetwork:
         epsilon=1e-8,
         **loss_options,
     ):
-        if solver not in ("sgd", "adam"):
-            raise ValueError(f"solver must be 'sgd' or 'adam', got {solver!r}.")
+        if solver not in SOLVERS:
+            raise ValueError(f"solver must be one of {list(SOLVERS)}, got {solver!r}.")
         self.layer_units = [int(units) for units in layer_units]
         self.activation = activation
         self.dtype = np.dtype(dtype)
@@ -338,7 +342,7 @@ class ReferenceNetwork:
         parameters = self._coefs + self._intercepts
         self.t = 0
         self.first_moments = [np.zeros_like(parameter) for parameter in parameters]
-        self.second_moments = [np.zeros_like(p) for p in parameters] if solver == "adam" else []
+        self.second_moments = [np.zeros_like(p) for p in parameters] if SOLVERS[solver] == 2 else []
         # Room for intermediate results of the update, so that a step allocates less.
         self._scratch = [np.empty_like(parameter) for parameter in parameters]
 
@@ -461,11 +465,8 @@ class ReferenceNetwork:
 
         The gradients are left as they are. Adam's rate is the one before bias correction.
         """
-        gradients = [*coef_grads, *intercept_grads]
-        if self.solver == "sgd":
-            self._update_sgd(gradients, float(learning_rate))
-        else:
-            self._update_adam(gradients, float(learning_rate))
+        update = getattr(self, f"_update_{self.solver}")
+        update([*coef_grads, *intercept_grads], float(learning_rate))
 
     def _update_sgd(self, gradients, learning_rate):
         """Gradient descent with momentum mu and rate eta.

@@ -60,7 +60,7 @@ def update_blocks(network, problem, tile_cuts, learning_rate):
     record = network.record[0]
     record.update = 1
     record.scale = 1 / (problem.n_samples if problem.sample_weight is None else problem.sample_weight.sum())
-    record.rate = learning_rate
+    record.learning_rate = record.rate = learning_rate
     network.t += 1
     if record.corrects_bias:
         record.rate *= np.sqrt(1 - record.beta_2**network.t) / (1 - record.beta_1**network.t)

@@ -32,7 +32,8 @@ def test_activations_are_those_of_the_reference():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_what_a_solver_remembers_is_what_its_row_keeps(solver):
-    assert len(SOLVERS[solver].moment_names) == optimizer_of(solver, 0.9).n_moments
+    assert len(SOLVERS[solver].moment_names) == optimizer_of(solver, 0.9).n_moments == reference.SOLVERS[solver]
+    assert set(SOLVERS) == set(reference.SOLVERS)
     network = Network([3, 40, 2], solver=solver, batch_size=5)
     assert len(network.moments()) == optimizer_of(solver, 0.9).n_moments
 

@@ -66,6 +66,7 @@ def _begin_step(run, network, rows, weight_sum, learning_rate):
     network.start = run.position
     network.gather = not run.resident
     network.scale = 1.0 / weight_sum
+    network.learning_rate = learning_rate
     network.rate = learning_rate
     if run.piece == 0:
         run.t += 1

@@ -88,6 +88,8 @@ class Optimizer(NamedTuple):
         Numbers that it keeps for each parameter: 0, 1 or 2.
     corrects_bias : bool
         Whether the driver multiplies the rate by Adam's correction of the moments' bias.
+    decouples_decay : bool
+        Whether weights shrink by ``learning_rate * weight_decay`` before their update (Loshchilov and Hutter, 2019).
     constants : kernel or None
         Returns a tuple of what `update` needs besides, from the workspace, the network's record and the rate.
     update : kernel or None
@@ -99,15 +101,16 @@ class Optimizer(NamedTuple):
     code: int
     n_moments: int
     corrects_bias: bool = False
+    decouples_decay: bool = False
     constants: Callable[..., Any] | None = None
     update: Callable[..., Any] | None = None
 
 
 OPTIMIZERS = {
     "none": Optimizer(0, 0),
-    "sgd": Optimizer(1, 0, False, _sgd_constants, _sgd),
-    "momentum": Optimizer(2, 1, False, _momentum_constants, _momentum),
-    "adam": Optimizer(3, 2, True, _adam_constants, _adam),
+    "sgd": Optimizer(1, 0, constants=_sgd_constants, update=_sgd),
+    "momentum": Optimizer(2, 1, constants=_momentum_constants, update=_momentum),
+    "adam": Optimizer(3, 2, corrects_bias=True, constants=_adam_constants, update=_adam),
 }
 """The optimisers by their names; ``none`` is for L-BFGS and for networks that only predict."""
 
@@ -123,7 +126,8 @@ def optimizer_of(solver: str | None, momentum: float) -> Optimizer:
 
 def _tile_update(optimizer: Optimizer) -> Callable[..., Any]:
     """Return the loop over the vectors of a tile, made for one optimiser."""
-    n_moments, constants_of, update = optimizer.n_moments, optimizer.constants, optimizer.update
+    n_moments, decouples_decay = optimizer.n_moments, optimizer.decouples_decay
+    constants_of, update = optimizer.constants, optimizer.update
     assert constants_of is not None
     assert update is not None
 
@@ -138,6 +142,8 @@ def _tile_update(optimizer: Optimizer) -> Callable[..., Any]:
         scale = splat_of(workspace, network.scale)
         alpha = splat_of(workspace, network.alpha * decay_factor)
         constants = constants_of(workspace, network, network.rate * rate_factor)
+        decay = network.learning_rate * rate_factor * network.weight_decay * decay_factor
+        kept = splat_of(workspace, 1.0 - decay)
         for row in range(rows):
             for place in range(row * width, row * width + columns, lanes):
                 w = load(workspace, weights + place)
@@ -145,6 +151,8 @@ def _tile_update(optimizer: Optimizer) -> Callable[..., Any]:
                 g = multiply_add(w, alpha, load(workspace, gradient + place)) * scale
                 m = load(workspace, first_moments + place) if n_moments > 0 else w
                 v = load(workspace, second_moments + place) if n_moments > 1 else w
+                if decouples_decay:
+                    w = w * kept
                 w, m, v = update(w, g, m, v, constants)
                 if n_moments > 0:
                     store(workspace, first_moments + place, m)

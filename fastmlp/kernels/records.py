@@ -108,7 +108,9 @@ NETWORK = np.dtype(
             "beta_1",
             "beta_2",
             "epsilon",
-            "rate",  # Adam's has its bias correction folded in
+            "weight_decay",  # where it is decoupled from the gradient
+            "learning_rate",
+            "rate",  # the same, with Adam's bias correction folded in
             "loss_parameter",  # that it has, as huber its delta
             "loss_factor",  # what the sum over outputs is multiplied by
             "loss_divisor",  # the outputs if the loss is their mean, else 1

@@ -71,6 +71,8 @@ class Network:
         Strength of the L2 term.
     momentum, nesterovs_momentum, beta_1, beta_2, epsilon
         As in scikit-learn.
+    weight_decay : float
+        Where the solver decouples it: by how much, times the learning rate, weights shrink in each step.
     n_threads : int or None
         None for the smallest of the limits in force.
     gathers : bool, default=True
@@ -110,6 +112,7 @@ class Network:
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
         n_threads: int | None = None,
         gathers: bool = True,
         rows: Rows | None = None,
@@ -170,6 +173,7 @@ class Network:
             ("beta_1", beta_1),
             ("beta_2", beta_2),
             ("epsilon", epsilon),
+            ("weight_decay", weight_decay),
         ):
             self.fields[name] = value
         self._has_labels = bool(self.fields["has_labels"])

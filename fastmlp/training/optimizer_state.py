@@ -180,7 +180,7 @@ class SGDOptimizer(StochasticOptimizer):
     def network_options(self) -> dict[str, Any]:
         """Return the options with which the compiled network updates as this optimiser does."""
         return {
-            "solver": "sgd",
+            "solver": self.solver,
             "momentum": float(self.momentum),
             "nesterovs_momentum": bool(self.nesterov),
         }
@@ -281,7 +281,7 @@ class AdamOptimizer(StochasticOptimizer):
     def network_options(self) -> dict[str, Any]:
         """Return the options with which the compiled network updates as this optimiser does."""
         return {
-            "solver": "adam",
+            "solver": self.solver,
             "beta_1": float(self.beta_1),
             "beta_2": float(self.beta_2),
             "epsilon": float(self.epsilon),
