@@ -47,7 +47,8 @@ back-propagating errors", Nature 323 (1986); initial weights, Glorot and Bengio,
 difficulty of training deep feedforward neural networks", AISTATS 2010; Nesterov's momentum,
 Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013;
 GELU, Hendrycks and Gimpel, "Gaussian error linear units", arXiv:1606.08415 (2016);
-Adam, Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+Adam, Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015; AdamW, Loshchilov and
+Hutter, "Decoupled weight decay regularization", ICLR 2019.
 """
 
 import math
@@ -240,7 +241,7 @@ LOSSES = {
 
 
 # The optimisers, and the numbers that each keeps for a parameter.
-SOLVERS = {"sgd": 1, "adam": 2}
+SOLVERS = {"sgd": 1, "adam": 2, "adamw": 2}
 
 
 # --- the network ---------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ class ReferenceNetwork:
         Loss, and with it the activation of the output layer.
     dtype : float32 or float64, default=float64
         Precision of the parameters and of all the arithmetic.
-    solver : {"sgd", "adam"}, default="sgd"
+    solver : {"sgd", "adam", "adamw"}, default="sgd"
         The optimiser.
     alpha : float, default=1e-4
         Strength of the L2 penalty on the weights.
@@ -269,6 +270,8 @@ class ReferenceNetwork:
         Whether momentum looks one step ahead.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
         Adam's decay rates, and the number that keeps it from dividing by zero.
+    weight_decay : float, default=0.01
+        By how much, times the learning rate, AdamW shrinks the weights in each step.
     **loss_options
         The parameters that the loss has, if it has any.
 
@@ -312,6 +315,7 @@ class ReferenceNetwork:
         beta_1=0.9,
         beta_2=0.999,
         epsilon=1e-8,
+        weight_decay=0.01,
         **loss_options,
     ):
         if solver not in SOLVERS:
@@ -326,6 +330,7 @@ class ReferenceNetwork:
         self.beta_1 = float(beta_1)
         self.beta_2 = float(beta_2)
         self.epsilon = float(epsilon)
+        self.weight_decay = float(weight_decay)
 
         self._activate_hidden = HIDDEN_ACTIVATIONS[activation]
         self._slope_of = SLOPES.get(activation)
@@ -525,6 +530,12 @@ class ReferenceNetwork:
             np.divide(m, scratch, out=scratch)
             scratch *= rate
             parameter -= scratch
+
+    def _update_adamw(self, gradients, learning_rate):
+        """Adam, whose weights first shrink a little, whatever their gradient is; biases don't."""
+        for W in self._coefs:
+            W *= 1 - learning_rate * self.weight_decay
+        self._update_adam(gradients, learning_rate)
 
     def step(self, X, targets, learning_rate, sample_weight=None):
         """Train on one minibatch: forward, loss, backward, update. Returns the loss before the update.

@@ -20,6 +20,7 @@ SOLVERS = {
     "momentum": {"solver": "sgd", "momentum": 0.9, "nesterovs_momentum": False},
     "nesterov": {"solver": "sgd", "momentum": 0.9, "nesterovs_momentum": True},
     "adam": {"solver": "adam", "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-6},
+    "adamw": {"solver": "adamw", "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-6, "weight_decay": 0.3},
 }
 
 

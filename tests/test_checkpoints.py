@@ -23,6 +23,7 @@ CASES = {
     "momentum": (MLPClassifier, {"solver": "sgd", "nesterovs_momentum": False}, SPECIES),
     "nesterov": (MLPClassifier, {"solver": "sgd"}, SPECIES),
     "plain sgd": (MLPClassifier, {"solver": "sgd", "momentum": 0}, SPECIES),
+    "adamw": (MLPClassifier, {"solver": "adamw", "weight_decay": 0.1}, SPECIES),
     "invscaling": (MLPClassifier, {"solver": "sgd", "learning_rate": "invscaling", "power_t": 0.3}, SPECIES),
     "adaptive": (
         MLPClassifier,

@@ -93,6 +93,7 @@ def test_constructor_is_scikit_learns_with_own_parameters_last(name):
     assert our_parameters[: len(their_parameters)] == their_parameters
     own = our_parameters[len(their_parameters) :]
     defaults = {"n_threads": None, "dtype": None, "checkpoint": None, "checkpoint_interval": 60.0}
+    defaults["weight_decay"] = 0.01
     if name == "MLPRegressor":
         defaults["huber_delta"] = 1.0
     assert {parameter.name: parameter.default for parameter in own} == defaults
@@ -133,7 +134,7 @@ def test_repr_and_parameters(name):
     ours, theirs = both(name)
     settings = {"hidden_layer_sizes": (3, 4), "alpha": 1, "solver": "sgd"}
     assert repr(ours(**settings)) == repr(theirs(**settings))
-    own = {"n_threads": 2, "dtype": "float32", "checkpoint": "run.npz", "checkpoint_interval": 5}
+    own = {"n_threads": 2, "dtype": "float32", "checkpoint": "run.npz", "checkpoint_interval": 5, "weight_decay": 0.1}
     others = {"huber_delta": 1.0} if name == "MLPRegressor" else {}
     assert ours(**own).get_params() == theirs().get_params() | own | others
 

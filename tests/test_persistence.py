@@ -501,6 +501,7 @@ PARAMETERS = {
     "nesterovs_momentum": st.booleans(),
     "early_stopping": st.booleans(),
     "validation_fraction": RATE,
+    "weight_decay": POSITIVE_NUMBER,
     "beta_1": RATE,
     "beta_2": RATE,
     "epsilon": POSITIVE_NUMBER,

@@ -46,6 +46,7 @@ class Parameters(BaseEstimator):
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "dtype": [StrOptions({"float32", "float64"}), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "checkpoint": [str, os.PathLike, None],
         "checkpoint_interval": [Interval(Real, 0, None, closed="left")],
     }

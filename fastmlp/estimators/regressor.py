@@ -31,7 +31,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         Units of each hidden layer; an empty sequence means that there is none.
     activation : {'identity', 'logistic', 'tanh', 'relu', 'gelu'}, default='relu'
         Activation of the hidden layers.
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         How the loss is minimised: stochastic gradient descent, Adam (which suits data sets of
         thousands of samples), or L-BFGS on all samples at once (which suits small ones).
     alpha : float, default=0.0001
@@ -89,6 +89,10 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
     checkpoint_interval : float, default=60.0
         Seconds from one save to the next; 0 saves as often as training comes back from compiled
         code, which is about every tenth of a second.
+    weight_decay : float, default=0.01
+        For ``solver='adamw'``: by how much, times the learning rate, weights shrink in each step
+        (Loshchilov and Hutter, 2019). `alpha` is a term of the loss with every solver; set it to 0
+        to have this decay alone.
     huber_delta : float, default=1.0
         For ``loss='huber'``: the size of an error, in the unit of y, from which on the loss is linear.
 
@@ -179,6 +183,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):
         dtype=None,
         checkpoint=None,
         checkpoint_interval=60.0,
+        weight_decay=0.01,
         huber_delta=1.0,
     ):
         self._set_parameters(locals())

@@ -111,6 +111,7 @@ OPTIMIZERS = {
     "sgd": Optimizer(1, 0, constants=_sgd_constants, update=_sgd),
     "momentum": Optimizer(2, 1, constants=_momentum_constants, update=_momentum),
     "adam": Optimizer(3, 2, corrects_bias=True, constants=_adam_constants, update=_adam),
+    "adamw": Optimizer(4, 2, corrects_bias=True, decouples_decay=True, constants=_adam_constants, update=_adam),
 }
 """The optimisers by their names; ``none`` is for L-BFGS and for networks that only predict."""
 

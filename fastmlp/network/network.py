@@ -63,7 +63,7 @@ class Network:
         By default that of the loss.
     dtype : dtype
         float32 or float64.
-    solver : {"sgd", "adam", "lbfgs"} or None
+    solver : {"sgd", "adam", "adamw", "lbfgs"} or None
         None for a network that only predicts.
     batch_size : int
         Most samples of a minibatch: the rows of the workspace.

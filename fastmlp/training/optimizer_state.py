@@ -311,5 +311,45 @@ class AdamOptimizer(StochasticOptimizer):
         """Do nothing: Adam's rate depends on its steps only."""
 
 
-SOLVERS: dict[str, type[StochasticOptimizer]] = {cls.solver: cls for cls in (SGDOptimizer, AdamOptimizer)}
+class AdamWOptimizer(AdamOptimizer):
+    """Rate, moments and decay of AdamW.
+
+    Parameters
+    ----------
+    params, learning_rate_init, beta_1, beta_2, epsilon
+        As for `AdamOptimizer`.
+    weight_decay : float
+        By how much, times the rate before bias correction, weights shrink in each step.
+    """
+
+    solver = "adamw"
+    saved_fields: ClassVar[dict[str, Any]] = {**AdamOptimizer.saved_fields, "weight_decay": "number"}
+
+    def __init__(
+        self,
+        params: Sequence[np.ndarray],
+        learning_rate_init: float,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        weight_decay: float,
+    ):
+        super().__init__(params, learning_rate_init, beta_1, beta_2, epsilon)
+        self.weight_decay = weight_decay
+
+    @classmethod
+    def of_model(cls, model: Any, params: Sequence[np.ndarray]) -> "AdamWOptimizer":
+        """Return a new optimiser with an estimator's settings, for its parameters."""
+        return cls(
+            params, model.learning_rate_init, model.beta_1, model.beta_2, model.epsilon, model.weight_decay
+        )  # fmt: skip
+
+    def network_options(self) -> dict[str, Any]:
+        """Return the options with which the compiled network updates as this optimiser does."""
+        return super().network_options() | {"weight_decay": float(self.weight_decay)}
+
+
+SOLVERS: dict[str, type[StochasticOptimizer]] = {
+    cls.solver: cls for cls in (SGDOptimizer, AdamOptimizer, AdamWOptimizer)
+}
 """The stochastic solvers, by the estimators' parameter `solver`."""
