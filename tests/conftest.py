@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.subprocesses import start_python
+from tests.helpers.subprocesses import start_python
 
 DATA_VARIABLE = "FASTMLP_DATA"
 

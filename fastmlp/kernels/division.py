@@ -9,7 +9,7 @@ Newton's, of two multiply-adds, doubles the bits::
 
 Single precision takes one step, double precision two. The last leaves out e^2 of the reciprocal, an eighth of a unit in
 the last place at most; then it is rounded, and so is its product with n: the error of a quotient is below 1.6 units
-(``tests/test_kernels_division.py``). Where 1 / d would be no normal number, it is 0.
+(``tests/kernels/test_division.py``). Where 1 / d would be no normal number, it is 0.
 """
 
 from __future__ import annotations
