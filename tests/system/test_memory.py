@@ -1,7 +1,6 @@
-"""A fit needs as much memory as docs/memory.md says, however long it lasts, and never a copy of X."""
+"""A fit needs as much memory as docs/memory.md says, and never a copy of X."""
 
 import tracemalloc
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -11,10 +10,8 @@ from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.estimators.prediction_plan import rows_of_workspace
-from fastmlp.training import stochastic
 from tests.helpers.memory_formula import fit_bytes, workspace_bytes
-from tests.helpers.subprocesses import run_python
-from tests.helpers.traced_memory import held_bytes, tracing
+from tests.helpers.random_data import draw, labels
 
 # Interpreted kernels are slow, and NumPy's temporary arrays in them are not the product's memory.
 pytestmark = [
@@ -22,8 +19,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Got `batch_size`"),
 ]
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 
 
 def fit_peak(model, X, y, **arguments):
@@ -44,17 +39,6 @@ def fit_peak(model, X, y, **arguments):
 
 def assert_as_documented(measured, formula):
     assert 0.9 < measured / formula < 1.1, f"{measured:,} bytes measured, {formula:,} by the formula"
-
-
-def draw(n_samples, n_features, dtype=np.float32):
-    return np.random.RandomState(0).standard_normal((n_samples, n_features)).astype(dtype)
-
-
-def labels(n_samples, n_classes):
-    return np.random.RandomState(1).randint(0, n_classes, n_samples)
-
-
-# --- large networks: parameters, moments, transposed copies
 
 
 OPTIMIZERS = {
@@ -113,9 +97,6 @@ def test_large_minibatch_of_a_narrow_network(dtype):
     model = MLPRegressor(hidden_layer_sizes=(4,), batch_size=60_000, max_iter=2)
     formula = fit_bytes([2, 4, 1], n_samples=60_000, dtype=dtype, batch_size=60_000)
     assert_as_documented(fit_peak(model, X, X[:, 0].copy()), formula)
-
-
-# --- many samples: order, targets, checks, splits
 
 
 N_SAMPLES = 200_000
@@ -181,9 +162,6 @@ def test_weights_of_samples():
     X, weights = draw(N_SAMPLES, 4), np.ones(N_SAMPLES)
     formula = fit_bytes([4, 8, 1], n_samples=N_SAMPLES, dtype=np.float32, targets=4)
     assert_as_documented(fit_peak(model, X, X[:, 0].copy(), sample_weight=weights), formula)
-
-
-# --- X is never copied
 
 
 def in_c_order():
@@ -357,97 +335,3 @@ def test_wide_sparse_samples(name, dtype):
     assert_as_documented(measured, formula)
     # Dense panels of a minibatch would be more than that.
     assert batch_size < 3000 or measured < batch_size * n_features * np.dtype(dtype).itemsize / 2
-
-
-# --- memory does not grow with epochs
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"early_stopping": True}, {"solver": "sgd", "learning_rate": "adaptive"}, {"batch_size": 10}],
-    ids=["adam", "early stopping", "adaptive", "small minibatches"],
-)
-@pytest.mark.parametrize("layer_units", [(150, 150), (4,)], ids=["wide", "narrow"])
-def test_epochs_leave_nothing_but_their_losses(layer_units, options):
-    X = draw(200, 5)
-    model = MLPClassifier(layer_units, max_iter=1000, tol=0.0, n_iter_no_change=10_000, **options)
-    model.fit(X, labels(200, 3))
-    held = {}
-    record = stochastic._record_losses
-
-    def record_and_measure(model, losses, n_samples):
-        record(model, losses, n_samples)
-        if model.n_iter_ in (20, 1000):
-            lists = [model.loss_curve_, model.validation_scores_ or []]
-            floats = sum(values.__sizeof__() + 24 * len(values) for values in lists)
-            held[model.n_iter_] = held_bytes() - floats
-
-    # One epoch is offered at a time, so that there are many calls in between.
-    with tracing(), mock.patch.multiple(stochastic, _record_losses=record_and_measure, MAX_EPOCHS_A_CALL=1):
-        model.fit(X, labels(200, 3))
-    # A single number that every epoch left would come to 24,000.
-    assert held[1000] - held[20] < 10_000
-
-
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_a_thousand_epochs_need_no_higher_peak_than_ten(early_stopping):
-    X, y = draw(200, 5), labels(200, 3)
-    peaks = []
-    record = stochastic._record_losses
-
-    def record_and_tidy_up(model, losses, n_samples):
-        record(model, losses, n_samples)
-        held_bytes()  # what Python keeps to use again is no part of a fit, and grows with the number of its calls
-
-    with tracing(), mock.patch.object(stochastic, "_record_losses", record_and_tidy_up):
-        # The first fit is for what lasts as long as the process.
-        for n_epochs in (1000, 10, 1000):
-            model = MLPClassifier((30, 20), max_iter=n_epochs, tol=0.0, n_iter_no_change=10_000)
-            before = held_bytes()
-            tracemalloc.reset_peak()
-            model.set_params(early_stopping=early_stopping).fit(X, y)
-            peaks.append(tracemalloc.get_traced_memory()[1] - before)
-    # A loss is an object of 24 bytes and a place in a list; so is a score.
-    curves = (1 + early_stopping) * 990 * (24 + 2 * 8)
-    # The core is offered up to so many epochs a call, but one before each score: room for rates and losses.
-    offered = 0 if early_stopping else 3 * 8 * 1000
-    print(f"{peaks[2] - peaks[1]:,} bytes more, {curves:,} of them losses and scores")
-    assert peaks[2] - peaks[1] < curves + offered + 10_000
-
-
-@needs_proc
-def test_the_process_does_not_grow_over_a_thousand_epochs():
-    output, _ = run_python(
-        """
-        import os, warnings
-        from pathlib import Path
-        import numpy as np
-        from fastmlp import MLPClassifier, MLPRegressor
-        warnings.simplefilter("ignore")
-
-        def resident():
-            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-        X = np.random.RandomState(0).standard_normal((300, 20)).astype(np.float32)
-        y = (X[:, 0] > 0).astype(int)
-        grown = []
-        for model in (MLPClassifier((50,)), MLPRegressor(hidden_layer_sizes=(3,), early_stopping=True)):
-            model.set_params(tol=0.0, n_iter_no_change=10_000)
-            # The allocator comes to rest only after a while.
-            model.set_params(max_iter=100)
-            for _ in range(3):
-                model.fit(X, y)
-            before = resident()
-            model.set_params(max_iter=1000).fit(X, y)
-            grown.append(resident() - before)
-            model.set_params(early_stopping=False)
-            for _ in range(100):
-                model.partial_fit(X, y)
-            before = resident()
-            for _ in range(1000):
-                model.partial_fit(X, y)
-            grown.append(resident() - before)
-        print(*grown)
-        """
-    )
-    assert max(map(int, output.split())) < 1_000_000, output
