@@ -25,7 +25,7 @@ def test_an_edit_in_another_file_is_seen(tmp_path):
     result, compilations, _ = probe(folder, FASTMLP_CACHE_DIR=cache)
     assert compilations > 0
     assert probe(folder, FASTMLP_CACHE_DIR=cache)[:2] == (result, 0)
-    path = folder / "kernels" / "activations.py"
+    path = folder / "kernels" / "vector_maths.py"
     source = path.read_text()
     edited, count = re.subn(r"return (.*)_with_sign_of\(x, ", r"return \1_with_sign_of(-x, ", source)
     assert count > 0
