@@ -1,4 +1,4 @@
-"""``fastmlp demo`` as its users run it."""
+"""``fastmlp demo``: what it prints and draws, and what it refuses."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastmlp.cli.datasets import MNIST_PARTS
-from tests.helpers.command_line import environment, refuse, run_without, succeed
+from tests.helpers.command_line import environment, refuse, run, run_without, succeed
 
 
 def final_table(output):
@@ -29,7 +29,7 @@ def is_png(path):
 
 
 def test_demo_digits_is_the_default(tmp_path):
-    output = succeed(tmp_path, "demo", "--plot", "figure.png")
+    output = succeed(tmp_path, "demo", "--plot", "figure.png", by=run)
     assert output.startswith("digits: 64-100-10")
     table = final_table(output)
     loss, reference_loss = table["final loss"]
@@ -163,7 +163,7 @@ def test_demo_mnist_with_damaged_files(tmp_path):
     write_small_mnist(tmp_path)
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    refuse(tmp_path, "demo", "mnist", "--data-home", ".", match="is damaged")
+    refuse(tmp_path, "demo", "mnist", "--data-home", ".", match="is damaged", by=run)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")

@@ -1,4 +1,4 @@
-"""``fastmlp train`` and ``fastmlp predict`` as their users run them."""
+"""``fastmlp train`` and ``fastmlp predict``: what they write and print, and what they refuse."""
 
 import gzip
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastmlp.estimators.persistence import load_model
-from tests.helpers.command_line import SECONDS, environment, refuse, run_without, succeed
+from tests.helpers.command_line import SECONDS, environment, refuse, run, run_without, succeed
 
 
 def write_csv(path, columns):
@@ -33,17 +33,17 @@ def folder(tmp_path):
 
 
 def test_train_and_predict_classes(folder):
-    output = succeed(folder, "train", "classes.csv", "--target", "kind", "--save", "model", "--epochs", 300)
+    output = succeed(folder, "train", "classes.csv", "--target", "kind", "--save", "model", "--epochs", 300, by=run)
     assert "200 rows, 3 feature columns" in output
     assert "target 'kind' holds text of 2 distinct values: classification" in output
     assert float(re.search(r"accuracy on 40 held-out rows: (\S+)", output)[1]) > 0.9
     assert "saved to model" in output
-    lines = succeed(folder, "predict", "model", "classes.csv").splitlines()
+    lines = succeed(folder, "predict", "model", "classes.csv", by=run).splitlines()
     assert lines[0] == "prediction"
     assert len(lines) == 201
     assert set(lines[1:]) == {'"big, round"', "small"}
 
-    succeed(folder, "predict", "model", "classes.csv", "--output", "out.csv", "--probabilities")
+    succeed(folder, "predict", "model", "classes.csv", "--output", "out.csv", "--probabilities", by=run)
     header, *rows = (folder / "out.csv").read_text().splitlines()
     assert header == 'prediction,"probability of big, round",probability of small'
     for row, line in zip(rows, lines[1:], strict=True):
@@ -176,6 +176,7 @@ def test_existing_output_is_kept_when_the_table_is_bad(folder, trained_model):
         "--output",
         "out.csv",
         match="Column 'c' can't be used: it is not numeric .row 1 holds 'three'.[.]",
+        by=run,
     )
     assert (folder / "out.csv").read_text() == "precious"
 

@@ -1,12 +1,17 @@
-"""The ``fastmlp`` command in a process of its own."""
+"""The ``fastmlp`` command, in a process of its own or in this one."""
 
+import contextlib
+import io
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import fastmlp
+from fastmlp.cli.main import main
 
 ROOT = Path(fastmlp.__file__).parent.parent
 
@@ -20,7 +25,7 @@ def environment(**variables):
 
 
 def run(folder, *arguments, **variables):
-    """Run ``python -m fastmlp``; whatever happens, there must be no traceback."""
+    """Run ``python -m fastmlp`` as users do; whatever happens, there must be no traceback."""
     finished = subprocess.run(
         [sys.executable, "-m", "fastmlp", *map(str, arguments)],
         cwd=folder,
@@ -57,15 +62,31 @@ def run_without(modules, folder, *arguments):
     )
 
 
-def succeed(folder, *arguments, **variables):
-    finished = run(folder, *arguments, **variables)
+def call(folder, *arguments, **variables):
+    """Run the command in this process, which saves a second of imports; a warning or an exception fails the test."""
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        mock.patch.dict(os.environ, environment(**variables), clear=True),
+    ):
+        try:
+            status = main(list(map(str, arguments)))
+        except SystemExit as end:  # argparse's, after --help and --version
+            status = end.code
+    return SimpleNamespace(returncode=status, stdout=output.getvalue(), stderr=errors.getvalue())
+
+
+def succeed(folder, *arguments, by=call, **variables):
+    finished = by(folder, *arguments, **variables)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 
 
-def refuse(folder, *arguments, match, **variables):
+def refuse(folder, *arguments, match, by=call, **variables):
     """Run the command, which must fail with one sentence."""
-    finished = run(folder, *arguments, **variables)
+    finished = by(folder, *arguments, **variables)
     assert finished.returncode == 2, finished.stderr
     assert finished.stdout == ""
     assert finished.stderr.count("\n") == 1

@@ -1,12 +1,14 @@
 """The table of register tiles: every row of it trains right, whichever this processor would choose."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from fastmlp.simd import tile_table
 from fastmlp.simd.tile_table import TILE, TILES
 from tests.helpers.problems import DTYPES
-from tests.helpers.subprocesses import run_python
+from tests.helpers.subprocesses import finish, run_python, start_python
 
 # What narrower processors would run, and a processor without AVX or FMA altogether.
 PROCESSORS = {
@@ -57,10 +59,22 @@ COMPARISON = """
 """
 
 
+@pytest.fixture(scope="module")
+def comparisons():
+    """Start the comparison on every processor, two at a time: each compiles all kernels, on one thread."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            processor: pool.submit(run_python, COMPARISON, timeout=600, **variables)
+            for processor, variables in PROCESSORS.items()
+        }
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.needs_jit
+@pytest.mark.slow
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_training_and_predicting_on_narrower_tiles(processor):
-    name, _ = run_python(COMPARISON, timeout=600, **PROCESSORS[processor])
+def test_training_and_predicting_on_narrower_tiles(processor, comparisons):
+    name, _ = comparisons[processor].result()
     assert name.strip() == PROCESSORS[processor].get("FASTMLP_TILE", "generic")
 
 
@@ -85,7 +99,8 @@ def test_nontemporal_stores_of_the_weights_change_no_bit():
                     assert network.fields["on_several_threads"]
                     print(*(array.tobytes().hex() for array in parameters_of(network)))
     """
-    bits = [run_python(code, FASTMLP_TILE=name, NUMBA_NUM_THREADS=2)[0] for name in ("avx512", "zen")]
+    processes = [start_python(code, FASTMLP_TILE=name, NUMBA_NUM_THREADS=2) for name in ("avx512", "zen")]
+    bits = [finish(process)[0] for process in processes]  # both compile at the same time
     assert bits[0].count("\n") == 24
     assert bits[0] == bits[1]
 

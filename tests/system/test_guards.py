@@ -264,7 +264,8 @@ def test_bounds_are_checked_where_numba_offers_it():
 def test_the_kernel_tests_pass_with_bounds_checked_and_eight_threads():
     completed = subprocess.run(
         [
-            sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider",
+            # What starts processes is left out: in these nothing is checked.
+            sys.executable, "-m", "pytest", "-q", "-m", "not slow", "--tb=short", "-p", "no:cacheprovider",
             "tests/kernels", "--ignore=tests/kernels/test_vector_maths.py",
             "tests/microkernels", "tests/drivers", "tests/simd/test_vectors.py",
         ],
