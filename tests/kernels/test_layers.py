@@ -474,14 +474,14 @@ def test_which_lines_of_the_weights_are_prefetched_where_other_cores_have_them(n
         for dtype in (np.float32, np.float64):
             width, line = TILE.columns(dtype), ALIGNMENT // np.dtype(dtype).itemsize
             units = [width + 5, 2 * width, width, 3]
-            problem = make_problem(units, "relu", "squared_error", dtype, n_samples=9)
+            problem = make_problem(units, "identity", "squared_error", dtype, n_samples=2)
             network = problem.network(GuardedNetwork, narrow=narrow, solver="adam")
             record = network.record[0]
             bounds = network.tile_bounds(2)
             for record.on_several_threads, record.prefetch_parameters in ((0, 0), (1, 1), (1, 0)):
                 read.clear()
                 written.clear()
-                propagate_blocks(network, problem, [0, 9])
+                propagate_blocks(network, problem, [0, 2])
                 weights = [network.parameter_matrix(i, 0, fan_out) for i, fan_out in enumerate(units[1:])]
                 if not narrow:  # there no biases, which are prefetched with the rows of W at most
                     weights = [m[:-1] for m in weights] + [network.transposed_matrix(i) for i in (1, 2)]

@@ -14,7 +14,6 @@ from tests.helpers.subprocesses import finish, run_python, start_python
 PROCESSORS = {
     "avx2": {"FASTMLP_TILE": "avx2"},
     "neon": {"FASTMLP_TILE": "neon"},
-    "generic": {"FASTMLP_TILE": "generic"},
     "no AVX, no FMA": {"NUMBA_CPU_NAME": "generic"},
 }
 
