@@ -13,7 +13,7 @@ from fastmlp.simd.conversion import SOURCE_KINDS
 from fastmlp.simd.integers_naive import as_indices
 from fastmlp.simd.jit import as_records, uncached
 from fastmlp.simd.tile_table import ENTRY_TILE_ROWS, TILE
-from tests.helpers.panels import GuardedNetwork, guards_checked
+from tests.helpers.panels import GuardedNetwork
 from tests.helpers.phases import propagate_blocks, update_blocks
 from tests.helpers.problems import (
     ACTIVATIONS,
@@ -29,12 +29,6 @@ BLOCKS = [n_threads for n_threads in (1, 2, 3) if n_threads <= config.NUMBA_NUM_
 WIDTHS = {dtype: TILE.columns(dtype) for dtype in DTYPES}
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13}
 INDICES = [np.int32, np.int64]
-
-
-@pytest.fixture(autouse=True)
-def guard_bands():
-    with guards_checked():
-        yield
 
 
 @uncached

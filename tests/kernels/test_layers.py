@@ -2,30 +2,18 @@
 
 import itertools
 import os
-from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
-from numba import config
 
-from fastmlp.kernels.epilogues import _apply
-from fastmlp.kernels.vector_maths import (
-    exp_of_size,
-    half_exp_minus_one,
-    logistic,
-    logistic_of,
-    tanh_from_exp,
-    tanh_of,
-)
 from fastmlp.kernels.wide.products import BLOCK_COLUMN_BYTES, PANEL_BYTES
-from fastmlp.microkernels.tile import PREFETCHING_TILES
-from fastmlp.network.layout import Layout
 from fastmlp.reference import LOSSES as REFERENCE_LOSSES
-from fastmlp.simd.jit import JIT_DISABLED, uncached
+from fastmlp.simd.jit import JIT_DISABLED
 from fastmlp.simd.tile_table import BLOCK_BYTES, TILE
-from tests.helpers.panels import ORIENTATIONS, GuardedLayout, GuardedNetwork, guards_checked
+from tests.helpers.layers import LEARNING_RATE, MR, POOL, cuts, learning_rate, tolerance
+from tests.helpers.panels import ORIENTATIONS, GuardedNetwork
 from tests.helpers.phases import cut_into_halves, infer_blocks, naive_layers, propagate_blocks, update_blocks
 from tests.helpers.problems import (
     ACTIVATIONS,
@@ -37,44 +25,16 @@ from tests.helpers.problems import (
     parameters_of,
     relative_difference,
 )
-from tests.helpers.subprocesses import run_python
 
-# The pool may be larger than the processor: see test_threads_and_bounds.
-POOL = config.NUMBA_NUM_THREADS
 BLOCKS = sorted({1, 2, 3, 8} & set(range(POOL + 1)))
-MR = TILE.rows
-# Small, so that no network with many inputs and a minibatch of one sample runs away. Poisson's gradients grow
-# exponentially with the outputs.
-LEARNING_RATE = 0.002
-POISSON_LEARNING_RATE = 0.0002
 
 widths = sorted({TILE.columns(dtype) for dtype in DTYPES})
+
 UNITS = sorted(
     {1, 2, MR - 1, MR, MR + 1, *(width + more for width in widths for more in (-1, 0, 1)), 2 * max(widths) + 3}
 )
+
 BATCHES = sorted({1, 2, MR - 1, MR, MR + 1, 2 * MR + 3, 4 * MR})
-
-
-@pytest.fixture(autouse=True)
-def guard_bands():
-    with guards_checked():
-        yield
-
-
-def tolerance(dtype):
-    return 2e-5 if dtype is np.float32 else 1e-13
-
-
-def cuts(network, n_samples, n_blocks):
-    """Return where so many blocks of samples begin; in a narrow network that is the beginning of a panel."""
-    grain = network.record[0].grain if network.narrow else 1
-    inside = np.linspace(0, n_samples, n_blocks + 1)[:-1].astype(int) // grain * grain
-    return np.unique([*inside, n_samples])
-
-
-def learning_rate(problem):
-    return POISSON_LEARNING_RATE if problem.loss == "poisson" else LEARNING_RATE
-
 
 problems = st.builds(
     make_problem,
@@ -87,6 +47,7 @@ problems = st.builds(
     seed=st.integers(0, 1000),
     density=st.sampled_from([1, 0.5, 0.05]),
 )
+
 orientations = st.sampled_from(list(ORIENTATIONS.values()))
 
 many = settings(
@@ -302,247 +263,6 @@ def test_layers_whose_activations_do_not_fit_into_a_cache(activation, dtype):
         losses = advance(problem.epochs(network, n_blocks=n_blocks), 2, LEARNING_RATE)
         np.testing.assert_allclose(losses, expected, rtol=limit)
         assert relative_difference(parameters_of(network), reference.coefs + reference.intercepts) < limit
-
-
-@pytest.mark.parametrize("narrow", ORIENTATIONS.values(), ids=ORIENTATIONS)
-@pytest.mark.parametrize("in_halves", [False, True], ids=["whole", "in halves"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_where_blocks_are_cut_does_not_show_in_the_bits(dtype, in_halves, narrow):
-    width = TILE.columns(dtype)
-    n_samples = 3 * width + 5
-    problem = make_problem([width + 5, 2 * width + 1, 2 * MR + 3, 4], "tanh", "log_loss", dtype, n_samples=n_samples)
-    if narrow:
-        ways = [[0, n_samples], [0, width, n_samples], [0, width, 2 * width, 3 * width, n_samples]]
-    else:
-        ways = [[0, n_samples], [0, 1, n_samples], [0, MR, 2 * MR + 1, n_samples], range(n_samples + 1)]
-    bits = set()
-    options = {"narrow": narrow, "in_halves": in_halves, "solver": "adam", "n_threads": POOL}
-    if in_halves:
-        ways.append(cut_into_halves(problem.network(GuardedNetwork, **options), n_samples))
-    for sample_cuts in ways:
-        network = problem.network(GuardedNetwork, **options)
-        n_tiles = network.record[0].n_tiles
-        for tile_cuts in (np.array([0, n_tiles]), network.tile_bounds(POOL)):
-            network.t = 0
-            network.record[0].on_several_threads = len(tile_cuts) > 2
-            network.set_parameters(problem.coefs, problem.intercepts)
-            network.set_moments(*(2 * [[np.zeros_like(a) for a in problem.coefs + problem.intercepts]]))
-            propagate_blocks(network, problem, sample_cuts)
-            update_blocks(network, problem, tile_cuts, LEARNING_RATE)
-            bits.add(b"".join(array.tobytes() for array in parameters_of(network)))
-    assert len(bits) == 1
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_prefetching_parameters_does_not_show_in_the_bits(dtype, optimizer):
-    width = TILE.columns(dtype)
-    problem = make_problem([width + MR + 3, 2 * width + 1, 4], dtype=dtype, n_samples=2 * width + 3)
-    options = {"adam": {"solver": "adam"}, "momentum": {"solver": "sgd"}, "sgd": {"solver": "sgd", "momentum": 0}}
-    bits = set()
-    for prefetch_parameters in (0, 1):
-        network = problem.network(GuardedNetwork, narrow=False, **options[optimizer])
-        assert network.record[0].prefetch_parameters == 0  # so small a network stays in cache
-        network.record[0].prefetch_parameters = prefetch_parameters
-        before = parameters_of(network)
-        propagate_blocks(network, problem, [0, problem.n_samples])
-        update_blocks(network, problem, [0, network.record[0].n_tiles], LEARNING_RATE)
-        network.assert_guards_untouched()
-        assert all((array != old).any() for array, old in zip(parameters_of(network), before, strict=True))
-        bits.add(b"".join(array.tobytes() for array in parameters_of(network)))
-    assert len(bits) == 1
-
-
-class NoRemainders(GuardedLayout):
-    """A layout in which no gradient is computed the other way round."""
-
-    remainder_fill = 0
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("in_halves", [False, True], ids=["whole", "in halves"])
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_which_way_round_a_gradient_is_computed_does_not_show_in_the_bits(solver, in_halves, dtype):
-    width, lanes = TILE.columns(dtype), TILE.lanes(dtype)
-    most = int(Layout.remainder_fill * lanes)
-    for n_units in [*range(1, lanes + 1), *range(width + 1, width + lanes + 1)]:
-        problem = make_problem([2 * width + 5, n_units, width - 1, 1], "relu", dtype=dtype, n_samples=width + 3)
-        ways = []
-        for layout in (GuardedLayout, NoRemainders):
-            # Halves are those of the layout's own class, whatever the sizes.
-            kind = type("Tried", (layout,), {"halves_below": 0} if in_halves else {})
-            with (
-                mock.patch("tests.helpers.panels.GuardedLayout", kind),
-                mock.patch("tests.helpers.panels.HalvedLayout", kind),
-            ):
-                network = problem.network(GuardedNetwork, narrow=False, in_halves=in_halves, solver=solver)
-            remainders = network.layers.remainder_units.tolist()
-            remainder_units = n_units % width
-            assert remainders == (
-                [0, 0, 0] if layout is NoRemainders else [remainder_units * (remainder_units <= most), 0, 1]
-            )
-            if solver == "lbfgs":
-                result = np.empty_like(problem.flat_parameters())
-                network.loss_and_gradient(problem.rows, problem.targets, None, problem.flat_parameters(), result)
-            else:
-                n_samples = problem.n_samples
-                cut = cut_into_halves(network, n_samples) if in_halves else [0, n_samples]
-                propagate_blocks(network, problem, cut)
-                update_blocks(network, problem, network.tile_bounds(1), LEARNING_RATE)
-                result = np.concatenate([array.ravel() for array in parameters_of(network)])
-            network.assert_guards_untouched()
-            ways.append(result)
-        np.testing.assert_array_equal(*ways)
-
-
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_prefetching_panels_does_not_show_in_the_bits(dtype, activation):
-    width = TILE.columns(dtype)
-    layer_units = [width + MR + 3, 3 * width + 1, 2 * width, 4]
-    problem = make_problem(layer_units, activation, dtype=dtype, n_samples=PREFETCHING_TILES * MR + MR + 3)
-    bits = set()
-    for prefetch in (0, 1):
-        network = problem.network(GuardedNetwork, narrow=False, solver="adam")
-        assert not network.layers.prefetch_panels.any()  # so small a matrix stays in cache
-        network.layers.prefetch_panels = prefetch
-        propagate_blocks(network, problem, [0, problem.n_samples])
-        update_blocks(network, problem, [0, network.record[0].n_tiles], LEARNING_RATE)
-        network.assert_guards_untouched()
-        bits.add(b"".join(array.tobytes() for array in parameters_of(network)))
-    assert len(bits) == 1
-
-
-def test_each_line_of_a_large_matrix_is_prefetched_once_while_the_panel_before_is_multiplied():
-    """Machine code that prefetches the wrong lines computes the same; so here Python looks at what it would be told."""
-    code = """
-        import numpy as np
-        from fastmlp.kernels.wide import products
-        from fastmlp.microkernels.tile import PREFETCHING_TILES, MR
-        from fastmlp.simd.tile_table import ALIGNMENT, TILE
-        from tests.helpers.panels import GuardedNetwork
-        from tests.helpers.phases import propagate_blocks
-        from tests.helpers.problems import make_problem
-
-        for dtype in (np.float32, np.float64):
-            width, line = TILE.columns(dtype), ALIGNMENT // np.dtype(dtype).itemsize
-            fan_in, n_panels, n_samples = 4 * width + 8, 3, PREFETCHING_TILES * MR + 3
-            problem = make_problem([fan_in, n_panels * width], "relu", "squared_error", dtype, n_samples=n_samples)
-            network = problem.network(GuardedNetwork, narrow=False)
-            (layer,) = network.layers
-            layer.prefetch_panels = 1
-            multiply, prefetched = products.gemm_nn, {}
-
-            def watched(*arguments):
-                right, inner_size, rows, prefetch = arguments[7], arguments[8], arguments[9], arguments[13]
-                if prefetch >= 0 and rows == MR:
-                    lines = [(prefetch + k * width) // line for k in range(0, inner_size // 4 * 4, 4)]
-                    prefetched.setdefault((right - layer.parameters) // ((fan_in + 1) * width), []).extend(lines)
-                return multiply(*arguments)
-
-            products.gemm_nn = watched
-            propagate_blocks(network, problem, [0, n_samples])
-            products.gemm_nn = multiply
-            assert sorted(prefetched) == list(range(n_panels - 1))
-            for panel, lines in prefetched.items():
-                first = layer.parameters + (panel + 1) * (fan_in + 1) * width
-                assert sorted(lines) == list(range(first // line, (first + fan_in * width) // line))
-            print(len(prefetched))
-    """
-    out, _ = run_python(code, NUMBA_DISABLE_JIT=1, FASTMLP_TILE="avx512")
-    assert out.split() == ["2", "2"]
-
-
-@pytest.mark.parametrize("tile", ["avx512", "avx2"])
-@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
-def test_which_lines_of_the_weights_are_prefetched_where_other_cores_have_them(narrow, tile):
-    """In phase 1 all of a narrow network's, to read; in phase 2 those that this block of tiles will write."""
-    code = f"""
-        import numpy as np
-        from fastmlp.kernels import tiles
-        from fastmlp.kernels.narrow import phases as narrow_phases
-        from fastmlp.simd.tile_table import ALIGNMENT, TILE
-        from tests.helpers.panels import GuardedNetwork
-        from tests.helpers.phases import propagate_blocks, update_blocks
-        from tests.helpers.problems import make_problem
-
-        narrow = {narrow}
-        read, written = set(), set()
-        tiles.prefetch_to_write = lambda array, place: written.add(place // line)
-        narrow_phases.prefetch_to_read = lambda array, place: read.add(place // line)
-
-        for dtype in (np.float32, np.float64):
-            width, line = TILE.columns(dtype), ALIGNMENT // np.dtype(dtype).itemsize
-            units = [width + 5, 2 * width, width, 3]
-            problem = make_problem(units, "identity", "squared_error", dtype, n_samples=2)
-            network = problem.network(GuardedNetwork, narrow=narrow, solver="adam")
-            record = network.record[0]
-            bounds = network.tile_bounds(2)
-            for record.on_several_threads, record.prefetch_parameters in ((0, 0), (1, 1), (1, 0)):
-                read.clear()
-                written.clear()
-                propagate_blocks(network, problem, [0, 2])
-                weights = [network.parameter_matrix(i, 0, fan_out) for i, fan_out in enumerate(units[1:])]
-                if not narrow:  # there no biases, which are prefetched with the rows of W at most
-                    weights = [m[:-1] for m in weights] + [network.transposed_matrix(i) for i in (1, 2)]
-                places = np.concatenate([m.ravel() for m in weights])
-                assert not written
-                assert set((places // line).tolist()) <= read if narrow and record.on_several_threads else not read
-                n_read = len(read)
-                prefetched_by = []
-                for block in (0, 1):
-                    written.clear()
-                    before = network.workspace.copy()
-                    update_blocks(network, problem, bounds[block : block + 2], 0.01)
-                    changed = places[network.workspace[places] != before[places]]
-                    own = set((changed // line).tolist())
-                    assert len(own) > 40
-                    prefetched_by.append(written.copy())
-                    if not record.on_several_threads:
-                        assert not written
-                    elif narrow or not record.prefetch_parameters:
-                        assert own <= written
-                    else:  # those that are not of whole tiles: the last rows of W, and a remainder panel
-                        assert 0 < len(own & written) < len(own) / 2
-                assert len(read) == n_read
-                # One line, at most, where a block ends within one: of W, and of each row of W transposed.
-                assert len(prefetched_by[0] & prefetched_by[1]) <= 1 + max(units)
-            print(len(own))
-    """
-    out, _ = run_python(code, NUMBA_DISABLE_JIT=1, FASTMLP_TILE=tile)
-    assert len(out.split()) == 2
-
-
-@uncached
-def activate_both_ways(in_two_passes, in_one, out, stride, rows, columns, is_tanh):
-    if is_tanh:
-        _apply(half_exp_minus_one, in_two_passes, out, stride, rows, columns)
-        _apply(tanh_of, in_two_passes, out, stride, rows, columns)
-        _apply(tanh_from_exp, in_one, out, stride, rows, columns)
-    else:
-        _apply(exp_of_size, in_two_passes, out, stride, rows, columns)
-        _apply(logistic_of, in_two_passes, out, stride, rows, columns)
-        _apply(logistic, in_one, out, stride, rows, columns)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["tanh", "logistic"])
-def test_activations_in_two_passes_and_in_one_have_the_same_bits(dtype, name):
-    width, out = TILE.columns(dtype), 3
-    rows, columns = MR - 1, TILE.lanes(dtype) * (TILE.vectors - 1)
-    z = np.random.RandomState(0).standard_normal(2 * out + MR * width).astype(dtype) * 8
-    in_two_passes, in_one = z.copy(), z.copy()
-    activate_both_ways(in_two_passes, in_one, out, width, rows, columns, name == "tanh")
-    np.testing.assert_array_equal(in_two_passes, in_one)
-    tile = np.s_[out : out + MR * width]
-    expected = z.copy()
-    inputs = expected[tile].reshape(MR, width)[:rows, :columns]
-    inputs[:] = np.tanh(inputs) if name == "tanh" else 1 / (1 + np.exp(-inputs))
-    np.testing.assert_allclose(in_one, expected, rtol=4 * np.finfo(dtype).eps)
-    # What isn't of these rows and columns has not been written.
-    is_outside = np.ones(len(z), bool)
-    is_outside[tile].reshape(MR, width)[:rows, :columns] = False
-    np.testing.assert_array_equal(in_one[is_outside], z[is_outside])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

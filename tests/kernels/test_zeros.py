@@ -19,19 +19,13 @@ from fastmlp.network.rows import as_rows
 from fastmlp.simd.integers_naive import as_indices
 from fastmlp.simd.jit import as_records, uncached
 from fastmlp.simd.tile_table import SPARSE_TILE_ROWS, TILE
-from tests.helpers.panels import GuardedNetwork, guards_checked
+from tests.helpers.panels import GuardedNetwork
 from tests.helpers.problems import DTYPES, SOLVERS, advance, make_problem, parameters_of
 
 ROWS = SPARSE_TILE_ROWS
 BLOCKS = [n_threads for n_threads in (1, 2, 3) if n_threads <= config.NUMBA_NUM_THREADS]
 LANES = {dtype: TILE.lanes(dtype) for dtype in DTYPES}
 WIDTHS = {dtype: TILE.columns(dtype) for dtype in DTYPES}
-
-
-@pytest.fixture(autouse=True)
-def guard_bands():
-    with guards_checked():
-        yield
 
 
 @uncached

@@ -8,49 +8,13 @@ import pytest
 from fastmlp.microkernels import naive as microkernel_naive
 from fastmlp.microkernels.dot_products import DOT_COLUMNS, DOT_ROWS, gemm_nt
 from fastmlp.microkernels.function_table import function_table
-from fastmlp.microkernels.narrow_tiles import MOST_ROWS, batched_gemm_nn, batched_gemm_tn
+from fastmlp.microkernels.narrow_tiles import MOST_ROWS
 from fastmlp.microkernels.sparse_tiles import sparse_gemm_nn, sparse_gemm_tn
-from fastmlp.microkernels.tile import MR, N_COPIES, NO_PREFETCH, VECTORS, row_counts
-from fastmlp.microkernels.tile_calls import gemm_nn, gemm_tn
+from fastmlp.microkernels.tile import MR, NO_PREFETCH, VECTORS, row_counts
 from fastmlp.simd.jit import JIT_DISABLED, uncached
 from fastmlp.simd.tile_table import SPARSE_TILE_ROWS, TILE
 from tests.helpers.problems import DTYPES
-
-NO_FLOOR = -np.inf
-
-
-@uncached
-def call_nn(
-    workspace, functions, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
-):  # fmt: skip
-    gemm_nn(
-        workspace, functions, out, start, stride, left, step, right, inner_size, rows, vectors, floor, mask, prefetch
-    )  # fmt: skip
-
-
-@uncached
-def call_tn(workspace, functions, out, left, right, inner_size, rows, vectors, prefetch):
-    gemm_tn(workspace, functions, out, left, right, inner_size, rows, vectors, prefetch)
-
-
-@uncached
-def call_batched_nn(
-    workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
-    mask_step,
-):  # fmt: skip
-    batched_gemm_nn(
-        workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, step, mask,
-        mask_step,
-    )  # fmt: skip
-
-
-@uncached
-def call_batched_tn(
-    workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
-):  # fmt: skip
-    batched_gemm_tn(
-        workspace, functions, out, out_step, left, right, right_step, inner_size, rows, vectors, n_panels, floor
-    )  # fmt: skip
+from tests.helpers.tile_products import FINISHES, TWINS, Products, call_nn, call_tn, inner_sizes
 
 
 @uncached
@@ -58,75 +22,6 @@ def call_nt(workspace, functions, out, a, a_step, b, b_step, n_vectors, n_tiles,
     gemm_nt(workspace, functions, out, a, a_step, b, b_step, n_vectors, n_tiles, rows, columns)
 
 
-TWINS = {
-    "nn": (call_nn, microkernel_naive.gemm_nn),
-    "tn": (call_tn, microkernel_naive.gemm_tn),
-}
-TWINS_OF_PANELS = {
-    "nn": (call_batched_nn, microkernel_naive.batched_gemm_nn),
-    "tn": (call_batched_tn, microkernel_naive.batched_gemm_tn),
-}
-
-
-def inner_sizes(dtype):
-    width = TILE.columns(dtype)
-    return [0, 1, width - 1, width, width + 1, 2 * width + 3]
-
-
-class Products:
-    """A workspace with every operand of a product somewhere in it, and NaN around them."""
-
-    def __init__(self, dtype, seed=0):
-        generator = np.random.RandomState(seed)
-        self.dtype = dtype
-        self.width = width = TILE.columns(dtype)
-        longest = max(inner_sizes(dtype))
-        n_panels = -(-longest // width)
-        place = 5  # alignment is not asked for
-        places = {}
-        self.rows = highest = max(MR, *MOST_ROWS)
-        for name, rows in {
-            "out": highest,
-            "start": highest,
-            "left_nn": n_panels * highest,
-            "left_tn": longest,
-            "right": n_panels * width,
-            "activations": highest,
-        }.items():
-            places[name] = place
-            place += rows * width + 7
-        self.workspace = np.full(place, np.nan, dtype)
-        for name in ("start", "left_nn", "left_tn", "right", "activations"):
-            following = [other for other in places.values() if other > places[name]]
-            end = min([*following, place]) - 7
-            self.workspace[places[name] : end] = generator.standard_normal(end - places[name])
-        # Some units are off, as those of a relu layer are.
-        activations = self.workspace[places["activations"] : places["activations"] + highest * width]
-        activations[generator.uniform(size=highest * width) < 0.5] = 0
-        self.places = places
-
-    def arguments(self, kind, rows, vectors, inner_size, finish, prefetch=NO_PREFETCH):
-        places, table = self.places, function_table(np.dtype(self.dtype), False)
-        if kind == "tn":
-            copies = (prefetch, *range(N_COPIES - 1))
-            return table, places["out"], places["left_tn"], places["right"], inner_size, rows, vectors, copies
-        shares_start, floor, masked = FINISHES[finish]
-        return (
-            table, places["out"], places["start"], 0 if shares_start else self.width, places["left_nn"],
-            self.rows * self.width, places["right"], inner_size, rows, vectors, self.dtype(floor),
-            places["activations"] if masked else -1, prefetch,
-        )  # fmt: skip
-
-    def multiply(self, kind, *arguments):
-        """Return the workspaces after the micro-kernel and after its twin."""
-        compiled, naive = self.workspace.copy(), self.workspace.copy()
-        TWINS[kind][0](compiled, *self.arguments(kind, *arguments))
-        TWINS[kind][1](naive, *self.arguments(kind, *arguments))
-        return compiled, naive
-
-
-# What is done to the tile on its way out of the registers: whether its rows share their start, floor, whether masked.
-FINISHES = {"identity": (False, NO_FLOOR, False), "relu": (True, 0.0, False), "masked": (True, NO_FLOOR, True)}
 # Weight gradients start with zeros, and nothing is done to them.
 EACH_PRODUCT = [*(("nn", finish) for finish in FINISHES), ("tn", None)]
 
@@ -269,90 +164,6 @@ def test_a_product_over_a_list_is_the_same_to_the_last_bit(dtype, kind, finish):
             sparse = products.workspace.copy()
             compiled_twin(sparse, *products.sparse_arguments(vectors, finish, prefetch))
             np.testing.assert_array_equal(sparse, whole)
-
-
-class PanelProducts:
-    """The operands of a narrow network's product: B and activations of some panels of samples, and NaN around them."""
-
-    N_PANELS = 3
-
-    def __init__(self, dtype):
-        products = Products(dtype)
-        self.dtype, self.width = dtype, products.width
-        generator = np.random.RandomState(5)
-        n_panels, longest = self.N_PANELS, max(inner_sizes(dtype))
-        self.rows = highest = products.rows
-        # Of a panel, and what lies behind them.
-        rows = {"out": highest + 2, "right": longest + 1, "activations": highest + 1}
-        self.steps = {name: count * self.width for name, count in rows.items()}
-        left = {f"left_{kind}": products.places[f"left_{kind}"] for kind in TWINS}
-        place = len(products.workspace)
-        self.places = dict(left)
-        for name, step in self.steps.items():
-            self.places[name] = place
-            place += n_panels * step + 7
-        self.workspace = np.full(place, np.nan, dtype)
-        self.workspace[: len(products.workspace)] = products.workspace
-        for name, count in (("right", longest), ("activations", highest)):
-            for panel in range(n_panels):
-                numbers = generator.standard_normal(count * self.width)
-                if name == "activations":
-                    numbers[generator.uniform(size=len(numbers)) < 0.5] = 0
-                first = self.places[name] + panel * self.steps[name]
-                self.workspace[first : first + len(numbers)] = numbers
-
-    def arguments(self, kind, rows, vectors, inner_size, floor, masked, panel, n_panels):
-        places = {name: place + panel * self.steps.get(name, 0) for name, place in self.places.items()}
-        of_both = (
-            function_table(np.dtype(self.dtype), True), places["out"], self.steps["out"], places[f"left_{kind}"],
-            places["right"], self.steps["right"], inner_size, rows, vectors, n_panels,
-        )  # fmt: skip
-        if kind == "tn":
-            return (*of_both, self.dtype(floor))
-        mask = places["activations"] if masked else -1
-        return (*of_both, self.rows * self.width, mask, self.steps["activations"])
-
-
-# Forward has a floor, the other products have activations.
-FINISHES_OF_PANELS = [("nn", "identity"), ("nn", "masked"), ("tn", "identity"), ("tn", "relu")]
-
-
-@pytest.mark.parametrize(("kind", "finish"), FINISHES_OF_PANELS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_tile_of_some_panels_of_samples(dtype, kind, finish):
-    products = PanelProducts(dtype)
-    compiled_twin, naive_twin = TWINS_OF_PANELS[kind]
-    _, floor, masked = FINISHES[finish]
-    tolerance = 50 * np.finfo(dtype).eps
-    for rows, vectors, inner_size, n_panels in itertools.product(
-        range(1, max(MOST_ROWS) + 1), range(1, VECTORS + 1), inner_sizes(dtype), (1, PanelProducts.N_PANELS)
-    ):
-        if rows > MOST_ROWS[vectors] or (kind == "tn" and rows > products.width):
-            continue
-        arguments = products.arguments(kind, rows, vectors, inner_size, floor, masked, 0, n_panels)
-        compiled, naive = products.workspace.copy(), products.workspace.copy()
-        compiled_twin(compiled, *arguments)
-        naive_twin(naive, *arguments)
-        np.testing.assert_allclose(compiled, naive, rtol=tolerance, atol=tolerance)
-        changed = (compiled != products.workspace) & ~(np.isnan(compiled) & np.isnan(products.workspace))
-        panel, row, column = np.ogrid[:n_panels, :rows, : vectors * TILE.lanes(dtype)]
-        inside = products.places["out"] + panel * products.steps["out"] + row * products.width + column
-        assert changed[inside].all()
-        assert changed.sum() == inside.size
-
-
-@pytest.mark.parametrize(("kind", "finish"), FINISHES_OF_PANELS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_the_number_of_panels_does_not_show_in_the_bits(dtype, kind, finish):
-    products = PanelProducts(dtype)
-    call, _ = TWINS_OF_PANELS[kind]
-    _, floor, masked = FINISHES[finish]
-    size = MOST_ROWS[VECTORS] - 1, VECTORS, products.width + 3, floor, masked
-    together, apart = products.workspace.copy(), products.workspace.copy()
-    call(together, *products.arguments(kind, *size, 0, PanelProducts.N_PANELS))
-    for panel in range(PanelProducts.N_PANELS):
-        call(apart, *products.arguments(kind, *size, panel, 1))
-    np.testing.assert_array_equal(together, apart)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
