@@ -27,7 +27,7 @@ def fitted(name, package=fastmlp, **options):
         return getattr(package, name)(**({"random_state": 0, "max_iter": 3} | options)).fit(X, Y)
 
 
-def outcome(model, method, arguments):
+def error_and_result(model, method, arguments):
     """Return class and text of the error of a call, and its result if there was none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -101,10 +101,10 @@ def test_bad_input_is_refused_in_scikit_learns_words_and_leaves_no_trace(name):
     identities = {key: id(value) for key, value in vars(ours).items()}
     arrays = copy.deepcopy([*ours.coefs_, *ours.intercepts_])
     for method, what, arguments in CALLS:
-        error, _ = outcome(ours, method, arguments)
+        error, _ = error_and_result(ours, method, arguments)
         assert error is not None, (method, what)
         # Each call on a copy: scikit-learn forgets an earlier fit before it refuses.
-        assert error == outcome(copy.deepcopy(theirs), method, arguments)[0], (method, what)
+        assert error == error_and_result(copy.deepcopy(theirs), method, arguments)[0], (method, what)
         assert {key: id(value) for key, value in vars(ours).items()} == identities, (method, what)
         for array, kept in zip([*ours.coefs_, *ours.intercepts_], arrays, strict=True):
             np.testing.assert_array_equal(array, kept)
@@ -114,7 +114,7 @@ def test_bad_input_is_refused_in_scikit_learns_words_and_leaves_no_trace(name):
 def test_one_class_is_fitted_as_scikit_learn_does():
     for value in (0, "only"):
         models = [package.MLPClassifier(random_state=0, max_iter=3) for package in (fastmlp, sklearn.neural_network)]
-        ours, theirs = (outcome(model, "fit", (X, np.full(150, value)))[1].predict(X) for model in models)
+        ours, theirs = (error_and_result(model, "fit", (X, np.full(150, value)))[1].predict(X) for model in models)
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -201,7 +201,7 @@ def test_values_that_overflow_in_float32_are_refused():
             (X, with_value(Y, 3, value)),
             (X, Y, with_value(np.ones(150), 3, value)),
         ):
-            error, _ = outcome(model, "fit", arguments)
+            error, _ = error_and_result(model, "fit", arguments)
             if solver == "adam":  # L-BFGS computes in float64
                 name = ["X", "y", "sample_weight"][len(arguments) - 1 if len(arguments) == 3 else arguments[0] is X]
                 assert error == (
@@ -232,7 +232,7 @@ def test_targets_for_which_the_loss_is_not_defined_are_refused(solver, dtype, op
             )
     assert pickle.dumps(model) == before
     # Zeros, of either sign, are counts as any others.
-    error, fit_to_zeros = outcome(model, "fit", (X, -np.zeros(150)))
+    error, fit_to_zeros = error_and_result(model, "fit", (X, -np.zeros(150)))
     assert error is None
     assert np.isfinite(fit_to_zeros.loss_)
 
@@ -299,7 +299,7 @@ def test_an_earlier_fit_is_kept_no_longer_than_it_can_be_needed(monkeypatch, wei
         return advance(self, rates)
 
     monkeypatch.setattr(fastmlp.network.epochs.Epochs, "advance", checked)
-    assert outcome(model, "fit", (X, Y, weights))[0] is None
+    assert error_and_result(model, "fit", (X, Y, weights))[0] is None
 
 
 @NAMES
@@ -307,7 +307,9 @@ def test_an_earlier_fit_is_kept_no_longer_than_it_can_be_needed(monkeypatch, wei
 def test_negative_weights_that_do_not_cancel_are_taken_as_scikit_learn_takes_them(name, solver):
     weights = np.where(np.arange(150) % 3, 1.0, -0.5)
     ours, theirs = (
-        outcome(getattr(package, name)(solver=solver, max_iter=5, random_state=0, tol=1e-9), "fit", (X, Y, weights))[1]
+        error_and_result(
+            getattr(package, name)(solver=solver, max_iter=5, random_state=0, tol=1e-9), "fit", (X, Y, weights)
+        )[1]
         for package in (fastmlp, sklearn.neural_network)
     )
     assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-6)

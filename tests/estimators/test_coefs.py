@@ -16,7 +16,7 @@ from tests.helpers.estimators import (
     Y_IRIS,
     assert_same_parameters,
     both,
-    parameters_of,
+    coefs_and_intercepts,
     quietly,
 )
 
@@ -45,10 +45,10 @@ def test_what_is_written_into_coefs_counts_in_partial_fit():
 
 def test_partial_fit_writes_into_the_users_arrays():
     regressor = fastmlp.MLPRegressor(random_state=0).partial_fit(X_IRIS, Y_IRIS)
-    arrays = parameters_of(regressor)
+    arrays = coefs_and_intercepts(regressor)
     copies = [array.copy() for array in arrays]
     regressor.partial_fit(X_IRIS, Y_IRIS)
-    for array, now, copy in zip(arrays, parameters_of(regressor), copies, strict=True):
+    for array, now, copy in zip(arrays, coefs_and_intercepts(regressor), copies, strict=True):
         assert array is now
         assert not np.array_equal(array, copy)
 
@@ -105,7 +105,7 @@ def test_hidden_layer_sizes_are_ignored_by_a_warm_start():
 def test_read_only_and_odd_parameters_can_be_trained_further():
     model = fastmlp.MLPRegressor(hidden_layer_sizes=(6,), random_state=0).partial_fit(X_IRIS, Y_IRIS)
     expected = pickle.loads(pickle.dumps(model)).partial_fit(X_IRIS, Y_IRIS)
-    for array in parameters_of(model):
+    for array in coefs_and_intercepts(model):
         array.flags.writeable = False
     model.coefs_[0] = np.asfortranarray(model.coefs_[0])
     model.coefs_ = tuple(model.coefs_)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 import fastmlp
+from tests.helpers.estimators import nudged
 
 FUZZ = settings(
     max_examples=int(os.environ.get("FASTMLP_FUZZ_EXAMPLES", "120")),
@@ -132,14 +133,6 @@ def attempt(cls, chosen, calls):
         except (ValueError, TypeError, AttributeError, IndexError, ZeroDivisionError, OverflowError) as error:
             return error
     return model
-
-
-def nudged(cls):
-    class Nudged(cls):
-        def _init_coef(self, fan_in, fan_out, dtype):
-            return tuple(np.nextafter(array, np.inf) for array in super()._init_coef(fan_in, fan_out, dtype))
-
-    return Nudged
 
 
 def disagreement(ours, theirs):

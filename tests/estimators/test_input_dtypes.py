@@ -25,7 +25,7 @@ REFUSED = {
 }
 
 
-def quietly_fit(package, X, y, **options):
+def fitted(package, X, y, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return package.MLPClassifier((7,), max_iter=2, random_state=0, **options).fit(X, y)
@@ -38,7 +38,7 @@ def model(package, **options):
     """Return a model that has been fitted to float64, made once."""
     key = (package.__name__, *options.values())
     if key not in MODELS:
-        MODELS[key] = quietly_fit(package, COUNTS.astype(float), Y, **options)
+        MODELS[key] = fitted(package, COUNTS.astype(float), Y, **options)
     return MODELS[key]
 
 
@@ -83,7 +83,7 @@ def test_numbers_of_any_type_give_one_answer(code, container, dtype):
 @pytest.mark.parametrize("n_rows", [FEW, MANY])
 def test_a_fit_to_numbers_of_any_type_is_scikit_learns(code, container, n_rows):
     X = samples(code, n_rows, container)
-    ours, theirs = (quietly_fit(package, X, Y[:n_rows]) for package in (fastmlp, sklearn.neural_network))
+    ours, theirs = (fitted(package, X, Y[:n_rows]) for package in (fastmlp, sklearn.neural_network))
     single = ours.coefs_[0].dtype == np.float32
     assert ours.coefs_[0].dtype == theirs.coefs_[0].dtype
     assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-5 if single else 1e-9)
@@ -110,7 +110,7 @@ def test_numbers_as_text_are_refused_by_predictions(code, n_rows):
     for method in METHODS:
         with pytest.raises(ValueError, match="dtype='numeric' is not compatible with arrays of bytes/strings"):
             getattr(model(fastmlp), method)(X)
-    assert quietly_fit(fastmlp, X, Y[:n_rows]).loss_ == quietly_fit(fastmlp, COUNTS[:n_rows], Y[:n_rows]).loss_
+    assert fitted(fastmlp, X, Y[:n_rows]).loss_ == fitted(fastmlp, COUNTS[:n_rows], Y[:n_rows]).loss_
 
 
 def test_columns_of_dates_are_refused():
@@ -118,7 +118,7 @@ def test_columns_of_dates_are_refused():
     frame = pandas.DataFrame(dict.fromkeys("abcdef", COUNTS[:, 0]))
     frame["c"] = pandas.to_datetime(frame["c"])
     with pytest.raises(ValueError, match="Input X holds dates or durations"):
-        quietly_fit(fastmlp, frame, Y)
+        fitted(fastmlp, frame, Y)
 
 
 # --- finite numbers that are infinite in the dtype that is computed in ---------------------------

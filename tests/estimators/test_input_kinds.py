@@ -17,8 +17,8 @@ from tests.helpers.estimators import (
     Y_IRIS,
     assert_same_parameters,
     both,
+    coefs_and_intercepts,
     outcome,
-    parameters_of,
     quietly,
 )
 
@@ -168,7 +168,7 @@ def test_dtype_parameter():
     settings = {"random_state": 0, "max_iter": 3}
     for kind in (np.uint8, np.float64):
         fitted = quietly(fastmlp.MLPClassifier(dtype="float32", **settings), "fit", images.astype(kind), Y_DIGITS)
-        assert {array.dtype for array in parameters_of(fitted)} == {np.dtype(np.float32)}
+        assert {array.dtype for array in coefs_and_intercepts(fitted)} == {np.dtype(np.float32)}
         assert fitted.predict_proba(images.astype(kind)).dtype == np.float32
         assert fitted.predict_proba(images[:2].astype(kind)).dtype == np.float32
     expected = quietly(fastmlp.MLPClassifier(**settings), "fit", images.astype(np.float32), Y_DIGITS)

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import fastmlp
 from fastmlp.cli.datasets import load_california_housing
+from tests.helpers.estimators import nudged
 
 N_EPOCHS = 20
 LOSS_TOLERANCE = {"float64": 1e-8, "float32": 2e-3}
@@ -60,16 +61,6 @@ def california_housing(folder):
     X, y = load_california_housing(folder.parent)
     X, y = X[::20], y[::20]
     return (X - X.mean(axis=0)) / X.std(axis=0), y
-
-
-def nudged(cls):
-    """Return scikit-learn's class with initial weights that differ by one unit in the last place."""
-
-    class Nudged(cls):
-        def _init_coef(self, fan_in, fan_out, dtype):
-            return tuple(np.nextafter(array, np.inf) for array in super()._init_coef(fan_in, fan_out, dtype))
-
-    return Nudged
 
 
 def rounded_start(cls):

@@ -31,6 +31,11 @@ def quietly(estimator, method, *args, **kwargs):
         return getattr(estimator, method)(*args, **kwargs)
 
 
+def fit_quietly(estimator, *args, **kwargs):
+    """Fit without warnings, such as that the iterations ran out; only for the only thread of a process."""
+    return quietly(estimator, "fit", *args, **kwargs)
+
+
 def outcome(make, method, *args, **kwargs):
     """Return the warnings and the error of a call, as pairs of class and text."""
     with warnings.catch_warnings(record=True) as caught:
@@ -57,10 +62,20 @@ def with_sorted_options(found):
     return caught, raised
 
 
-def parameters_of(estimator):
+def coefs_and_intercepts(estimator):
     return [*estimator.coefs_, *estimator.intercepts_]
 
 
+def nudged(cls):
+    """Return scikit-learn's class with initial weights that differ by one unit in the last place."""
+
+    class Nudged(cls):
+        def _init_coef(self, fan_in, fan_out, dtype):
+            return tuple(np.nextafter(array, np.inf) for array in super()._init_coef(fan_in, fan_out, dtype))
+
+    return Nudged
+
+
 def assert_same_parameters(a, b, rtol=0.0, atol=0.0):
-    for ours, theirs in zip(parameters_of(a), parameters_of(b), strict=True):
+    for ours, theirs in zip(coefs_and_intercepts(a), coefs_and_intercepts(b), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)

@@ -1,12 +1,13 @@
 """Fits that are interrupted on purpose, and what has to be equal when they have gone on to their end."""
 
 import signal
-import warnings
 
 import numpy as np
 from sklearn.datasets import load_iris
 
 from fastmlp.network.epochs import Epochs
+from tests.helpers.estimators import fit_quietly
+from tests.helpers.generators import assert_same_generator
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 
@@ -16,12 +17,6 @@ IGNORED = ("checkpoint", "checkpoint_interval", "n_threads", "verbose", "max_ite
 
 def make(cls, settings, **more):
     return cls(**{"hidden_layer_sizes": (30, 20), "random_state": 3, "batch_size": 20, "max_iter": 9} | settings | more)
-
-
-def quietly_fit(model, *arguments, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return model.fit(*arguments, **options)
 
 
 def interrupted_fit(monkeypatch, calls, model, *arguments, steps=3, **options):
@@ -39,7 +34,7 @@ def interrupted_fit(monkeypatch, calls, model, *arguments, steps=3, **options):
 
     with monkeypatch.context() as patch:
         patch.setattr(Epochs, "advance", short_advance)
-        quietly_fit(model, *arguments, **options)
+        fit_quietly(model, *arguments, **options)
     return len(made) >= calls
 
 
@@ -64,8 +59,3 @@ def assert_same_fit(ours, expected):
             np.testing.assert_array_equal(value.classes_, wanted.classes_)
         else:
             assert value == wanted, name
-
-
-def assert_same_generator(ours, expected):
-    for value, wanted in zip(ours.get_state(), expected.get_state(), strict=True):
-        np.testing.assert_array_equal(value, wanted)

@@ -1,19 +1,16 @@
 """A model file, and what is wrong with one that is refused."""
 
-import warnings
-
 import pytest
 from sklearn.datasets import load_iris
 
 from fastmlp.estimators.persistence import load_model
+from tests.helpers.estimators import fit_quietly
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 
 
 def fit(estimator, X=IRIS, y=SPECIES):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return estimator.set_params(max_iter=3).fit(X, y)
+    return fit_quietly(estimator.set_params(max_iter=3), X, y)
 
 
 def refuse(path, content, match=None):

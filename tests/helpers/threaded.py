@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV
 
 import fastmlp
 from fastmlp.network.threads import worth_sharing
+from tests.helpers.estimators import fit_quietly
 from tests.helpers.recorded_calls import Recorded, calls, record, twins_used
 
 # Steps of about a millisecond on one thread.
@@ -28,13 +29,6 @@ def model(number=0, **options):
     """Return an unfitted classifier of one of several shapes, on two threads."""
     settings = {"hidden_layer_sizes": SHAPES[number % len(SHAPES)], "batch_size": BATCH_SIZE, "max_iter": 4}
     return fastmlp.MLPClassifier(**(settings | {"random_state": 0, "n_threads": 2} | options))
-
-
-def fit_quietly(estimator, X, y):
-    """Fit without warnings that the iterations ran out; only for the only thread of a process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return estimator.fit(X, y)
 
 
 def bits(estimator, X):

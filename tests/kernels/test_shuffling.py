@@ -6,6 +6,7 @@ from sklearn.utils import shuffle
 
 from fastmlp.kernels.shuffling import STATE_WORDS, shuffle_order
 from fastmlp.simd.jit import JIT_DISABLED, uncached
+from tests.helpers.generators import assert_same_generator
 
 SIZES = [*range(1, 40), 63, 64, 65, 127, 128, 129, 500, 623, 624, 625, 1000, 1024, 1999, 2000]
 
@@ -25,11 +26,6 @@ def shuffled(order, generator):
     return order, after
 
 
-def assert_same_state(generator, other):
-    for mine, its in zip(generator.get_state(), other.get_state(), strict=True):
-        np.testing.assert_array_equal(mine, its)
-
-
 @pytest.mark.parametrize("seed", [0, 1, 42, 2**32 - 1])
 def test_orders_and_the_generator_afterwards(seed):
     for size in SIZES if not JIT_DISABLED else SIZES[::6]:
@@ -38,7 +34,7 @@ def test_orders_and_the_generator_afterwards(seed):
         expected = np.arange(size)
         theirs.shuffle(expected)
         np.testing.assert_array_equal(order, expected)
-        assert_same_state(ours, theirs)
+        assert_same_generator(ours, theirs)
 
 
 def test_epoch_after_epoch_as_scikit_learn_does_it():
@@ -49,7 +45,7 @@ def test_epoch_after_epoch_as_scikit_learn_does_it():
         expected = shuffle(expected, random_state=theirs)
         order, ours = shuffled(order, ours)
         np.testing.assert_array_equal(order, expected)
-        assert_same_state(ours, theirs)
+        assert_same_generator(ours, theirs)
 
 
 def test_from_anywhere_in_the_generators_state():
@@ -63,7 +59,7 @@ def test_from_anywhere_in_the_generators_state():
         expected = np.arange(50)
         theirs.shuffle(expected)
         np.testing.assert_array_equal(order, expected)
-        assert_same_state(ours, theirs)
+        assert_same_generator(ours, theirs)
 
 
 def test_nothing_to_shuffle_draws_nothing():
@@ -71,4 +67,4 @@ def test_nothing_to_shuffle_draws_nothing():
     for size in (0, 1):
         order, after = shuffled(np.arange(size), generator)
         assert len(order) == size
-        assert_same_state(after, generator)
+        assert_same_generator(after, generator)

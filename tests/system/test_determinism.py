@@ -7,7 +7,7 @@ import pytest
 
 from fastmlp import MLPRegressor
 from tests.helpers.callbacks import Callback
-from tests.helpers.interrupted import quietly_fit
+from tests.helpers.estimators import fit_quietly
 from tests.helpers.problems import DTYPES, advance, make_problem, parameters_of
 from tests.helpers.subprocesses import run_python
 
@@ -112,8 +112,8 @@ def test_a_full_batch_is_computed_alike_whether_it_stays_or_is_gathered_anew(dty
     settings = {"hidden_layer_sizes": 9, "solver": "sgd", "random_state": 0, "max_iter": 20, "tol": 0, "momentum": 0}
     models = [MLPRegressor(**settings) for _ in range(3)]
     stays, watched, in_parts = models
-    quietly_fit(stays, X, y)
-    quietly_fit(watched.set_callbacks(Callback(lambda: None)), X, y)  # an epoch a call
+    fit_quietly(stays, X, y)
+    fit_quietly(watched.set_callbacks(Callback(lambda: None)), X, y)  # an epoch a call
     for _ in range(settings["max_iter"]):
         in_parts.partial_fit(X, y)
     for model in (watched, in_parts):

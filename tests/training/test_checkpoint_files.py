@@ -18,7 +18,9 @@ import fastmlp.training.checkpoints
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.estimators.persistence import load_model
 from fastmlp.files.archive import read_archive
-from tests.helpers.interrupted import assert_same_generator, interrupted_fit, quietly_fit
+from tests.helpers.estimators import fit_quietly
+from tests.helpers.generators import assert_same_generator
+from tests.helpers.interrupted import interrupted_fit
 from tests.helpers.strangers import accepted, archive_bytes, spoil
 from tests.helpers.subprocesses import ROOT
 
@@ -117,7 +119,7 @@ DIFFERENT_PARAMETERS = {
 def test_other_parameters_are_named(path, content, kind, name):
     value, message = DIFFERENT_PARAMETERS[name]
     path.write_bytes(content)
-    model = quietly_fit(MLPClassifier(**SETTINGS | kind | {name: value}), IRIS, SPECIES)
+    model = fit_quietly(MLPClassifier(**SETTINGS | kind | {name: value}), IRIS, SPECIES)
     model.set_params(checkpoint=path)
     match = rf"belongs to another fit: .*{message}.* Delete the file to train anew, or name another one\.$"
     assert_refused(path, model, IRIS, SPECIES, match=match)
@@ -237,7 +239,7 @@ def test_a_model_is_no_checkpoint_and_a_checkpoint_is_no_model(path, content, ki
     path.write_bytes(content)
     with pytest.raises(ValueError, match="it is of another format"):
         load_model(path)
-    quietly_fit(MLPClassifier(**SETTINGS, **kind), IRIS, SPECIES).save(path)
+    fit_quietly(MLPClassifier(**SETTINGS, **kind), IRIS, SPECIES).save(path)
     refuse(path, path.read_bytes(), kind, "it is of another format; delete it or name another file")
 
 

@@ -22,7 +22,8 @@ from fastmlp.drivers.region import TRAIN
 from fastmlp.network.network import Network
 from fastmlp.network.threads import experience_of
 from tests.helpers.callbacks import Callback
-from tests.helpers.interrupted import IRIS, SPECIES, assert_same_fit, interrupted_fit, make, quietly_fit
+from tests.helpers.estimators import fit_quietly
+from tests.helpers.interrupted import IRIS, SPECIES, assert_same_fit, interrupted_fit, make
 from tests.helpers.subprocesses import finish, start_python
 
 
@@ -56,7 +57,7 @@ def test_interval_zero_saves_after_every_call_mid_epoch_too(monkeypatch, path):
 
 def test_a_long_interval_saves_nothing(monkeypatch, path):
     saves = count_saves(monkeypatch)
-    quietly_fit(make(MLPClassifier, {}, checkpoint=path, checkpoint_interval=1e9), IRIS, SPECIES)
+    fit_quietly(make(MLPClassifier, {}, checkpoint=path, checkpoint_interval=1e9), IRIS, SPECIES)
     assert saves == []
     assert not path.exists()
 
@@ -79,25 +80,25 @@ def test_partial_fit_ignores_it(path):
 
 def test_clones_that_are_fitted_one_after_the_other_may_share_a_file(path):
     model = make(MLPClassifier, {}, checkpoint=path, checkpoint_interval=0)
-    search = quietly_fit(GridSearchCV(model, {"alpha": [0.1, 1.0]}, cv=2), IRIS, SPECIES)
+    search = fit_quietly(GridSearchCV(model, {"alpha": [0.1, 1.0]}, cv=2), IRIS, SPECIES)
     alone = make(MLPClassifier, search.best_params_)
-    assert_same_fit(search.best_estimator_, quietly_fit(alone, IRIS, SPECIES))
+    assert_same_fit(search.best_estimator_, fit_quietly(alone, IRIS, SPECIES))
     assert not path.exists()
 
 
 def test_a_fit_that_ends_with_an_error_keeps_its_file(path):
     model = make(MLPClassifier, {}, checkpoint=path, checkpoint_interval=0)
     with pytest.raises(ZeroDivisionError):
-        quietly_fit(model.set_callbacks(Callback(lambda: 1 / 0)), IRIS, SPECIES)
+        fit_quietly(model.set_callbacks(Callback(lambda: 1 / 0)), IRIS, SPECIES)
     assert path.exists()
     del model._skl_callbacks
-    assert_same_fit(quietly_fit(model, IRIS, SPECIES), quietly_fit(make(MLPClassifier, {}), IRIS, SPECIES))
+    assert_same_fit(fit_quietly(model, IRIS, SPECIES), fit_quietly(make(MLPClassifier, {}), IRIS, SPECIES))
 
 
 def test_a_file_that_somebody_else_put_there_meanwhile_is_left(monkeypatch, path):
     model = make(MLPClassifier, {}, checkpoint=path, checkpoint_interval=1e9)
     model.set_callbacks(Callback(lambda: path.write_text("somebody else's")))
-    quietly_fit(model, IRIS, SPECIES)
+    fit_quietly(model, IRIS, SPECIES)
     assert path.read_text() == "somebody else's"
 
 
@@ -139,7 +140,7 @@ def test_the_second_interrupt_is_raised_at_once(monkeypatch, path):
 
 
 def test_an_interrupt_that_comes_too_late_is_raised_when_all_is_done(monkeypatch, path):
-    expected = quietly_fit(make(MLPClassifier, {}), IRIS, SPECIES)
+    expected = fit_quietly(make(MLPClassifier, {}), IRIS, SPECIES)
     model = make(MLPClassifier, {}, checkpoint=path)
     n_ended = []
 
@@ -150,7 +151,7 @@ def test_an_interrupt_that_comes_too_late_is_raised_when_all_is_done(monkeypatch
 
     model.set_callbacks(Callback(interrupt_the_last))
     with pytest.raises(KeyboardInterrupt):
-        quietly_fit(model, IRIS, SPECIES)
+        fit_quietly(model, IRIS, SPECIES)
     assert not path.exists()
     del model._skl_callbacks
     assert_same_fit(model, expected)
@@ -163,11 +164,11 @@ def test_handlers_of_others_and_other_threads_are_left_alone(path):
     try:
         model = make(MLPClassifier, {"max_iter": 2}, checkpoint=path)
         model.set_callbacks(Callback(lambda: seen.append(signal.getsignal(signal.SIGINT) is handler)))
-        quietly_fit(model, IRIS, SPECIES)
+        fit_quietly(model, IRIS, SPECIES)
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == [True, True]
-    thread = threading.Thread(target=quietly_fit, args=(make(MLPClassifier, {}, checkpoint=path), IRIS, SPECIES))
+    thread = threading.Thread(target=fit_quietly, args=(make(MLPClassifier, {}, checkpoint=path), IRIS, SPECIES))
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -187,7 +188,7 @@ def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle,
     """Also in the first step of an epoch, whose shuffle is taken back, and while numbers of threads are tried."""
     monkeypatch.setattr(fastmlp.network.epochs, "pieces_of_step", lambda seconds: n_pieces)
     settings = {"max_iter": 2, "batch_size": 64, "shuffle": shuffle}
-    expected = quietly_fit(make(MLPClassifier, settings), IRIS, SPECIES)
+    expected = fit_quietly(make(MLPClassifier, settings), IRIS, SPECIES)
     run = Network.run
 
     def interrupt(steps, phase):
@@ -205,14 +206,14 @@ def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle,
         with monkeypatch.context() as patch:
             experience_of.cache_clear()  # so that each fit begins with trials
             patch.setattr(Network, "run", run_and_press)
-            quietly_fit(make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES)
+            fit_quietly(make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES)
         with np.load(path) as archive:
             header = json.loads(archive["header"].tobytes())
         return header["n_iter"], header["position"], header["steps"]
 
     for steps, phase, reached in LONG_STEPS[n_pieces]:
         assert interrupt(steps, phase) == reached
-    assert_same_fit(quietly_fit(make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES), expected)
+    assert_same_fit(fit_quietly(make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES), expected)
 
 
 # --- callbacks -----------------------------------------------------------------------------------
@@ -221,13 +222,13 @@ def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle,
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_callbacks_hear_of_the_epochs_that_are_left(monkeypatch, path, early_stopping):
     settings = {"early_stopping": early_stopping}
-    expected = quietly_fit(make(MLPClassifier, settings), IRIS, SPECIES)
+    expected = fit_quietly(make(MLPClassifier, settings), IRIS, SPECIES)
     interrupted = make(MLPClassifier, settings, checkpoint=path)
     assert interrupted_fit(monkeypatch, 8, interrupted, IRIS, SPECIES)
     model = make(MLPClassifier, settings, checkpoint=path)
     epochs = []
     model.set_callbacks(Callback(lambda: epochs.append(model.n_iter_)))
-    quietly_fit(model, IRIS, SPECIES)
+    fit_quietly(model, IRIS, SPECIES)
     assert interrupted.n_iter_ >= 2
     assert epochs == list(range(interrupted.n_iter_ + 1, 10))
     del model._skl_callbacks
@@ -271,7 +272,7 @@ def test_a_fit_that_no_file_can_hold_is_refused_before_training(path, monkeypatc
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_does_not_end_the_training(monkeypatch, path):
-    expected = quietly_fit(make(MLPClassifier, {}), IRIS, SPECIES)
+    expected = fit_quietly(make(MLPClassifier, {}), IRIS, SPECIES)
     assert interrupted_fit(monkeypatch, 5, make(MLPClassifier, {}, checkpoint=path), IRIS, SPECIES)
     content = path.read_bytes()
 

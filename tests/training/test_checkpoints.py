@@ -5,15 +5,8 @@ import pytest
 from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor
-from tests.helpers.interrupted import (
-    IRIS,
-    SPECIES,
-    assert_same_fit,
-    assert_same_generator,
-    interrupted_fit,
-    make,
-    quietly_fit,
-)
+from tests.helpers.estimators import fit_quietly
+from tests.helpers.interrupted import IRIS, SPECIES, assert_same_fit, assert_same_generator, interrupted_fit, make
 
 PETALS = IRIS[:, 2:] @ np.array([[1.0, 0.5], [-0.3, 2.0]])
 WEIGHTS = np.random.RandomState(5).uniform(0, 2, len(IRIS))
@@ -54,12 +47,12 @@ def path(tmp_path):
 @pytest.mark.parametrize("name", CASES)
 def test_a_resumed_fit_ends_as_one_that_was_never_stopped(monkeypatch, path, name):
     cls, settings, y = CASES[name]
-    expected = quietly_fit(make(cls, settings), IRIS, y)
+    expected = fit_quietly(make(cls, settings), IRIS, y)
     for calls in (1, 2, 4, 3):
         model = make(cls, settings, checkpoint=path)
         assert interrupted_fit(monkeypatch, calls, model, IRIS, y)
         assert path.exists()
-    resumed = quietly_fit(make(cls, settings, checkpoint=path), IRIS, y)
+    resumed = fit_quietly(make(cls, settings, checkpoint=path), IRIS, y)
     assert_same_fit(resumed, expected)
     assert list(path.parent.iterdir()) == []
 
@@ -68,11 +61,11 @@ def test_a_resumed_fit_ends_as_one_that_was_never_stopped(monkeypatch, path, nam
 @pytest.mark.parametrize("X", [sparse.csr_array(IRIS), sparse.csc_array(IRIS), IRIS.astype(np.float32)], ids=type)
 def test_weights_and_other_kinds_of_X(monkeypatch, path, X, early_stopping):
     settings = {"early_stopping": early_stopping}
-    expected = quietly_fit(make(MLPClassifier, settings), X, SPECIES, WEIGHTS)
+    expected = fit_quietly(make(MLPClassifier, settings), X, SPECIES, WEIGHTS)
     for calls in (3, 5):
         model = make(MLPClassifier, settings, checkpoint=path)
         assert interrupted_fit(monkeypatch, calls, model, X, SPECIES, sample_weight=WEIGHTS)
-    assert_same_fit(quietly_fit(make(MLPClassifier, settings, checkpoint=path), X, SPECIES, WEIGHTS), expected)
+    assert_same_fit(fit_quietly(make(MLPClassifier, settings, checkpoint=path), X, SPECIES, WEIGHTS), expected)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -85,11 +78,11 @@ def test_a_generator_that_was_given_ends_where_it_would_have(monkeypatch, path, 
         return generator
 
     expected_generator = generator(1)
-    expected = quietly_fit(make(MLPClassifier, settings, random_state=expected_generator), IRIS, SPECIES)
+    expected = fit_quietly(make(MLPClassifier, settings, random_state=expected_generator), IRIS, SPECIES)
     model = make(MLPClassifier, settings, random_state=generator(1), checkpoint=path)
     assert interrupted_fit(monkeypatch, 5, model, IRIS, SPECIES)
     ours = generator(99)  # in a later process nobody knows where the first one was
-    resumed = quietly_fit(make(MLPClassifier, settings, random_state=ours, checkpoint=path), IRIS, SPECIES)
+    resumed = fit_quietly(make(MLPClassifier, settings, random_state=ours, checkpoint=path), IRIS, SPECIES)
     assert_same_fit(resumed, expected)
     assert_same_generator(ours, expected_generator)
 
@@ -99,12 +92,12 @@ def test_numpys_global_generator(monkeypatch, path):
     try:
         np.random.seed(4)
         settings = {"random_state": None, "early_stopping": True}
-        expected = quietly_fit(make(MLPClassifier, settings), IRIS, SPECIES)
+        expected = fit_quietly(make(MLPClassifier, settings), IRIS, SPECIES)
         next_number = np.random.random_sample()
         np.random.seed(4)
         assert interrupted_fit(monkeypatch, 6, make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES)
         np.random.seed(77)
-        resumed = quietly_fit(make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES)
+        resumed = fit_quietly(make(MLPClassifier, settings, checkpoint=path), IRIS, SPECIES)
         assert np.random.random_sample() == next_number
         assert_same_fit(resumed, expected)
     finally:
@@ -112,28 +105,28 @@ def test_numpys_global_generator(monkeypatch, path):
 
 
 def test_the_same_estimator_fitted_again_goes_on(monkeypatch, path):
-    expected = quietly_fit(make(MLPClassifier, {"early_stopping": True}), IRIS, SPECIES)
+    expected = fit_quietly(make(MLPClassifier, {"early_stopping": True}), IRIS, SPECIES)
     for warm_start in (False, True):
         model = make(MLPClassifier, {"early_stopping": True}, checkpoint=path, warm_start=warm_start)
         assert interrupted_fit(monkeypatch, 5, model, IRIS, SPECIES)
         assert 0 < model.n_iter_ < expected.n_iter_
-        assert_same_fit(quietly_fit(model, IRIS, SPECIES), expected)
+        assert_same_fit(fit_quietly(model, IRIS, SPECIES), expected)
         assert not path.exists()
 
 
 def test_warm_start_goes_on_from_the_weights_that_it_began_with_only(monkeypatch, path):
     def warm(**more):
-        model = quietly_fit(make(MLPClassifier, {"max_iter": 3}), IRIS, SPECIES)
+        model = fit_quietly(make(MLPClassifier, {"max_iter": 3}), IRIS, SPECIES)
         return model.set_params(warm_start=True, max_iter=9, **more)
 
-    expected = quietly_fit(warm(), IRIS, SPECIES)
+    expected = fit_quietly(warm(), IRIS, SPECIES)
     assert interrupted_fit(monkeypatch, 6, warm(checkpoint=path), IRIS, SPECIES)
     other = warm(checkpoint=path)
     other.coefs_[0][1, 1] += 1
     for model in (other, make(MLPClassifier, {}, checkpoint=path)):
         with pytest.raises(ValueError, match=r"the initial parameters have other values\. Delete the file"):
             model.fit(IRIS, SPECIES)
-    assert_same_fit(quietly_fit(warm(checkpoint=path), IRIS, SPECIES), expected)
+    assert_same_fit(fit_quietly(warm(checkpoint=path), IRIS, SPECIES), expected)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -141,31 +134,31 @@ def test_arrays_that_are_coarser_than_what_is_computed_in(monkeypatch, path, ear
     """The network goes on in float32 though the user's arrays, which get its parameters, are float16."""
 
     def warm(**more):
-        model = quietly_fit(make(MLPClassifier, {"max_iter": 1, "early_stopping": early_stopping}), IRIS, SPECIES)
+        model = fit_quietly(make(MLPClassifier, {"max_iter": 1, "early_stopping": early_stopping}), IRIS, SPECIES)
         model.coefs_ = [array.astype(np.float16) for array in model.coefs_]
         model.intercepts_ = [array.astype(np.float16) for array in model.intercepts_]
         return model.set_params(warm_start=True, max_iter=9, **more)
 
-    expected = quietly_fit(warm(), IRIS, SPECIES)
+    expected = fit_quietly(warm(), IRIS, SPECIES)
     assert expected.coefs_[0].dtype == np.float16
     for calls in (4, 3):
         assert interrupted_fit(monkeypatch, calls, warm(checkpoint=path), IRIS, SPECIES)
-    assert_same_fit(quietly_fit(warm(checkpoint=path), IRIS, SPECIES), expected)
+    assert_same_fit(fit_quietly(warm(checkpoint=path), IRIS, SPECIES), expected)
 
 
 def test_another_max_iter_may_be_given_but_none_that_lies_behind(monkeypatch, path):
-    expected = quietly_fit(make(MLPClassifier, {"max_iter": 12}), IRIS, SPECIES)
+    expected = fit_quietly(make(MLPClassifier, {"max_iter": 12}), IRIS, SPECIES)
     assert interrupted_fit(monkeypatch, 14, make(MLPClassifier, {}, checkpoint=path), IRIS, SPECIES)
     with pytest.raises(ValueError, match=r"it holds 5 epochs, and max_iter is 5\. Raise max_iter"):
         make(MLPClassifier, {"max_iter": 5}, checkpoint=path).fit(IRIS, SPECIES)
-    assert_same_fit(quietly_fit(make(MLPClassifier, {"max_iter": 12}, checkpoint=path), IRIS, SPECIES), expected)
+    assert_same_fit(fit_quietly(make(MLPClassifier, {"max_iter": 12}, checkpoint=path), IRIS, SPECIES), expected)
 
 
 def test_threads_verbosity_and_interval_may_change(monkeypatch, path, capsys):
-    expected = quietly_fit(make(MLPClassifier, {}), IRIS, SPECIES)
+    expected = fit_quietly(make(MLPClassifier, {}), IRIS, SPECIES)
     assert interrupted_fit(monkeypatch, 5, make(MLPClassifier, {}, checkpoint=path), IRIS, SPECIES)
     other = {"n_threads": 1, "verbose": True, "checkpoint_interval": 3, "hidden_layer_sizes": np.array([30, 20])}
-    resumed = quietly_fit(make(MLPClassifier, other, checkpoint=str(path)), IRIS, SPECIES)
+    resumed = fit_quietly(make(MLPClassifier, other, checkpoint=str(path)), IRIS, SPECIES)
     assert capsys.readouterr().out.startswith("Going on after 1 epochs, from the checkpoint")
     resumed.hidden_layer_sizes = expected.hidden_layer_sizes
     assert_same_fit(resumed, expected)
@@ -176,6 +169,6 @@ def test_a_narrow_and_a_wide_network_are_both_tested():
     narrow = {}
     for name in ("narrow", "two threads"):
         cls, settings, y = CASES[name]
-        model = quietly_fit(make(cls, settings), IRIS, y)
+        model = fit_quietly(make(cls, settings), IRIS, y)
         narrow[name] = model._make_network(np.dtype(float), batch_size=model.batch_size, solver="adam").narrow
     assert narrow == {"narrow": True, "two threads": False}

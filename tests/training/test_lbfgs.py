@@ -8,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import fastmlp
-from tests.helpers.estimators import X_IRIS, Y_IRIS, assert_same_parameters, parameters_of, quietly
+from tests.helpers.estimators import X_IRIS, Y_IRIS, assert_same_parameters, coefs_and_intercepts, quietly
 
 
 def test_keyboard_interrupt_of_lbfgs(monkeypatch):
@@ -42,7 +42,7 @@ def test_keyboard_interrupt_of_lbfgs(monkeypatch):
 def test_lbfgs_keeps_float32():
     X = X_IRIS.astype(np.float32)
     model = quietly(fastmlp.MLPClassifier(solver="lbfgs", max_iter=30), "fit", X, Y_IRIS)
-    assert {array.dtype for array in parameters_of(model)} == {np.dtype(np.float32)}
+    assert {array.dtype for array in coefs_and_intercepts(model)} == {np.dtype(np.float32)}
     assert model.predict_proba(X).dtype == np.float32
 
 

@@ -17,7 +17,7 @@ from tests.helpers.estimators import (
     Y_IRIS,
     assert_same_parameters,
     both,
-    parameters_of,
+    coefs_and_intercepts,
     quietly,
 )
 
@@ -81,11 +81,11 @@ def test_warm_start_with_early_stopping_keeps_the_best_weights():
         warm_start=True, max_iter=30, random_state=0, early_stopping=True, learning_rate_init=0.02
     )
     quietly(model, "fit", X_IRIS, Y_IRIS)
-    best = [array.copy() for array in parameters_of(model)]
+    best = [array.copy() for array in coefs_and_intercepts(model)]
     score = model.best_validation_score_
     quietly(model.set_params(learning_rate_init=10.0, max_iter=3), "fit", X_IRIS, Y_IRIS)
     assert model.best_validation_score_ == score
-    for array, kept in zip(parameters_of(model), best, strict=True):
+    for array, kept in zip(coefs_and_intercepts(model), best, strict=True):
         np.testing.assert_array_equal(array, kept)
 
 
