@@ -1,7 +1,7 @@
 """Vector mathematics: exp, log, tanh, the logistic function and the normal distribution.
 
 Each function is branch-free: every lane goes through the same instructions, whatever its value. The
-largest errors, measured against mpmath over the whole range (``tests/test_vector_maths.py``), in
+largest errors, measured against mpmath over the whole range (``tests/kernels/test_vector_maths.py``), in
 units in the last place:
 
 ==========  =======  =======
