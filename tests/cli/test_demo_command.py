@@ -95,6 +95,7 @@ def test_demo_mnist_on_files_of_its_form(tmp_path, preset):
     assert is_png(tmp_path / "figure.png")
 
 
+@pytest.mark.slow
 def test_demo_mnist_on_the_real_files(tmp_path, data_home):
     output = succeed(tmp_path, "demo", "mnist", "--epochs", 1, FASTMLP_DATA=str(data_home))
     table = final_table(output)
@@ -102,6 +103,7 @@ def test_demo_mnist_on_the_real_files(tmp_path, data_home):
     assert table["final loss per sample"][0] == pytest.approx(table["final loss per sample"][1], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_demo_options_do_what_they_say(tmp_path):
     outputs = {}
     for options in [(), ("--threads", 1), ("--seed", 1), ("--dtype", "float64"), ("--epochs", 30)]:

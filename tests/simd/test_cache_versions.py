@@ -216,6 +216,7 @@ path.write_text(path.read_text().replace("0.5", "0.25"))
         assert int(compilations) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_every_file_counts(form, tmp_path):
     package = copied_package(tmp_path)
