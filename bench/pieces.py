@@ -22,6 +22,7 @@ from fastmlp.kernels.losses import output_and_loss, sum_losses
 from fastmlp.kernels.narrow import phases as narrow
 from fastmlp.kernels.narrow.losses import narrow_loss
 from fastmlp.kernels.narrow.products import panels_at_once
+from fastmlp.kernels.records import Memory, Samples
 from fastmlp.kernels.wide import phases as wide
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.network.rows import as_rows
@@ -56,12 +57,11 @@ def _update_alone(
 
 
 @uncached
-def repeat_pieces(
-    workspace: Any, functions: Any, layers: Any, network_record: Any, source: Any, targets: Any, labels: Any,
-    sample_weight: Any, order: Any, piece: Any, repeats: Any,
-) -> None:  # fmt: skip
+def repeat_pieces(memory: Any, samples: Any, piece: Any, repeats: Any) -> None:
     """Do one piece of a step with units along the vectors, again and again."""
     former = flush_denormals()
+    workspace, functions, layers, network_record = memory
+    source, targets, labels, sample_weight, order = samples
     network = network_record[0]
     rows, scratch = network.rows, network.scratch
     for _ in range(repeats):
@@ -100,12 +100,10 @@ def _narrow_update_alone(workspace: Any, functions: Any, layer: Any, network: An
 
 
 @uncached
-def repeat_narrow_pieces(
-    workspace: Any, functions: Any, layers: Any, network_record: Any, source: Any, targets: Any, labels: Any,
-    sample_weight: Any, order: Any, piece: Any, repeats: Any,
-) -> None:  # fmt: skip
+def repeat_narrow_pieces(memory: Any, samples: Any, piece: Any, repeats: Any) -> None:
     """Do one piece of a step with samples along the vectors, again and again."""
     former = flush_denormals()
+    workspace, functions, layers, network_record = memory
     network = network_record[0]
     width = panel_width(workspace)
     most = panels_at_once(workspace, layers, network.n_layers)
@@ -125,16 +123,14 @@ def repeat_narrow_pieces(
             continue
         first: Any = np.intp(0)
         while first < network.rows:
-            panels, samples, vectors = narrow.next_panels(workspace, most, first, network.rows)
+            panels, columns, vectors = narrow.next_panels(workspace, most, first, network.rows)
             panel = first // width
             if piece == GATHER:
-                narrow.gather_panels(
-                    workspace, layers, network, source, targets, labels, sample_weight, order, first, panels, samples
-                )  # fmt: skip
+                narrow.gather_panels(workspace, layers, network, samples, first, panels, columns)
             elif piece == FORWARD:
                 narrow.forward_panels(workspace, functions, layers, network, panel, panels, vectors)
             elif piece == LOSS:
-                narrow_loss(workspace, layers[network.n_layers - 1], network, panel, panels, samples, vectors)
+                narrow_loss(workspace, layers[network.n_layers - 1], network, panel, panels, columns, vectors)
             else:
                 narrow.backward_panels(workspace, functions, layers, network, panel, panels, vectors)
             first += panels * width
@@ -157,7 +153,7 @@ class Pieces:
         self.bare_layers["activation"] = ACTIVATIONS["identity"].code
         rows = as_rows(self.run.X, network.dtype)
         targets, unweighted = network.prepared_targets(self.run.targets), np.empty(0, network.dtype)
-        self.samples = (rows.source, *targets, unweighted, np.arange(workload.batch_size))
+        self.samples = Samples(rows.source, *targets, unweighted, np.arange(workload.batch_size))
 
     def step(self, repeats: int) -> None:
         """Train so many times on every minibatch."""
@@ -174,10 +170,9 @@ class Pieces:
         network = self.network
         self.begin()
         function = repeat_narrow_pieces if network.narrow else repeat_pieces
-        function(
-            network._workspace, function_table(network.dtype, network.narrow), as_records(layers),
-            as_records(network._record), *self.samples, piece, repeats,
-        )  # fmt: skip
+        records = (as_records(layers), as_records(network._record))
+        memory = Memory(network._workspace, function_table(network.dtype, network.narrow), *records)
+        function(memory, self.samples, piece, repeats)
 
     def works(self) -> dict[str, Callable[[int], None]]:
         """Return what is timed, by name."""

@@ -19,7 +19,7 @@ from bench.machine import pin_to_cores
 from bench.peak import round_trip
 from bench.pieces import Pieces, measure_in_turn
 from bench.workloads import WORKLOADS, Workload
-from fastmlp.drivers.blocks import array_types, follow_training, propagate_blocks, training_phases, update_blocks
+from fastmlp.drivers.blocks import PROPAGATE, UPDATE, argument_types, run_blocks
 from fastmlp.drivers.region import Driver
 from fastmlp.drivers.team import begin, end, next_phase, post, wait_for_blocks
 from fastmlp.simd.jit import uncached
@@ -30,7 +30,7 @@ ROUNDS, PHASES = 25, 20_000
 
 
 @uncached
-def post_nothing(board: Any, n_blocks: Any, repeats: Any) -> None:
+def post_nothing(board: Any, memory: Any, samples: Any, phases: Any, n_blocks: Any, repeats: Any) -> None:
     """Post phases of blocks that nothing is done about, and wait for each."""
     for _ in range(repeats):
         number = post(board, 1, 0, n_blocks)
@@ -41,7 +41,7 @@ def post_nothing(board: Any, n_blocks: Any, repeats: Any) -> None:
 
 
 @uncached
-def follow_nothing(board: Any, block: Any) -> None:
+def follow_nothing(board: Any, block: Any, memory: Any, samples: Any, phases: Any) -> None:
     """Do a follower's part of nothing, until there is no more."""
     number, kind, _, _ = next_phase(board, np.int64(0))
     while kind:
@@ -52,30 +52,22 @@ def follow_nothing(board: Any, block: Any) -> None:
 
 @uncached
 def repeat_phases(
-    board: Any, workspace: Any, functions: Any, layers: Any, network_record: Any, source: Any, targets: Any,
-    labels: Any, sample_weight: Any, order: Any, tile_bounds: Any, n_blocks: Any, with_phase_1: Any, with_phase_2: Any,
-    repeats: Any, phase_1: Any, phase_2: Any,
+    board: Any, memory: Any, samples: Any, phases: Any, n_blocks: Any, with_phase_1: Any, with_phase_2: Any,
+    repeats: Any,
 ) -> None:  # fmt: skip
     """Do one of the two phases of a step, or both in turn, again and again on the same minibatch."""
     first = np.int64(0)
-    network_record[0].blocks_are_halves = n_blocks == 2
+    memory.network_record[0].blocks_are_halves = n_blocks == 2
     for _ in range(repeats):
         if with_phase_1:
-            propagate_blocks(
-                board, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
-                first, n_blocks, n_blocks, phase_1,
-            )  # fmt: skip
+            run_blocks(board, memory, samples, phases, PROPAGATE, first, n_blocks, n_blocks)
         if with_phase_2:
-            update_blocks(board, workspace, functions, layers, network_record, tile_bounds, first, n_blocks, phase_2)
+            run_blocks(board, memory, samples, phases, UPDATE, first, n_blocks, n_blocks)
 
 
-def _types_of_repeat_phases(dtype: np.dtype) -> tuple:
-    memory, samples = array_types(dtype)
-    return (*memory, *samples, types.int64[::1], *[types.int64] * 6)
-
-
-REPEAT_PHASES = Driver(repeat_phases, _types_of_repeat_phases, follow_training)
-POST_NOTHING = Driver(post_nothing, lambda dtype: (types.int64,) * 2, follow_nothing)
+REPEAT_PHASES = Driver(repeat_phases, lambda dtype: (*argument_types(dtype), *[types.int64] * 4))
+# There is nothing in the place of memory, samples and phases.
+POST_NOTHING = Driver(post_nothing, lambda dtype: (types.int64,) * 5, follow_nothing)
 
 
 class Phases:
@@ -85,13 +77,13 @@ class Phases:
         self.n_threads = n_threads
         self.pieces = Pieces(workload, dtype, n_threads)
         network = self.network = self.pieces.network
-        self._arguments = (*self.pieces.samples, network.tile_bounds(n_threads), n_threads)
+        self._arguments = (self.pieces.samples, network.tile_bounds(n_threads), n_threads)
 
     def repeat(self, with_phase_1: bool, with_phase_2: bool, repeats: int) -> None:
         """Do one phase, or both in turn, so often."""
         self.pieces.begin()
         phases = int(with_phase_1), int(with_phase_2)
-        self.network.run(self.n_threads, REPEAT_PHASES, training_phases, *self._arguments, *phases, repeats)
+        self.network.run(self.n_threads, REPEAT_PHASES, *self._arguments, *phases, repeats)
 
     def works(self) -> dict[str, Callable[[int], None]]:
         """Return what is timed, by name."""
@@ -105,7 +97,7 @@ class Phases:
 
 def handover_seconds(n_threads: int) -> float:
     """Return how long it takes to hand a phase of nothing to so many threads and to wait for all."""
-    arguments = (n_threads, PHASES)
+    arguments = (0, 0, 0, n_threads, PHASES)
     POST_NOTHING(n_threads, np.dtype(np.int64), arguments)
     seconds = []
     for _ in range(ROUNDS):

@@ -8,21 +8,37 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import from_dtype, types
 
 from fastmlp.drivers.team import begin, end, next_phase, post, wait_for_blocks
 from fastmlp.kernels.narrow.phases import propagate_narrow, update_narrow
-from fastmlp.kernels.records import LAYER, NETWORK, SOURCE
+from fastmlp.kernels.records import LAYER, NETWORK, SOURCE, Memory, Samples
 from fastmlp.kernels.wide.entry_products import entry_forward, entry_inference, entry_update
 from fastmlp.kernels.wide.phases import propagate, update
 from fastmlp.kernels.wide.sparse_products import sparse_forward, sparse_gradient, write_sample_lists
 from fastmlp.simd.jit import JIT_DISABLED, always_inline, call_kernel, inner, kernel, kernel_address
 
 # The kinds of phases on a team's board; 0 is none.
-_PROPAGATE, _UPDATE = 1, 2
+PROPAGATE, UPDATE = 1, 2
+
+
+class Phases(NamedTuple):
+    """The two phases of a step.
+
+    Attributes
+    ----------
+    tile_bounds : ndarray of int64, shape (n_blocks + 1,)
+        Where each block of weight tiles begins, and the last one ends.
+    propagate, update : int
+        Their addresses; interpreted, the kernels themselves.
+    """
+
+    tile_bounds: Any
+    propagate: Any
+    update: Any
 
 
 @inner
@@ -39,72 +55,35 @@ def first_half(rows, grain):
 
 
 @always_inline
-def _propagate_block(
-    workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, cut, n_cuts, phase_1
-):  # fmt: skip
-    """Phase 1 for one of the blocks that the minibatch is cut into."""
-    rows, grain = network_record[0].rows, network_record[0].grain
-    call_kernel(
-        phase_1,
-        (
-            workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
-            _cut(rows, cut, n_cuts, grain), _cut(rows, cut + 1, n_cuts, grain),
-        ),
-    )  # fmt: skip
+def _run_block(memory, samples, phases, kind, cut, n_cuts, block):
+    """Do one of the blocks that a phase is cut into; `block` is that of its scratch."""
+    network = memory.network_record[0]
+    if kind == PROPAGATE:
+        begin, end = _cut(network.rows, cut, n_cuts, network.grain), _cut(network.rows, cut + 1, n_cuts, network.grain)
+        call_kernel(phases.propagate, (memory, samples, begin, end, block))
+    else:
+        begin, end = phases.tile_bounds[cut], phases.tile_bounds[cut + 1]
+        call_kernel(phases.update, (memory, samples, begin, end, block))
 
 
 @always_inline
-def _update_block(workspace, functions, layers, network_record, tile_bounds, cut, block, phase_2):
-    """Phase 2 for one block of weight tiles, which begins where `tile_bounds` says; `block` is that of its scratch."""
-    call_kernel(
-        phase_2, (workspace, functions, layers, network_record, tile_bounds[cut], tile_bounds[cut + 1], block)
-    )  # fmt: skip
-
-
-@always_inline
-def propagate_blocks(
-    board, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, first, n_blocks,
-    n_cuts, phase_1,
-):  # fmt: skip
-    """Phase 1 for the blocks `first` to ``first + n_blocks`` of `n_cuts` that the minibatch is cut into."""
-    number = post(board, _PROPAGATE, first, n_cuts)
+def run_blocks(board, memory, samples, phases, kind, first, n_blocks, n_cuts):
+    """Do the blocks `first` to ``first + n_blocks`` of `n_cuts` that a phase is cut into."""
+    number = post(board, kind, first, n_cuts)
     for block in range(n_blocks):
         if begin(board, number, block):
-            _propagate_block(
-                workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
-                first + block, n_cuts, phase_1,
-            )  # fmt: skip
-            end(board, number, block)
-    wait_for_blocks(board, number, n_blocks)
-
-
-@always_inline
-def update_blocks(board, workspace, functions, layers, network_record, tile_bounds, first, n_blocks, phase_2):
-    """Phase 2 for the blocks `first` to ``first + n_blocks`` of weight tiles, which begin at `tile_bounds`."""
-    number = post(board, _UPDATE, first, n_blocks)
-    for block in range(n_blocks):
-        if begin(board, number, block):
-            _update_block(workspace, functions, layers, network_record, tile_bounds, first + block, block, phase_2)
+            _run_block(memory, samples, phases, kind, first + block, n_cuts, block)
             end(board, number, block)
     wait_for_blocks(board, number, n_blocks)
 
 
 @kernel
-def follow_training(
-    board, block, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
-    tile_bounds, phase_1, phase_2,
-):  # fmt: skip
-    """Do a follower's block of each phase of training steps, until there are no more."""
+def follow(board, block, memory, samples, phases):
+    """Do a follower's block of each phase, until there are no more."""
     number, kind, first, n_cuts = next_phase(board, np.int64(0))
     while kind:
         if begin(board, number, block):
-            if kind == _PROPAGATE:
-                _propagate_block(
-                    workspace, functions, layers, network_record, source, targets, labels, sample_weight, order,
-                    first + block, n_cuts, phase_1,
-                )  # fmt: skip
-            else:
-                _update_block(workspace, functions, layers, network_record, tile_bounds, first + block, block, phase_2)
+            _run_block(memory, samples, phases, kind, first + block, n_cuts, block)
             end(board, number, block)
         number, kind, first, n_cuts = next_phase(board, number)
 
@@ -112,23 +91,32 @@ def follow_training(
 _INDEX = types.int64
 
 
-def array_types(dtype: np.dtype) -> tuple[tuple, tuple]:
-    """Return the types of what every kernel gets first, and of the samples that training goes over."""
+def memory_type(dtype: np.dtype) -> Any:
+    """Return the type of `Memory`, for float32 or float64."""
+    arrays = (from_dtype(dtype)[::1], _INDEX[::1], from_dtype(LAYER)[::1], from_dtype(NETWORK)[::1])
+    return types.NamedTuple(arrays, Memory)
+
+
+def argument_types(dtype: np.dtype) -> tuple[Any, Any, Any]:
+    """Return the types of what every driver gets after its board: `Memory`, `Samples` and `Phases`."""
     number = from_dtype(dtype)
-    memory = (number[::1], _INDEX[::1], from_dtype(LAYER)[::1], from_dtype(NETWORK)[::1])
     samples = (from_dtype(SOURCE)[::1], number[:, ::1], _INDEX[::1], number[::1], _INDEX[::1])
-    return memory, samples
+    phases = types.NamedTuple((_INDEX[::1], _INDEX, _INDEX), Phases)
+    return memory_type(dtype), types.NamedTuple(samples, Samples), phases
 
 
 @functools.cache
-def training_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
+def _addresses_of_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
     """Return the addresses of phases 1 and 2, compiled or loaded from the cache at the first call."""
-    memory, samples = array_types(dtype)
+    memory, samples, _ = argument_types(dtype)
     phase_1, phase_2 = (propagate_narrow, update_narrow) if narrow else (propagate, update)
-    return (
-        kernel_address(phase_1, types.void(*memory, *samples, *[_INDEX] * 2)),
-        kernel_address(phase_2, types.void(*memory, *[_INDEX] * 3)),
-    )
+    signature = types.void(memory, samples, *[_INDEX] * 3)
+    return kernel_address(phase_1, signature), kernel_address(phase_2, signature)
+
+
+def training_phases(dtype: np.dtype, narrow: bool, tile_bounds: np.ndarray) -> Phases:
+    """Return the two phases of a step whose blocks of weight tiles begin at `tile_bounds`."""
+    return Phases(tile_bounds, *_addresses_of_phases(dtype, narrow))
 
 
 @functools.cache

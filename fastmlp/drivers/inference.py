@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, types
 
-from fastmlp.drivers.blocks import array_types
+from fastmlp.drivers.blocks import memory_type
 from fastmlp.drivers.team import wait_until
+from fastmlp.kernels.records import SOURCE
 from fastmlp.kernels.wide.phases import infer
 from fastmlp.process.helper_threads import Helper
 from fastmlp.simd.atomics import fetch_and_add
@@ -51,7 +52,7 @@ def inference_block_rows(n_rows: int, capacity: int, n_threads: int) -> int:
 
 
 @kernel
-def infer_blocks(counters, member, workspace, functions, layers, network_record, source, order, out, block_rows, phase):
+def infer_blocks(counters, member, memory, source, order, out, block_rows, phase):
     """Predict one block of samples after another until none is left, in the rows of the workspace of one thread.
 
     out (len(order), n_outputs): overwritten. member: 0 for the caller, who waits until all blocks are done. counters: 0
@@ -67,7 +68,7 @@ def infer_blocks(counters, member, workspace, functions, layers, network_record,
         began = ticks()
         first = block * block_rows
         rows = min(block_rows, len(order) - first)
-        call_kernel(phase, (workspace, functions, layers, network_record, source, order, out, first, top, top + rows))
+        call_kernel(phase, (memory, source, order, out, first, top, top + rows))
         fetch_and_add(counters, _DONE, 1)
         longest = max(longest, ticks() - began)
         block = fetch_and_add(counters, _BEGUN, 1)
@@ -81,8 +82,7 @@ def infer_blocks(counters, member, workspace, functions, layers, network_record,
 @functools.cache
 def inference_phase(dtype: np.dtype) -> Any:
     """Return the address of the phase of a prediction, compiled or loaded from the cache at the first call."""
-    memory, samples = array_types(dtype)
-    data = (*memory, samples[0], types.int64[::1], from_dtype(dtype)[:, ::1])
+    data = (memory_type(dtype), from_dtype(SOURCE)[::1], types.int64[::1], from_dtype(dtype)[:, ::1])
     return kernel_address(infer, types.void(*data, *[types.int64] * 3))
 
 
@@ -96,7 +96,7 @@ def run_inference(helpers: Sequence[Helper], dtype: np.dtype, arguments: tuple, 
     dtype : dtype
         float32 or float64.
     arguments : tuple
-        Those of `infer_blocks` from `workspace` to `out`.
+        Those of `infer_blocks` from `memory` to `out`.
     block_rows : int
         Samples of a block. The workspace has so many rows for each thread.
     """

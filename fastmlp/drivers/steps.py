@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.drivers.blocks import first_half, propagate_blocks, update_blocks
+from fastmlp.drivers.blocks import PROPAGATE, UPDATE, first_half, run_blocks
 from fastmlp.kernels.losses import sum_losses
 from fastmlp.kernels.shuffling import shuffle_order
 from fastmlp.simd.clock import ticks
@@ -76,36 +76,19 @@ def _begin_step(run, network, rows, weight_sum, learning_rate):
 
 
 @kernel
-def train(
-    board,
-    workspace,
-    functions,
-    layers,
-    network_record,
-    source,
-    targets,
-    labels,
-    sample_weight,
-    order,
-    run_record,
-    generator,
-    learning_rates,
-    epoch_losses,
-    tile_bounds,
-    n_blocks,
-    phase_1,
-    phase_2,
-):
+def train(board, memory, samples, phases, run_of_epochs, n_blocks):
     """Run as many minibatches as the run's record allows, and at most one epoch per learning rate.
 
-    epoch_losses (n_epochs,): the losses of the epochs that ended. workspace, network_record, run_record, generator and
-    order are changed. tile_bounds (n_pieces * n_blocks + 1,): where the blocks of weights begin. A step that would take
-    too long for one call comes in several pieces of each phase; then each call does one piece. board: the team's, empty
-    on one thread.
+    Changed are the workspace, the records of network and run, the generator, the order of the samples, and the losses
+    of epochs that end. phases.tile_bounds (n_pieces * n_blocks + 1,): a step that would take too long for one call
+    comes in several pieces of each phase; then each call does one piece. board: the team's, empty on one thread.
     """
+    workspace, _, _, network_record = memory
+    _, _, _, sample_weight, order = samples
+    run_record, generator, learning_rates, epoch_losses = run_of_epochs
     network = network_record[0]
     run = run_record[0]
-    n_pieces = (len(tile_bounds) - 1) // n_blocks
+    n_pieces = (len(phases.tile_bounds) - 1) // n_blocks
     n_samples = len(order)
     run.steps = 0
     run.epochs = 0
@@ -128,15 +111,8 @@ def train(
             _begin_step(run, network, rows, weight_sum, learning_rates[run.epochs])
             while run.piece < 2 * n_pieces:
                 first = run.piece % n_pieces * n_blocks
-                if run.piece < n_pieces:
-                    propagate_blocks(
-                        board, workspace, functions, layers, network_record, source, targets, labels, sample_weight,
-                        order, first, n_blocks, n_pieces * n_blocks, phase_1,
-                    )  # fmt: skip
-                else:
-                    update_blocks(
-                        board, workspace, functions, layers, network_record, tile_bounds, first, n_blocks, phase_2
-                    )
+                kind = PROPAGATE if run.piece < n_pieces else UPDATE
+                run_blocks(board, memory, samples, phases, kind, first, n_blocks, n_pieces * n_blocks)
                 run.piece += 1
                 if n_pieces > 1 and run.piece < 2 * n_pieces:
                     return
@@ -159,33 +135,16 @@ def train(
 
 
 @kernel
-def evaluate(
-    board,
-    workspace,
-    functions,
-    layers,
-    network_record,
-    source,
-    targets,
-    labels,
-    sample_weight,
-    order,
-    tile_bounds,
-    phase_1,
-    phase_2,
-):
+def evaluate(board, memory, samples, phases):
     """Add the gradient of one chunk of samples to that behind the parameters, and its losses to those in the record.
 
     The gradient is unfused: sums over samples, without L2 term and not divided.
     """
-    network = network_record[0]
+    network = memory.network_record[0]
     network.gather = 1
     network.blocks_are_halves = 0
-    n_blocks = len(tile_bounds) - 1
+    n_blocks = len(phases.tile_bounds) - 1
     first = np.intp(0)
-    propagate_blocks(
-        board, workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, first,
-        n_blocks, n_blocks, phase_1,
-    )  # fmt: skip
-    network.loss_sum += sum_losses(workspace, network)
-    update_blocks(board, workspace, functions, layers, network_record, tile_bounds, first, n_blocks, phase_2)
+    run_blocks(board, memory, samples, phases, PROPAGATE, first, n_blocks, n_blocks)
+    network.loss_sum += sum_losses(memory.workspace, network)
+    run_blocks(board, memory, samples, phases, UPDATE, first, n_blocks, n_blocks)

@@ -1,10 +1,75 @@
-"""The records that kernels read: a layer's, the network's, a run's and that of the samples."""
+"""The records that kernels read, and the arrays that travel together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Memory(NamedTuple):
+    """A network in memory: what every phase gets first.
+
+    Attributes
+    ----------
+    workspace : ndarray of shape (n_numbers,)
+        All matrices; the records say what is where.
+    functions : ndarray of shape (n_functions,)
+        Addresses of micro-kernels.
+    layers : ndarray of LAYER, shape (n_layers,)
+        A record for each matrix of weights.
+    network_record : ndarray of NETWORK, shape (1,)
+        What all layers share.
+    """
+
+    workspace: Any
+    functions: Any
+    layers: Any
+    network_record: Any
+
+
+class Samples(NamedTuple):
+    """What is trained on.
+
+    Attributes
+    ----------
+    source : ndarray of SOURCE, shape (1,)
+        How X is read.
+    targets : ndarray of shape (n_samples, n_outputs)
+        Targets, without rows where there are labels.
+    labels : ndarray of int64, shape (n_samples,)
+        Codes of classes, or none.
+    sample_weight : ndarray of shape (n_samples,)
+        Weights, or none.
+    order : ndarray of int64, shape (n_used,)
+        The samples that are used, in the order of the minibatches.
+    """
+
+    source: Any
+    targets: Any
+    labels: Any
+    sample_weight: Any
+    order: Any
+
+
+class Run(NamedTuple):
+    """A run over epochs.
+
+    Attributes
+    ----------
+    record : ndarray of RUN, shape (1,)
+        Where it stands.
+    generator : ndarray of uint32
+        The state of the generator that shuffles.
+    learning_rates, epoch_losses : ndarray of shape (n_epochs,)
+        A rate for each coming epoch, and the losses of those that end.
+    """
+
+    record: Any
+    generator: Any
+    learning_rates: Any
+    epoch_losses: Any
 
 
 @dataclass(slots=True)

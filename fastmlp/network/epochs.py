@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastmlp.drivers.blocks import training_phases
 from fastmlp.drivers.region import TRAIN
-from fastmlp.kernels.records import RUN
+from fastmlp.kernels.records import RUN, Run, Samples
 from fastmlp.kernels.shuffling import STATE_WORDS
 from fastmlp.network.rows import Rows
 from fastmlp.network.threads import Sharing, experience_of
@@ -206,10 +205,9 @@ class Epochs:
         """Make one compiled call; return how many epochs ended in it."""
         run = self._run
         n_threads, is_trial = self._sharing.choose() if self._sharing else (self._n_blocks, False)
-        arguments = (
-            self._rows.source, self._targets, self._labels, self._weights, self.order, self._record, self._generator,
-            rates, losses, self._tile_bounds, self._n_blocks,
-        )  # fmt: skip
+        samples = Samples(self._rows.source, self._targets, self._labels, self._weights, self.order)
+        run_of_epochs = Run(self._record, self._generator, rates, losses)
+        arguments = (samples, self._tile_bounds, run_of_epochs, self._n_blocks)
         if is_trial or not self._sharing:
             # No step: what is not compiled yet is compiled now, outside the time taken.
             run["most_steps"] = 0
@@ -237,8 +235,8 @@ class Epochs:
         self._seconds_per_step = seconds
         return ended
 
-    def _train(self, n_threads: int, *arguments: object) -> int:
-        self._network.run(n_threads, TRAIN, training_phases, *arguments)
+    def _train(self, n_threads: int, *arguments: Any) -> int:
+        self._network.run(n_threads, TRAIN, *arguments)
         return int(self._run["epochs"])
 
     def _cut(self, seconds: float) -> None:

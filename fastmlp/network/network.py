@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -13,7 +13,7 @@ from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run
 from fastmlp.drivers.region import EVALUATE, Driver
 from fastmlp.kernels.losses import LOSSES
 from fastmlp.kernels.optimizers import optimizer_of
-from fastmlp.kernels.records import LAYER, NETWORK
+from fastmlp.kernels.records import LAYER, NETWORK, Memory, Samples
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.network.epochs import SECONDS_PER_CALL, Epochs, WeightsCancelError
 from fastmlp.network.layout import Layout
@@ -320,7 +320,7 @@ class Network:
         for start in range(0, rows.n_rows, self._layout.capacity):
             order = np.arange(start, min(start + self._layout.capacity, rows.n_rows))
             fields["rows"] = len(order)
-            self.run(n_blocks, EVALUATE, training_phases, *arguments, order, self.tile_bounds(n_blocks))
+            self.run(n_blocks, EVALUATE, Samples(*arguments, order), self.tile_bounds(n_blocks))
         total = float(fields["loss_sum"])
         total *= float(fields["loss_divisor"])
         self._parameters.read(gradients, 1)
@@ -358,7 +358,7 @@ class Network:
         while start < n_rows:
             stop = min(start + max(block_rows, int(SECONDS_PER_CALL / seconds)), n_rows)
             part = np.arange(start, stop) if order is None else order[start:stop]
-            arguments = (self._workspace, self.function_table(), *self._records, rows.source, part, out[start:stop])
+            arguments = (self._memory(), rows.source, part, out[start:stop])
             began = time.perf_counter()
             with helped_call(n_threads) as helpers:
                 run_inference(helpers, self.dtype, arguments, block_rows)
@@ -388,10 +388,12 @@ class Network:
         """Return the addresses of the micro-kernels that this network needs."""
         return function_table(self.dtype, self.narrow, self.leaves_zeros_out)
 
-    def run(self, n_threads: int, driver: Driver, phases: Callable[..., tuple], *arguments: object) -> None:
+    def _memory(self) -> Memory:
+        return Memory(self._workspace, self.function_table(), *self._records)
+
+    def run(self, n_threads: int, driver: Driver, samples: Samples, tile_bounds: np.ndarray, *others: object) -> None:
         """Call a driver, whose phases are shared by several threads where that is allowed."""
-        records = (self._workspace, self.function_table(), *self._records)
         with compiled_call(n_threads) as may_share:
             self.fields["on_several_threads"] = may_share
-            arguments = (*records, *arguments, *phases(self.dtype, self.narrow))
-            driver(n_threads if may_share else 1, self.dtype, arguments)
+            phases = training_phases(self.dtype, self.narrow, tile_bounds)
+            driver(n_threads if may_share else 1, self.dtype, (self._memory(), samples, phases, *others))

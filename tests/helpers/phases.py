@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 
 from fastmlp.kernels.narrow import phases as narrow_phases
+from fastmlp.kernels.records import Memory, Samples
 from fastmlp.kernels.wide import phases
 
 
@@ -28,8 +29,13 @@ def cut_into_halves(network, n_samples):
     return [0, -(-n_samples // grain) // 2 * grain, n_samples]
 
 
-def _records(network):
-    return network.workspace, network.function_table(), network.layers, network.record
+def _memory(network):
+    return Memory(network.workspace, network.function_table(), network.layers, network.record)
+
+
+def _samples(network, problem, order):
+    targets, weights = network.prepared_targets(problem.targets), network.prepared_weights(problem.sample_weight)
+    return Samples(problem.rows.source, *targets, weights, order)
 
 
 def propagate_blocks(network, problem, cuts, order=None):
@@ -44,14 +50,9 @@ def propagate_blocks(network, problem, cuts, order=None):
     record.weighted = problem.sample_weight is not None
     halves = cut_into_halves(network, problem.n_samples)
     record.middle, record.blocks_are_halves = halves[1], list(cuts) == halves
-    data = (
-        problem.rows.source,
-        *network.prepared_targets(problem.targets),
-        network.prepared_weights(problem.sample_weight),
-        order,
-    )
-    for begin, end in itertools.pairwise(map(int, cuts)):
-        phase(*_records(network), *data, begin, end)
+    samples = _samples(network, problem, order)
+    for block, (begin, end) in enumerate(itertools.pairwise(map(int, cuts))):
+        phase(_memory(network), samples, begin, end, block)
 
 
 def update_blocks(network, problem, tile_cuts, learning_rate):
@@ -64,8 +65,9 @@ def update_blocks(network, problem, tile_cuts, learning_rate):
     network.t += 1
     if record.corrects_bias:
         record.rate *= np.sqrt(1 - record.beta_2**network.t) / (1 - record.beta_1**network.t)
+    samples = _samples(network, problem, np.arange(problem.n_samples))
     for block, (first, last) in enumerate(itertools.pairwise(map(int, tile_cuts))):
-        phase(*_records(network), first, last, block)
+        phase(_memory(network), samples, first, last, block)
 
 
 def infer_blocks(network, problem, cuts):
@@ -73,7 +75,7 @@ def infer_blocks(network, problem, cuts):
     outputs = np.full((problem.n_samples, problem.layer_units[-1]), np.nan, problem.dtype)
     order = np.arange(problem.n_samples)
     for begin, end in itertools.pairwise(map(int, cuts)):
-        phases.infer(*_records(network), problem.rows.source, order, outputs, begin, begin, end)
+        phases.infer(_memory(network), problem.rows.source, order, outputs, begin, begin, end)
     return outputs
 
 

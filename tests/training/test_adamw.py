@@ -23,7 +23,7 @@ def test_without_decay_it_is_adam():
 
 @pytest.mark.parametrize("n_outputs", [3, 40])
 def test_weights_without_a_gradient_shrink_and_biases_do_not(n_outputs):
-    """Features that are 0 teach their weights nothing; without hidden layers, the biases know nothing of the weights."""
+    """Features that are 0 teach their weights nothing, and without hidden layers the biases know nothing of these."""
     nothing, targets = np.zeros_like(X), np.tile(Y[:, np.newaxis], n_outputs)
 
     def fitted(rate, weight_decay):

@@ -197,7 +197,7 @@ def test_interrupts_between_the_pieces_of_long_steps(monkeypatch, path, shuffle,
 
         def run_and_press(self, n_threads, driver, *arguments):
             result = run(self, n_threads, driver, *arguments)
-            if driver is TRAIN and arguments[6]["most_steps"] > 0:  # without a step it compiles, before a trial
+            if driver is TRAIN and arguments[2].record["most_steps"] > 0:  # without a step it compiles, before a trial
                 pieces.append(n_threads)
                 if len(pieces) == (2 * steps + phase) * n_pieces + 1:
                     signal.raise_signal(signal.SIGINT)

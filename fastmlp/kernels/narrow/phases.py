@@ -64,18 +64,17 @@ def next_panels(workspace, most, first, end):
 
 
 @always_inline
-def gather_panels(
-    workspace, layers, network, source, targets, labels, sample_weight, order, first, panels, samples
-):  # fmt: skip
-    """Copy the samples and targets of some panels into the workspace."""
+def gather_panels(workspace, layers, network, samples, first, panels, columns):
+    """Copy the samples and targets of some panels into the workspace; columns: samples of each."""
+    source, targets, labels, sample_weight, order = samples
     last = layers[network.n_layers - 1]
     width = panel_width(workspace)
     for place in range(first, first + panels * width, width):
-        narrow_gather(workspace, layers[0], source[0], order, network.start, place, place + samples)
+        narrow_gather(workspace, layers[0], source[0], order, network.start, place, place + columns)
         if layers[0].rows:
-            write_rows(workspace, layers[0], place, samples, network.capacity)
+            write_rows(workspace, layers[0], place, columns, network.capacity)
         narrow_gather_targets(
-            workspace, last, network, targets, labels, sample_weight, order, place, place + samples
+            workspace, last, network, targets, labels, sample_weight, order, place, place + columns
         )  # fmt: skip
 
 
@@ -94,11 +93,10 @@ def backward_panels(workspace, functions, layers, network, panel, panels, vector
 
 
 @kernel
-def propagate_narrow(
-    workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, begin, end
-):
-    """Phase 1 for samples `begin` to `end`, some panels at a time; `begin` starts a panel."""
+def propagate_narrow(memory, samples, begin, end, block):
+    """Phase 1 for samples `begin` to `end`, some panels at a time, as in ``wide.phases``; `begin` starts a panel."""
     former = flush_denormals()
+    workspace, functions, layers, network_record = memory
     network = network_record[0]
     width = panel_width(workspace)
     last = layers[network.n_layers - 1]
@@ -107,14 +105,12 @@ def propagate_narrow(
         _prefetch_weights(workspace, layers, network.n_layers)
     first = begin
     while first < end:
-        panels, samples, vectors = next_panels(workspace, most, first, end)
+        panels, columns, vectors = next_panels(workspace, most, first, end)
         panel = first // width
         if network.gather:
-            gather_panels(
-                workspace, layers, network, source, targets, labels, sample_weight, order, first, panels, samples
-            )  # fmt: skip
+            gather_panels(workspace, layers, network, samples, first, panels, columns)
         forward_panels(workspace, functions, layers, network, panel, panels, vectors)
-        narrow_loss(workspace, last, network, panel, panels, samples, vectors)
+        narrow_loss(workspace, last, network, panel, panels, columns, vectors)
         backward_panels(workspace, functions, layers, network, panel, panels, vectors)
         first += panels * width
     if network.blocks_are_halves:
@@ -167,9 +163,10 @@ def narrow_layer_tiles(do, workspace, functions, layer, network, first_tile, las
 
 
 @kernel
-def update_narrow(workspace, functions, layers, network_record, first_tile, last_tile, block):
-    """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
+def update_narrow(memory, samples, first_tile, last_tile, block):
+    """Phase 2 for weight tiles `first_tile` to `last_tile`, as in ``wide.phases``."""
     former = flush_denormals()
+    workspace, functions, layers, network_record = memory
     network = network_record[0]
     scratch = network.scratch + block * network.scratch_size
     if network.on_several_threads:

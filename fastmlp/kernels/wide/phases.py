@@ -99,9 +99,14 @@ def backward(workspace, functions, layers, network, begin, end):
 
 
 @kernel
-def propagate(workspace, functions, layers, network_record, source, targets, labels, sample_weight, order, begin, end):
-    """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers."""
+def propagate(memory, samples, begin, end, block):
+    """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers.
+
+    block: the block's number; phase 2 alone needs it.
+    """
     former = flush_denormals()
+    workspace, functions, layers, network_record = memory
+    source, targets, labels, sample_weight, order = samples
     network = network_record[0]
     if network.gather:
         gather(workspace, layers, network, source, sample_weight, order, begin, end)
@@ -257,9 +262,13 @@ def layer_tiles(do, workspace, functions, layer, network, first_tile, last_tile,
 
 
 @kernel
-def update(workspace, functions, layers, network_record, first_tile, last_tile, block):
-    """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates."""
+def update(memory, samples, first_tile, last_tile, block):
+    """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates.
+
+    samples: phase 1 alone needs them. block: which scratch it has.
+    """
     former = flush_denormals()
+    workspace, functions, layers, network_record = memory
     network = network_record[0]
     scratch = network.scratch + block * network.scratch_size
     for number in range(network.n_layers):
@@ -276,12 +285,13 @@ def update(workspace, functions, layers, network_record, first_tile, last_tile, 
 
 
 @kernel
-def infer(workspace, functions, layers, network_record, source, order, out, first, begin, end):
+def infer(memory, source, order, out, first, begin, end):
     """Forward alone for samples ``order[first]`` and on, in rows `begin` to `end` of the workspace.
 
     out (len(order), n_outputs): the rows of these samples are overwritten.
     """
     former = flush_denormals()
+    workspace, functions, layers, network_record = memory
     network = network_record[0]
     capacity = network.capacity
     if layers[0].row_size:
