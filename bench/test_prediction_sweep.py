@@ -25,21 +25,32 @@ UNITS = ((16,), (30, 30), (100,), (300, 100), (1_000, 1_000))
 DENSITIES = (1.0, 0.1, 0.001)
 # Larger ones take longer than their ratio is worth.
 MOST_NUMBERS, MOST_OPERATIONS = 2e7, 2e10
-SECONDS, FEWEST_TURNS, MOST_TURNS = 0.2, 9, 400
+# Of each estimator's, and the calls of a turn that are timed, at most.
+SECONDS, TURNS, CALLS = 0.2, 9, 50
+# An idle thread of BLAS goes on spinning for some 25 ms, and would keep the other estimator's from running.
+SECONDS_TO_SETTLE = 0.04
 
 Call = Callable[[], object]
 
 
-def ratio_in_turn(own: Call, other: Call) -> tuple[float, float]:
-    """Return the median seconds of two calls that take turns."""
+def seconds_in_turn(own: Call, other: Call) -> tuple[float, float]:
+    """Return the median seconds of two calls that take turns, each as it is when nothing else runs.
+
+    A turn begins with a pause and a call that is not timed.
+    """
     seconds: tuple[list[float], list[float]] = ([], [])
-    own(), other()
-    end = time.perf_counter() + 2 * SECONDS
-    while len(seconds[0]) < FEWEST_TURNS or (time.perf_counter() < end and len(seconds[0]) < MOST_TURNS):
+    for _ in range(TURNS):
         for call, taken in zip((own, other), seconds, strict=True):
-            began = time.perf_counter()
+            time.sleep(SECONDS_TO_SETTLE)
             call()
-            taken.append(time.perf_counter() - began)
+            began = end = time.perf_counter()
+            for _ in range(CALLS):
+                if end - began > SECONDS / TURNS:
+                    break
+                start = end
+                call()
+                end = time.perf_counter()
+                taken.append(end - start)
     return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 
@@ -86,7 +97,7 @@ def test_predict_sweep(
         own, other = fitted_pair(columns, units, dtype, activation)
         X = draw_samples(n_rows, columns, density, dtype)
         np.testing.assert_allclose(own.predict_proba(X), other.predict_proba(X), rtol=2e-3, atol=1e-5)
-        seconds, others = ratio_in_turn(lambda: own.predict_proba(X), lambda: other.predict_proba(X))  # noqa: B023
+        seconds, others = seconds_in_turn(lambda: own.predict_proba(X), lambda: other.predict_proba(X))  # noqa: B023
         shape = f"{n_rows} rows, {'-'.join(map(str, (columns, *units, 10)))} units, density {density:g}"
         worst_ratios(
             "predict_proba, of scikit-learn's time",
@@ -116,7 +127,7 @@ def test_predict_beside_a_busy_process_sweep(
     busy.start()
     try:
         with warnings.catch_warnings():
-            seconds, others = ratio_in_turn(lambda: helped.predict_proba(X), lambda: alone.predict_proba(X))
+            seconds, others = seconds_in_turn(lambda: helped.predict_proba(X), lambda: alone.predict_proba(X))
     finally:
         busy.kill()
         busy.join()
