@@ -15,7 +15,10 @@ from fastmlp.training.schedules import SCHEDULES
 
 
 class Parameters(BaseEstimator):
-    """The parameters of both estimators; what they mean is in their docstrings."""
+    """The parameters of both estimators; what they mean is in their docstrings.
+
+    The constructors are as long as they are because scikit-learn reads the parameters out of their signatures.
+    """
 
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],

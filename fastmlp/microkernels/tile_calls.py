@@ -2,6 +2,9 @@
 
 A function is found by its height, its width and its form (see ``function_table``), so that a kernel which calls it
 holds none of its machine code.
+
+A call takes each operand by itself, as BLAS does: place, stride and size of every matrix, and what ends the tile. They
+are the registers of one machine call, so there are more of them than elsewhere.
 """
 
 from __future__ import annotations

@@ -62,7 +62,10 @@ class _Clock:
 
 
 class Epochs:
-    """A run over epochs of minibatches; see `Network.epochs` and the attributes' meaning in `advance`."""
+    """A run over epochs of minibatches.
+
+    See `Network.epochs`, which alone calls this, for the parameters, and `advance` for the attributes' meaning.
+    """
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,18 +41,12 @@ _UPDATE_SAMPLES, _TRANSPOSITION_SAMPLES = 32, 16
 _ENTRY_SAMPLES = 4
 
 
-class Layout:
-    """The places of every matrix of one network.
+class LayoutOptions(NamedTuple):
+    """What a layout has room for.
 
-    Parameters
+    Attributes
     ----------
-    layer_units : sequence of int
-        Units of each layer, input and output included.
-    capacity : int
-        Rows of the largest minibatch.
-    dtype : dtype
-        float32 or float64.
-    n_moments : int
+    n_copies : int
         Copies of the parameters that follow them: optimiser moments, or one for a gradient.
     with_deltas : bool
         Whether there is anything to train; a network that only predicts has no deltas.
@@ -71,6 +66,32 @@ class Layout:
         it does not. Such a network is not narrow, and leaves out no other terms.
     with_slopes : bool
         Whether the slopes of the hidden activations are kept, which cannot be found from their values.
+    """
+
+    n_copies: int
+    with_deltas: bool
+    n_blocks: int
+    narrow: bool = False
+    with_rows: bool = False
+    in_halves: bool = False
+    term_density: float = 1.0
+    n_entries: int = 0
+    with_slopes: bool = False
+
+
+class Layout:
+    """The places of every matrix of one network.
+
+    Parameters
+    ----------
+    layer_units : sequence of int
+        Units of each layer, input and output included.
+    capacity : int
+        Rows of the largest minibatch.
+    dtype : dtype
+        float32 or float64.
+    options : LayoutOptions
+        What it has room for.
 
     Attributes
     ----------
@@ -104,25 +125,17 @@ class Layout:
         layer_units: Sequence[int],
         capacity: int,
         dtype: np.dtype | type,
-        n_moments: int,
-        with_deltas: bool,
-        n_blocks: int,
-        narrow: bool = False,
-        with_rows: bool = False,
-        in_halves: bool = False,
-        term_density: float = 1.0,
-        n_entries: int = 0,
-        with_slopes: bool = False,
+        options: LayoutOptions,
     ) -> None:
         self.panel_width = TILE.columns(dtype)
         self.lanes = TILE.lanes(dtype)
         self.places = list(itertools.starmap(LayerPlaces, itertools.pairwise(layer_units)))
         self.capacity = capacity
         self.size = 0
-        self.tile_rows = self.panel_width if narrow else TILE.rows
-        self._narrow = narrow
-        self._term_density = term_density
-        self.places[0].most_entries = n_entries
+        self.tile_rows = self.panel_width if options.narrow else TILE.rows
+        self._narrow = options.narrow
+        self._term_density = options.term_density
+        self.places[0].most_entries = options.n_entries
         itemsize = np.dtype(dtype).itemsize
         self._grain = math.lcm(self.panel_width, ALIGNMENT // itemsize)
         tile = 0
@@ -137,7 +150,7 @@ class Layout:
             layer.parameters = self._panels(layer.fan_in + 1, layer.fan_out)
             layer.row_tiles = len(self._tile_heights(layer.fan_in, self.tile_rows))
             layer.block_tiles = self._block_tiles(layer.row_tiles, itemsize)
-            layer.remainder_units = 0 if narrow else self.remainder_units(layer.fan_out, self.lanes)
+            layer.remainder_units = 0 if options.narrow else self.remainder_units(layer.fan_out, self.lanes)
             if layer.remainder_units:
                 layer.remainder_tiles = len(self._tile_heights(layer.fan_in, self.panel_width))
             weight_bytes = layer.fan_in * layer.fan_out * itemsize
@@ -145,19 +158,19 @@ class Layout:
             tile += layer.row_tiles * self._regular_panels(layer) + layer.remainder_tiles
         self.n_tiles = tile
         self.n_parameters = self.size
-        self.size += n_moments * self.n_parameters
-        self._place_samples(with_deltas, with_rows, in_halves, with_slopes)
+        self.size += options.n_copies * self.n_parameters
+        self._place_samples(options.with_deltas, options.with_rows, options.in_halves, options.with_slopes)
         self.losses = self._numbers(capacity)
         self.weights = self._numbers(capacity)
         self.sums = self._numbers(capacity)
         self.squares = self._numbers(self.n_tiles)
         self.zeros = self._numbers(self.panel_width)
         self.scratch_size = self._scratch_rows() * self.panel_width
-        if term_density < 1 and self._lists_can_be_written(itemsize):
-            self.scratch_size += self._place_lists(self.places[0], with_deltas)
-        if n_entries:
+        if options.term_density < 1 and self._lists_can_be_written(itemsize):
+            self.scratch_size += self._place_lists(self.places[0], options.with_deltas)
+        if options.n_entries:
             self.scratch_size += self._place_entries(self.places[0])
-        self.scratch = self._numbers(n_blocks * self.scratch_size)
+        self.scratch = self._numbers(options.n_blocks * self.scratch_size)
         self.blocks = self._parameter_blocks(parameter_shapes(layer_units))
         self.layers = np.array(list(map(attrgetter(*LAYER_FIELDS), self.places)), LAYER)
         self._tile_bounds: dict[int, np.ndarray] = {}

@@ -11,12 +11,13 @@ import numpy as np
 from fastmlp.drivers.blocks import entry_kernels, sparse_kernels, training_phases
 from fastmlp.drivers.inference import PREDICTION_ROWS, inference_block_rows, run_inference
 from fastmlp.drivers.region import EVALUATE, Driver
+from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.losses import LOSSES
 from fastmlp.kernels.optimizers import optimizer_of
 from fastmlp.kernels.records import LAYER, NETWORK, Memory, Samples
 from fastmlp.microkernels.function_table import function_table
 from fastmlp.network.epochs import SECONDS_PER_CALL, Epochs, WeightsCancelError
-from fastmlp.network.layout import Layout
+from fastmlp.network.layout import Layout, LayoutOptions
 from fastmlp.network.network_records import layout_and_records
 from fastmlp.network.orientation import gains_by_rows, is_narrow
 from fastmlp.network.packing import PackedParameters
@@ -48,6 +49,8 @@ _SCALED = 2**14
 
 class Network:
     """One network in column panels, ready for compiled steps.
+
+    Its parameters are the settings that a network may have, each with a default, and given by name.
 
     Parameters
     ----------
@@ -144,14 +147,17 @@ class Network:
             units, term_density=part, n_entries=n_kept, narrow=self.narrow,
             update_rows=batch_size if n_kept and trains else 0,
         )  # fmt: skip
-        self._layout, layers, record = layout_and_records(
-            Layout, units, activation, row, output_activation, self.dtype, optimizer, batch_size, n_copies,
-            solver is not None, self.n_threads, self.narrow,
-            self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
-            trains and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
-            round(part, 1),  # it divides the work among threads, roughly; and networks of one shape share a layout
-            n_entries,
+        options = LayoutOptions(
+            n_copies, with_deltas=solver is not None, n_blocks=self.n_threads, narrow=self.narrow,
+            with_rows=self.narrow and gains_by_rows(units[:2], batch_size, lanes, gathers),
+            in_halves=trains and may_gain(batch_size * self._work_per_sample, self.dtype.itemsize, 2),
+            term_density=round(part, 1),  # it divides the work roughly; and networks of one shape share a layout
+            n_entries=n_entries,
+            with_slopes=solver is not None and ACTIVATIONS[activation].value_and_slope is not None,
         )  # fmt: skip
+        self._layout, layers, record = layout_and_records(
+            Layout, units, batch_size, self.dtype, activation, row, output_activation, optimizer, options
+        )
         self._n_copies = n_copies
         self.leaves_zeros_out = self._layout.places[0].marks > 0
         self.keeps_entries = n_entries > 0
@@ -165,16 +171,11 @@ class Network:
         for are_called, addresses in ((self.leaves_zeros_out, sparse_kernels), (self.keeps_entries, entry_kernels)):
             for name, address in addresses(self.dtype).items() if are_called else ():
                 self.fields[name] = address
-        for name, value in (
-            ("nesterovs_momentum", nesterovs_momentum),
-            ("loss_parameter", row.parameter if row and loss_parameter is None else loss_parameter or 0.0),
-            ("alpha", alpha),
-            ("momentum", momentum),
-            ("beta_1", beta_1),
-            ("beta_2", beta_2),
-            ("epsilon", epsilon),
-            ("weight_decay", weight_decay),
-        ):
+        for name, value in {
+            "loss_parameter": row.parameter if row and loss_parameter is None else loss_parameter or 0.0,
+            "alpha": alpha, "momentum": momentum, "nesterovs_momentum": nesterovs_momentum,
+            "beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "weight_decay": weight_decay,
+        }.items():  # fmt: skip
             self.fields[name] = value
         self._has_labels = bool(self.fields["has_labels"])
 

@@ -10,7 +10,7 @@ from fastmlp.kernels.activations import ACTIVATIONS
 from fastmlp.kernels.losses import OUTPUT_ACTIVATIONS, Loss
 from fastmlp.kernels.optimizers import Optimizer
 from fastmlp.kernels.records import NETWORK
-from fastmlp.network.layout import Layout
+from fastmlp.network.layout import Layout, LayoutOptions
 from fastmlp.simd.tile_table import RESIDENT_BYTES, TILE
 
 # A block of samples starts at a multiple of this, so that most of its tiles have rows enough.
@@ -21,41 +21,31 @@ _ROW_GRAIN = 4
 def layout_and_records(
     kind: type[Layout],
     layer_units: tuple[int, ...],
+    capacity: int,
+    dtype: np.dtype,
     activation: str,
     loss: Loss | None,
     output_activation: str,
-    dtype: np.dtype,
     optimizer: Optimizer,
-    capacity: int,
-    n_copies: int,
-    with_deltas: bool,
-    n_threads: int,
-    narrow: bool,
-    with_rows: bool,
-    in_halves: bool,
-    term_density: float,
-    n_entries: int,
+    options: LayoutOptions,
 ) -> tuple[Layout, np.ndarray, np.ndarray]:
     """Return the layout of a network and the bytes of its records, which are the same for all of one shape.
 
     What a user may change from one network to the next, alpha and the like, is not among them. Bytes are copied six
     times as fast as records.
     """
-    layout = kind(
-        layer_units, capacity, dtype, n_copies, with_deltas, n_threads, narrow, with_rows, in_halves, term_density,
-        n_entries, with_deltas and ACTIVATIONS[activation].value_and_slope is not None,
-    )  # fmt: skip
+    layout = kind(layer_units, capacity, dtype, options)
     layers = layout.layers.copy()
     layers["activation"] = ACTIVATIONS[activation].code
     layers["activation"][-1] = ACTIVATIONS["identity"].code
     record = np.zeros(1, dtype=NETWORK)
-    parameter_bytes = (1 + n_copies) * layout.n_parameters * dtype.itemsize
+    parameter_bytes = (1 + options.n_copies) * layout.n_parameters * dtype.itemsize
     for name, value in {
         "n_layers": len(layers),
         "capacity": layout.capacity,
         "n_parameters": layout.n_parameters,
         "n_tiles": layout.n_tiles,
-        "grain": layout.panel_width if narrow else _ROW_GRAIN,
+        "grain": layout.panel_width if options.narrow else _ROW_GRAIN,
         "loss": loss.code if loss else 0,
         "output_activation": OUTPUT_ACTIVATIONS[output_activation],
         "has_labels": bool(loss and loss.has_labels),

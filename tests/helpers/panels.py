@@ -33,12 +33,14 @@ ORIENTATIONS = {"wide": False, "narrow": True, "narrow by rows": BY_ROWS}
 class GuardedLayout(Layout):
     """A layout with a band of unused numbers after every buffer."""
 
-    def __init__(self, layer_units, capacity, dtype, n_moments, *arguments):
+    def __init__(self, layer_units, capacity, dtype, options):
         self._guards = []
-        super().__init__(layer_units, capacity, dtype, n_moments, *arguments)
+        super().__init__(layer_units, capacity, dtype, options)
         # The parameters have copies: the guards between them too.
         inside = [place for place in self._guards if place < self.n_parameters]
-        self._guards += [place + copy * self.n_parameters for copy in range(1, n_moments + 1) for place in inside]
+        self._guards += [
+            place + copy * self.n_parameters for copy in range(1, options.n_copies + 1) for place in inside
+        ]
 
     def _numbers(self, count):
         place = super()._numbers(count)

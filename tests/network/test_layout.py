@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmlp.network.layout import Layout
+from fastmlp.network.layout import Layout, LayoutOptions
 from fastmlp.network.packing import Panels
 from fastmlp.simd.tile_table import ALIGNMENT, BLOCK_BYTES, RESIDENT_BYTES, SPARSE_TILE_ROWS, TILE, aligned_zeros
 from tests.helpers.phases import places_of_tiles
@@ -141,7 +141,12 @@ def test_no_two_matrices_overlap_and_all_are_aligned(
     with_deltas, narrow = "prediction" not in kind, kind.startswith("narrow")
     by_rows, in_halves = kind.endswith("rows"), in_halves and with_deltas
     part = 0.5 if kind.startswith("sparse") else 1.0
-    layout = Layout(layer_units, capacity, dtype, n_moments, with_deltas, n_blocks, narrow, by_rows, in_halves, part)
+    layout = Layout(
+        layer_units,
+        capacity,
+        dtype,
+        LayoutOptions(n_moments, with_deltas, n_blocks, narrow, by_rows, in_halves, part),
+    )
     first = layout.places[0]
     assert (first.marks > 0) == (part < 1)
     places = sorted(extents(layout, layer_units, n_moments, with_deltas, narrow))
@@ -171,7 +176,7 @@ def test_lists_of_places_that_are_too_large_for_them_are_not_written():
     """A place is an integer as wide as a number."""
 
     def has_lists(fan_in, capacity, dtype):
-        layout = Layout([fan_in, 1], capacity, dtype, 0, False, 1, term_density=0.5)
+        layout = Layout([fan_in, 1], capacity, dtype, LayoutOptions(0, False, 1, term_density=0.5))
         return layout.places[0].marks > 0
 
     width = TILE.columns(np.float32)
@@ -200,7 +205,7 @@ def test_blocks_of_weights_cover_all_tiles_once(n_blocks, dtype):
 def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
     width = TILE.columns(np.float32)
     n_panels = 3
-    layout = Layout([fan_in, n_panels * width + 1], capacity, np.float32, 0, False, 1)
+    layout = Layout([fan_in, n_panels * width + 1], capacity, np.float32, LayoutOptions(0, False, 1))
     (layer,) = layout.places
     assert layer.remainder_units == 1
     places = places_of_tiles(layer, width)
@@ -221,7 +226,7 @@ def test_numbers_of_tiles_keep_blocks_together(fan_in, capacity):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_panels_of_weights_beyond_the_second_level_cache_are_prefetched(dtype):
     rows = RESIDENT_BYTES // (1000 * np.dtype(dtype).itemsize)
-    layout = Layout([rows, 1000, rows + 1, 5], 10, dtype, 2, True, 1)
+    layout = Layout([rows, 1000, rows + 1, 5], 10, dtype, LayoutOptions(2, True, 1))
     assert [layer.prefetch_panels for layer in layout.places] == [0, int(TILE.prefetches_panels), 0]
 
 

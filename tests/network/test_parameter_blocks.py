@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network._multilayer_perceptron import _pack
 
 from fastmlp import MLPRegressor
-from fastmlp.network.layout import Layout
+from fastmlp.network.layout import Layout, LayoutOptions
 from fastmlp.network.packing import PackedParameters
 from fastmlp.network.parameter_blocks import (
     ATTRIBUTES,
@@ -32,7 +32,7 @@ LEARNING_RATE, ALPHA = 0.1, 0.3
 
 
 def layout_of(layer_units, dtype, n_copies, kind):
-    return Layout(layer_units, 20, dtype, n_copies, True, 1, **KINDS[kind])
+    return Layout(layer_units, 20, dtype, LayoutOptions(n_copies, True, 1, **KINDS[kind]))
 
 
 def numbered(blocks, dtype, first=1):
