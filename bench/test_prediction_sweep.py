@@ -26,7 +26,7 @@ DENSITIES = (1.0, 0.1, 0.001)
 # Larger ones take longer than their ratio is worth.
 MOST_NUMBERS, MOST_OPERATIONS = 2e7, 2e10
 # Of each estimator's, and the calls of a turn that are timed, at most.
-SECONDS, TURNS, CALLS = 0.2, 9, 50
+SECONDS, TURNS, CALLS = 0.1, 5, 50
 # An idle thread of BLAS goes on spinning for some 25 ms, and would keep the other estimator's from running.
 SECONDS_TO_SETTLE = 0.04
 

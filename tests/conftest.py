@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.compile_ahead import compile_ahead
 from tests.helpers.subprocesses import start_python
 
 DATA_VARIABLE = "FASTMLP_DATA"
+MANY_TESTS = 2000
 
 
 def pytest_configure(config):
@@ -54,6 +56,12 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason=f"runs with {option} only"))
         if jit_disabled and "needs_jit" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="NUMBA_DISABLE_JIT is set"))
+
+
+def pytest_collection_finish(session):
+    """Compile ahead what a run of nearly all tests needs."""
+    if len(session.items) > MANY_TESTS and not session.config.option.collectonly:
+        compile_ahead()
 
 
 def data_folder(name):

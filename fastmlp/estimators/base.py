@@ -120,7 +120,7 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
         return Checkpoint(self)
 
     def _begins_anew(self, incremental):
-        """Tell whether training begins from parameters of its own, and not from those that are there."""
+        """Return whether training begins from parameters of its own, and not from those that are there."""
         return not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
 
     def _take_in(self, X, y, sample_weight, incremental, classes):

@@ -78,7 +78,7 @@ def put_back(model: Any, attributes: dict[str, Any]) -> None:
 
 
 def _read_as_it_is(X: Any) -> bool:
-    """Tell whether the core reads this X without a converted copy, though it isn't float."""
+    """Return whether the core reads this X without a converted copy, though it isn't float."""
     if not (type(X) in (np.ndarray, np.memmap) or sparse.issparse(X)):
         return False
     return X.dtype.isnative and (X.dtype.kind in "biu" or X.dtype == np.float16)

@@ -35,7 +35,7 @@ def check_writable(path):
 
 
 def _is_special(path):
-    """Tell whether there is something that isn't a regular file, such as a pipe or a device."""
+    """Return whether there is something that isn't a regular file, such as a pipe or a device."""
     return path.exists() and not path.is_file()
 
 

@@ -116,7 +116,7 @@ class Fields:
         return iter(self._content)
 
     def __contains__(self, name):
-        """Tell whether there is a field of this name."""
+        """Return whether there is a field of this name."""
         return name in self._content
 
     def __getitem__(self, name):
@@ -207,7 +207,7 @@ def _is_text(value):
 
 
 def is_mersenne_twister(generator):
-    """Tell whether a generator is the one that NumPy's RandomState has unless it is given another."""
+    """Return whether a generator is the one that NumPy's RandomState has unless it is given another."""
     return generator.get_state(legacy=False)["bit_generator"] == "MT19937"
 
 

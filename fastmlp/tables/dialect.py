@@ -155,7 +155,7 @@ def _find_separator(lines):
 
 
 def _is_above(cells, n_cells):
-    """Tell whether a line above the rows is a comment or a title."""
+    """Return whether a line above the rows is a comment or a title."""
     if cells[0].startswith("#") and len(cells) != n_cells:
         return True
     filled = sum(bool(cell.strip()) for cell in cells)
@@ -167,7 +167,7 @@ def _looks_like_row(cells):
 
 
 def _looks_like_data(names, rows):
-    """Tell whether names are numbers wherever the rows below have numbers."""
+    """Return whether names are numbers wherever the rows below have numbers."""
     numbers = [name for name in names if name and _NUMBER_LIKE.fullmatch(name)]
     if not numbers or not rows:
         return False

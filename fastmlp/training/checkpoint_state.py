@@ -222,7 +222,7 @@ def put_together(fields: Fields, arrays: dict[str, np.ndarray], model: Any, n_sa
 
 
 def stands_at(model: Any, state: State) -> bool:
-    """Tell whether the model's parameters are those of the state, as after a Ctrl-C in this very model."""
+    """Return whether the model's parameters are those of the state, as after a Ctrl-C in this very model."""
     ours = parameters_of(model)
     return any(
         all(np.array_equal(a, np.asarray(b, a.dtype), equal_nan=True) for a, b in zip(ours, theirs, strict=True))

@@ -144,7 +144,7 @@ def disagreement(ours, theirs):
 
 
 def has_huge_targets(calls):
-    """Tell whether there is a difference of targets in which rounding is all that is left."""
+    """Return whether there is a difference of targets in which rounding is all that is left."""
     return any(
         isinstance(call[1][1], np.ndarray) and call[1][1].dtype.kind == "f" and call[1][1].max() > 1e99
         for call in calls
