@@ -20,7 +20,7 @@ from fastmlp.drivers.blocks import argument_types, follow
 from fastmlp.drivers.steps import evaluate, train
 from fastmlp.drivers.team import NOBODY, board_for, dismiss, join
 from fastmlp.kernels.records import RUN, Run
-from fastmlp.simd.jit import call_kernel, kernel_address, parallel_kernel
+from fastmlp.simd.jit import JIT_DISABLED, call_kernel, kernel_address, parallel_kernel
 
 
 @parallel_kernel
@@ -41,8 +41,10 @@ def _run_on_team(board, n_threads, lead, arguments, followers, followed):
 def _flat(arguments: tuple) -> tuple:
     """Return arguments with the members of tuples in their place: a parallel region takes no tuples of tuples.
 
-    To the machine code of a kernel they are the same arguments, one array after the other.
+    To the machine code of a kernel they are the same arguments, one array after the other. Interpreted they are not.
     """
+    if JIT_DISABLED:
+        return arguments
     members = (argument if isinstance(argument, tuple) else (argument,) for argument in arguments)
     return tuple(itertools.chain.from_iterable(members))
 

@@ -17,9 +17,9 @@ PROGRAM = """
     warnings.simplefilter("ignore")
     warmup(np.{dtype})
     X = sparse.random_array((300, 4096), density=0.001, format="csr", dtype=np.{dtype}, rng=np.random.default_rng(0))
-    MLPRegressor((16,), max_iter=1, dtype="{dtype}").fit(X, np.zeros(300)).predict(X)
+    MLPRegressor(hidden_layer_sizes=(16,), max_iter=1, dtype="{dtype}").fit(X, np.zeros(300)).predict(X)
     if "{dtype}" == "float64":
-        MLPRegressor((16,), solver="lbfgs", max_iter=2).fit(np.ones((50, 3)), np.arange(50.0))
+        MLPRegressor(hidden_layer_sizes=(16,), solver="lbfgs", max_iter=2).fit(np.ones((50, 3)), np.arange(50.0))
 """
 
 
