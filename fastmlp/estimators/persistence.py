@@ -20,8 +20,8 @@ A model file is an ordinary ``.npz`` archive, uncompressed, whose members are nu
 ``target_scaler_mean``, ``target_scaler_scale``, ``target_scaler_var``
     The same of its target, float64 vectors of one number.
 
-A file is read as if it came from a stranger: nothing in it is executed or unpickled, no member is
-compressed (so that none can be larger than the file), no path in it is used, and every member and
+A file is read as if it came from a stranger. Nothing in it is executed or unpickled. No member is
+compressed, so that none can be larger than the file, and no path in it is used. Every member and
 every header field is checked for type, shape and finite values before an estimator is made of it.
 A file that doesn't pass is refused with a :class:`ValueError` of one sentence.
 """

@@ -52,9 +52,9 @@ def dot_function_type(scalar: ir.Type) -> ir.FunctionType:
 class DotFunction:
     """One function of the generator: ``out[i, j] = sum over s of a[i, s] b[j, s]``.
 
-    The LLVM function's arguments are pointers to the output (rows NR apart), to row 0 of a and of b (rows NR apart
-    within a panel of samples), the steps from one panel of a and of b to the next, the number of vectors of samples,
-    and the number of tiles, which lie below each other.
+    The LLVM function's arguments are pointers to the output and to row 0 of a and of b. Rows are NR apart, those of a
+    and b within a panel of samples. Then come the steps from one panel of a and of b to the next, the number of vectors
+    of samples, and the number of tiles, which lie below each other.
     """
 
     def __init__(self, vector: Vector, rows: int, columns: int) -> None:

@@ -104,9 +104,9 @@ class TileFunction:
     """One function of the generator: ``C = start + A B`` for a fixed number of rows and vectors.
 
     The LLVM function's arguments are pointers to C, to A and to B, and the number of k. A weight gradient starts with
-    zeros and ends as it is. For the other products there follow a pointer to the tile of starting values, the stride
-    between its rows (0 for a bias, which all rows share), the step from one panel of A to the next, the floor, and a
-    pointer to activations or null; see `_epilogue` for the last two.
+    zeros and ends as it is. For the other products there follow a pointer to the tile of starting values and the stride
+    between its rows, 0 for a bias, which all rows share. Then come the step from one panel of A to the next, the floor,
+    and a pointer to activations or null; see `_epilogue` for the last two.
 
     Last come pointers to what is prefetched, if `prefetches`. For a weight gradient these are `N_COPIES` tiles of the
     same shape: weights, then moments. For the other products it is one into the next panel of B, of which a line is

@@ -1,8 +1,8 @@
 """Which way round a network is kept: units along the vectors, or samples (see ``narrow.products``).
 
-The cycles of a step are estimated for both, less what both take alike. What they are made of was fitted to 2,820
-measurements, so that little time is lost and the estimated ratio is near the measured one: 41 networks of 1 to 784
-units, minibatches of 1 to 400, float32 and float64, relu and tanh, on a Granite Rapids with its tiles ``avx512`` and
+The cycles of a step are estimated for both, less what both take alike. The terms were fitted to 2,820 measurements, so
+that little time is lost and the estimated ratio is near the measured one. These are 41 networks of 1 to 784 units,
+minibatches of 1 to 400, float32 and float64, relu and tanh, on a Granite Rapids with its tiles ``avx512`` and
 ``avx2`` (single runs of ``python -m bench.orientation``); the gradient from the rows of X to 680 more, of 17 networks.
 There the choice loses 0.1 % to the better one on average with ``avx512`` and 0.7 % with ``avx2``, a quarter at most;
 that between rows and columns of X (``--of gradient`` and ``--of full-batch``) loses 0.4 %. The gradient of a

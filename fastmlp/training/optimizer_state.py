@@ -318,6 +318,9 @@ class AdamWOptimizer(AdamOptimizer):
     ----------
     params, learning_rate_init, beta_1, beta_2, epsilon
         As for `AdamOptimizer`.
+
+    Attributes
+    ----------
     weight_decay : float
         By how much, times the rate before bias correction, weights shrink in each step.
     """
@@ -325,24 +328,14 @@ class AdamWOptimizer(AdamOptimizer):
     solver = "adamw"
     saved_fields: ClassVar[dict[str, Any]] = {**AdamOptimizer.saved_fields, "weight_decay": "number"}
 
-    def __init__(
-        self,
-        params: Sequence[np.ndarray],
-        learning_rate_init: float,
-        beta_1: float,
-        beta_2: float,
-        epsilon: float,
-        weight_decay: float,
-    ):
-        super().__init__(params, learning_rate_init, beta_1, beta_2, epsilon)
-        self.weight_decay = weight_decay
+    weight_decay: float
 
     @classmethod
     def of_model(cls, model: Any, params: Sequence[np.ndarray]) -> "AdamWOptimizer":
         """Return a new optimiser with an estimator's settings, for its parameters."""
-        return cls(
-            params, model.learning_rate_init, model.beta_1, model.beta_2, model.epsilon, model.weight_decay
-        )  # fmt: skip
+        optimizer = cls(params, model.learning_rate_init, model.beta_1, model.beta_2, model.epsilon)
+        optimizer.weight_decay = model.weight_decay
+        return optimizer
 
     def network_options(self) -> dict[str, Any]:
         """Return the options with which the compiled network updates as this optimiser does."""

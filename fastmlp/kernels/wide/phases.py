@@ -53,7 +53,7 @@ def _prefetches_panels(layer, network):
 
 @inner
 def _sparse_layers(workspace, functions, layer, network, begin, end, is_new, prefetches):
-    """Go forward through the first layer if it leaves zeros out; return of how many layers that takes care."""
+    """Go forward through the first layer if it leaves zeros out; return how many layers that is."""
     if layer.marks == 0:
         return 0
     call_sparse_forward(network.sparse_forward, (workspace, functions, layer, network, begin, end, is_new, prefetches))
@@ -186,7 +186,7 @@ def compute_gradient(workspace, functions, layer, network, unit, panel, scratch,
 
 @inner
 def apply_gradient(workspace, layer, network, gradient, unit, panel):
-    """Update a tile by its gradient, or add that to the gradient block; return the sum of squares of its weights.
+    """Update a tile by its gradient, or add that to the gradients; return what it adds to the L2 term.
 
     workspace[gradient...]: may be overwritten.
 
@@ -219,7 +219,7 @@ def apply_gradient(workspace, layer, network, gradient, unit, panel):
 
 @always_inline
 def _update_tile(workspace, functions, layer, network, unit, panel, scratch, is_first):
-    """Gradient and update of one tile of W, from row `unit` on, or of the biases; return the sum of its squares."""
+    """Gradient and update of one tile of W, from row `unit` on, or of the biases; return its part of the L2 term."""
     gradient = compute_gradient(workspace, functions, layer, network, unit, panel, scratch, is_first)
     return apply_gradient(workspace, layer, network, gradient, unit, panel)
 
@@ -251,14 +251,14 @@ def tile_place(layer, tile, n_panels, width):
 
 @always_inline
 def layer_tiles(do, workspace, functions, layer, network, first_tile, last_tile, scratch):
-    """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep the sum of squares it returns."""
+    """Do something for a layer's weight tiles `first_tile` to `last_tile`, and keep what it adds to the L2 term."""
     width = panel_width(workspace)
     n_panels = regular_panels(layer, width)
     for tile in range(first_tile, min(last_tile, layer.row_tiles * n_panels + layer.remainder_tiles)):
         panel, unit = tile_place(layer, tile, n_panels, width)
         is_first = np.intp(panel == 0 or tile - layer.block_tiles < first_tile)
-        squares = do(workspace, functions, layer, network, unit, panel, scratch, is_first)
-        workspace[network.squares + layer.first_tile + tile] = squares
+        term = do(workspace, functions, layer, network, unit, panel, scratch, is_first)
+        workspace[network.squares + layer.first_tile + tile] = term
 
 
 @kernel
