@@ -215,8 +215,8 @@ def readme_block(baseline: dict[str, Any] | None) -> str:
         "Time of one training step through `fit`, its share of the processor's multiply-add peak, and how many times "
         "as long the others take for the same step on as many threads. Zeros of MNIST's images count in the peak, "
         "though fastmlp leaves most of them out. PyTorch is eager, JAX has the whole fit in one jitted scan, and NumPy "
-        "is `fastmlp.reference`. All are medians, and a row is measured in turn in one run by `python -m bench.rivals`. "
-        "Quartiles and float64 are in [`docs/benchmarks.md`](docs/benchmarks.md).",
+        "is `fastmlp.reference`. All are medians, and a row is measured in turn in one run by "
+        "`python -m bench.rivals`. Quartiles and float64 are in [`docs/benchmarks.md`](docs/benchmarks.md).",
         table(header, lines),
     ]
     if baseline["accuracy"]:
