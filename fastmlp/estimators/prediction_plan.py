@@ -88,6 +88,8 @@ def rows_of_workspace(model: Any, X: Any, dtype: np.dtype) -> int:
     n_entries = None if isinstance(X, np.ndarray) else int(X.nnz)
     if n_entries is not None and X.format != "csr":
         return 0  # it would have to be copied
+    if n_entries is None and X.strides[1] != X.itemsize:
+        return 0  # such rows take long to gather; and BLAS takes a matrix by columns as it takes one by rows
     units = [X.shape[1], *(W.shape[1] for W in model.coefs_)]
     activations = [model.activation] * (len(units) - 2) + [model.out_activation_]
     scale = dtype.itemsize / 4

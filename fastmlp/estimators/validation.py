@@ -8,6 +8,7 @@ network that trains on it has scikit-learn's dtype.
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from traceback import clear_frames
 from typing import Any
 
@@ -159,10 +160,26 @@ def check_X(model: Any, X: Any) -> Any:
     ndarray or sparse matrix
         Finite numbers, that are finite in the dtype that predictions are computed in too.
     """
-    X = validate_data(model, samples(X), accept_sparse=["csr", "csc"], reset=False)
+    X = samples(X)
+    if not _passes_all_checks(model, X):
+        X = validate_data(model, X, accept_sparse=["csr", "csc"], reset=False)
     if model.dtype is not None:  # else predictions are computed in a dtype that holds all of X
         require_range(X, prediction_dtype(model, X), "X")
     return X
+
+
+def _passes_all_checks(model: Any, X: Any) -> bool:
+    """Return whether ``validate_data`` would give this X back as it is, and say nothing.
+
+    To find that out about finite numbers, as most X are, takes it 80 us; to predict one row takes 10.
+    """
+    if type(X) not in (np.ndarray, sparse.csr_array, sparse.csr_matrix) or hasattr(model, "feature_names_in_"):
+        return False
+    if X.dtype not in (np.float32, np.float64) or X.ndim != 2 or X.shape[0] == 0 or X.shape[1] != model.n_features_in_:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Finite numbers may have an infinite sum: scikit-learn looks closer.
+        return isfinite((X if type(X) is np.ndarray else X.data).sum())
 
 
 # So many numbers lie in a second-level cache.

@@ -3,11 +3,13 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
+import fastmlp.estimators.validation
 from tests.helpers.estimators import (
     LABELS,
     NAMES,
@@ -99,6 +101,48 @@ def test_every_kind_of_input_trains_alike(kind, early_stopping, tmp_path):
     assert fitted.coefs_[0].dtype == np.float64
     if kind != "text of numbers":  # which predict refuses, as scikit-learn's does
         np.testing.assert_allclose(fitted.predict_proba(X), expected.predict_proba(COUNTS), rtol=1e-9)
+
+
+def altered(value, make=np.array):
+    """Return samples with one other value."""
+    X = COUNTS.astype(float)
+    X[7, 3] = value
+    return make(X)
+
+
+REFUSED = {
+    "NaN": lambda: altered(np.nan),
+    "infinity": lambda: altered(-np.inf, lambda X: X.astype(np.float32)),
+    "both infinities": lambda: np.where(COUNTS == 16, np.inf, np.where(COUNTS == 0, -np.inf, 1.0)),
+    "NaN in CSR": lambda: altered(np.nan, sp.csr_array),
+    "infinity in a CSR matrix": lambda: altered(np.inf, sp.csr_matrix),
+    "no rows": lambda: COUNTS[:0].astype(float),
+    "no rows in CSR": lambda: sp.csr_array(COUNTS[:0].astype(float)),
+    "one dimension": lambda: COUNTS[0].astype(float),
+    "three dimensions": lambda: COUNTS[None].astype(float),
+    "a column less": lambda: COUNTS[:, 1:].astype(float),
+    "a column less in CSR": lambda: sp.csr_array(COUNTS[:, 1:].astype(float)),
+    "complex": lambda: COUNTS.astype(complex),
+}
+ACCEPTED = {
+    "huge numbers": lambda: altered(np.finfo(float).max) - altered(0) + np.finfo(float).max * (COUNTS[:1] == 16),
+    "a masked array": lambda: np.ma.masked_array(COUNTS.astype(float), mask=COUNTS == 16),
+    **{kind: make for kind, make in INPUTS.items() if kind not in ("memory-mapped", "text of numbers")},
+}
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("kind", [*REFUSED, *ACCEPTED])
+def test_predict_takes_and_refuses_what_scikit_learns_checks_do(kind, named, monkeypatch):
+    """Most samples are known to pass them without their being asked."""
+    X_train = pd.DataFrame(COUNTS.astype(float)).add_prefix("count") if named else COUNTS.astype(float)
+    model = quietly(fastmlp.MLPClassifier((5,), max_iter=1, random_state=0), "fit", X_train, Y_DIGITS[: len(COUNTS)])
+    X = REFUSED[kind]() if kind in REFUSED else ACCEPTED[kind](*([None] if kind in INPUTS else []))
+    found = outcome(lambda: model, "predict_proba", X)
+    monkeypatch.setattr(fastmlp.estimators.validation, "_passes_all_checks", lambda model, X: False)
+    assert found == outcome(lambda: model, "predict_proba", X)
+    assert (found[1] is not None) == (kind in REFUSED)
+    assert any("feature names" in text for _, text in found[0]) == named
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int64", "float16", "CSC of uint8"])
