@@ -24,7 +24,7 @@ def compile_kernel(name: str, dtype: str) -> Any:
     """Compile one kernel apart from the cache, and return it."""
     import numpy as np
 
-    from fastmlp.drivers import blocks, inference
+    from fastmlp.drivers import blocks
     from fastmlp.kernels.narrow import phases as narrow_phases
     from fastmlp.kernels.wide import entry_products, phases, sparse_products
     from fastmlp.microkernels import function_table
@@ -46,7 +46,7 @@ def compile_kernel(name: str, dtype: str) -> Any:
         blocks.entry_kernels(own)
         return getattr(entry_products, name)
     if name == "infer":
-        inference.inference_phase(own)
+        phases.infer.compiled(own)
     else:
         blocks.training_phases(own, name.endswith("_narrow"), np.zeros(1, np.int64))
     return getattr(narrow_phases if name.endswith("_narrow") else phases, name)
@@ -55,11 +55,11 @@ def compile_kernel(name: str, dtype: str) -> Any:
 def assembly_of(kernel: Any, cpu: str | None) -> str:
     """Return the listing of a compiled kernel, as this processor runs it, or as LLVM translates it for another."""
     if cpu is None:
-        (assembly,) = kernel.inspect_asm().values()
+        (assembly,) = kernel.of_numba.inspect_asm().values()
         return str(assembly)
     from llvmlite import binding
 
-    (source,) = kernel.inspect_llvm().values()
+    (source,) = kernel.of_numba.inspect_llvm().values()
     target = binding.Target.from_triple(binding.get_process_triple())
     machine = target.create_target_machine(cpu=cpu, opt=3)
     return str(machine.emit_assembly(binding.parse_assembly(source)))

@@ -13,23 +13,24 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from bench.machine import pin_to_cores
 from bench.peak import round_trip
 from bench.pieces import Pieces, measure_in_turn
 from bench.workloads import WORKLOADS, Workload
-from fastmlp.drivers.blocks import PROPAGATE, UPDATE, argument_types, run_blocks
+from fastmlp.drivers.blocks import PHASES, PROPAGATE, UPDATE, run_blocks
 from fastmlp.drivers.region import Driver
 from fastmlp.drivers.team import begin, end, next_phase, post, wait_for_blocks
-from fastmlp.simd.jit import uncached
+from fastmlp.kernels.records import MEMORY, SAMPLES
+from fastmlp.simd.arguments import INTEGER, INTEGERS
+from fastmlp.simd.jit import kernel
 from fastmlp.simd.tile_table import TILE
 
 # The median of so many measurements counts, each of so many phases of nothing.
-ROUNDS, PHASES = 25, 20_000
+ROUNDS, POSTED = 25, 20_000
 
 
-@uncached
+@kernel(INTEGERS, *[INTEGER] * 5)
 def post_nothing(board: Any, memory: Any, samples: Any, phases: Any, n_blocks: Any, repeats: Any) -> None:
     """Post phases of blocks that nothing is done about, and wait for each."""
     for _ in range(repeats):
@@ -40,7 +41,7 @@ def post_nothing(board: Any, memory: Any, samples: Any, phases: Any, n_blocks: A
         wait_for_blocks(board, number, n_blocks)
 
 
-@uncached
+@kernel(INTEGERS, *[INTEGER] * 4)
 def follow_nothing(board: Any, block: Any, memory: Any, samples: Any, phases: Any) -> None:
     """Do a follower's part of nothing, until there is no more."""
     number, kind, _, _ = next_phase(board, np.int64(0))
@@ -50,7 +51,7 @@ def follow_nothing(board: Any, block: Any, memory: Any, samples: Any, phases: An
         number, kind, _, _ = next_phase(board, number)
 
 
-@uncached
+@kernel(INTEGERS, MEMORY, SAMPLES, PHASES, *[INTEGER] * 4)
 def repeat_phases(
     board: Any, memory: Any, samples: Any, phases: Any, n_blocks: Any, with_phase_1: Any, with_phase_2: Any,
     repeats: Any,
@@ -65,9 +66,9 @@ def repeat_phases(
             run_blocks(board, memory, samples, phases, UPDATE, first, n_blocks, n_blocks)
 
 
-REPEAT_PHASES = Driver(repeat_phases, lambda dtype: (*argument_types(dtype), *[types.int64] * 4))
+REPEAT_PHASES = Driver(repeat_phases)
 # There is nothing in the place of memory, samples and phases.
-POST_NOTHING = Driver(post_nothing, lambda dtype: (types.int64,) * 5, follow_nothing)
+POST_NOTHING = Driver(post_nothing, follow_nothing)
 
 
 class Phases:
@@ -97,13 +98,13 @@ class Phases:
 
 def handover_seconds(n_threads: int) -> float:
     """Return how long it takes to hand a phase of nothing to so many threads and to wait for all."""
-    arguments = (0, 0, 0, n_threads, PHASES)
+    arguments = (0, 0, 0, n_threads, POSTED)
     POST_NOTHING(n_threads, np.dtype(np.int64), arguments)
     seconds = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
         POST_NOTHING(n_threads, np.dtype(np.int64), arguments)
-        seconds.append((time.perf_counter() - started) / PHASES)
+        seconds.append((time.perf_counter() - started) / POSTED)
     return float(np.median(seconds))
 
 

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import from_dtype, types
 
 from fastmlp.drivers.team import begin, end, next_phase, post, wait_for_blocks
 from fastmlp.kernels.narrow.phases import propagate_narrow, update_narrow
-from fastmlp.kernels.records import LAYER, NETWORK, SOURCE, Memory, Samples
+from fastmlp.kernels.records import MEMORY, SAMPLES
 from fastmlp.kernels.wide.entry_products import entry_forward, entry_inference, entry_update
 from fastmlp.kernels.wide.phases import propagate, update
 from fastmlp.kernels.wide.sparse_products import sparse_forward, sparse_gradient, write_sample_lists
+from fastmlp.simd.arguments import INTEGER, INTEGERS, Together
 from fastmlp.simd.jit import JIT_DISABLED, always_inline, call_kernel, inner, kernel, kernel_address
 
 # The kinds of phases on a team's board; 0 is none.
@@ -39,6 +39,10 @@ class Phases(NamedTuple):
     tile_bounds: Any
     propagate: Any
     update: Any
+
+
+PHASES = Together(Phases, (INTEGERS, INTEGER, INTEGER))
+"""The same as a kernel is declared with it."""
 
 
 @inner
@@ -77,7 +81,7 @@ def run_blocks(board, memory, samples, phases, kind, first, n_blocks, n_cuts):
     wait_for_blocks(board, number, n_blocks)
 
 
-@kernel
+@kernel(INTEGERS, INTEGER, MEMORY, SAMPLES, PHASES)
 def follow(board, block, memory, samples, phases):
     """Do a follower's block of each phase, until there are no more."""
     number, kind, first, n_cuts = next_phase(board, np.int64(0))
@@ -88,30 +92,11 @@ def follow(board, block, memory, samples, phases):
         number, kind, first, n_cuts = next_phase(board, number)
 
 
-_INDEX = types.int64
-
-
-def memory_type(dtype: np.dtype) -> Any:
-    """Return the type of `Memory`, for float32 or float64."""
-    arrays = (from_dtype(dtype)[::1], _INDEX[::1], from_dtype(LAYER)[::1], from_dtype(NETWORK)[::1])
-    return types.NamedTuple(arrays, Memory)
-
-
-def argument_types(dtype: np.dtype) -> tuple[Any, Any, Any]:
-    """Return the types of what every driver gets after its board: `Memory`, `Samples` and `Phases`."""
-    number = from_dtype(dtype)
-    samples = (from_dtype(SOURCE)[::1], number[:, ::1], _INDEX[::1], number[::1], _INDEX[::1])
-    phases = types.NamedTuple((_INDEX[::1], _INDEX, _INDEX), Phases)
-    return memory_type(dtype), types.NamedTuple(samples, Samples), phases
-
-
 @functools.cache
 def _addresses_of_phases(dtype: np.dtype, narrow: bool) -> tuple[Any, Any]:
     """Return the addresses of phases 1 and 2, compiled or loaded from the cache at the first call."""
-    memory, samples, _ = argument_types(dtype)
     phase_1, phase_2 = (propagate_narrow, update_narrow) if narrow else (propagate, update)
-    signature = types.void(memory, samples, *[_INDEX] * 3)
-    return kernel_address(phase_1, signature), kernel_address(phase_2, signature)
+    return kernel_address(phase_1, dtype), kernel_address(phase_2, dtype)
 
 
 def training_phases(dtype: np.dtype, narrow: bool, tile_bounds: np.ndarray) -> Phases:
@@ -122,32 +107,15 @@ def training_phases(dtype: np.dtype, narrow: bool, tile_bounds: np.ndarray) -> P
 @functools.cache
 def sparse_kernels(dtype: np.dtype) -> dict[str, int]:
     """Return the addresses of what phases call where zeros of X are left out, by their names in the record."""
-    workspace, records = from_dtype(dtype)[::1], (from_dtype(LAYER), from_dtype(NETWORK))
-    return _addresses(
-        (
-            (sparse_forward, (workspace, _INDEX[::1], *records, *[_INDEX] * 4)),
-            (sparse_gradient, (workspace, _INDEX[::1], *records, *[_INDEX] * 6)),
-            (write_sample_lists, (workspace, *records, *[_INDEX] * 4)),
-        )
-    )
+    return _addresses((sparse_forward, sparse_gradient, write_sample_lists), dtype)
 
 
 @functools.cache
 def entry_kernels(dtype: np.dtype) -> dict[str, int]:
     """Return the addresses of what phases call where the entries of a sparse X are kept, by their names."""
-    memory = (from_dtype(dtype)[::1], from_dtype(LAYER), from_dtype(NETWORK))
-    samples = (from_dtype(SOURCE), _INDEX[::1])
-    return _addresses(
-        (
-            (entry_forward, (*memory, *samples, *[_INDEX] * 2)),
-            (entry_inference, (*memory, *samples, *[_INDEX] * 3)),
-            (entry_update, (*memory, *[_INDEX] * 3)),
-        )
-    )
+    return _addresses((entry_forward, entry_inference, entry_update), dtype)
 
 
-def _addresses(kernels: Iterable[tuple[Any, tuple]]) -> dict[str, int]:
-    """Return the addresses of kernels, given with the types of what they take; interpreted, nothing asks for any."""
-    if JIT_DISABLED:
-        return {}
-    return {called.__name__: kernel_address(called, types.void(*arguments)) for called, arguments in kernels}
+def _addresses(kernels: Iterable[Any], dtype: np.dtype) -> dict[str, int]:
+    """Return the addresses of kernels; interpreted, nothing asks for any."""
+    return {} if JIT_DISABLED else {called.name: kernel_address(called, dtype) for called in kernels}

@@ -16,20 +16,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import from_dtype, types
 
-from fastmlp.drivers.blocks import memory_type
 from fastmlp.drivers.team import wait_until
-from fastmlp.kernels.records import SOURCE
+from fastmlp.kernels.records import MEMORY, SOURCE
 from fastmlp.kernels.wide.phases import infer
-from fastmlp.process.helper_threads import Helper
+from fastmlp.simd.arguments import INTEGER, INTEGERS, TRUTH, Array
 from fastmlp.simd.atomics import fetch_and_add
 from fastmlp.simd.clock import ticks
-from fastmlp.simd.jit import call_kernel, kernel, kernel_address
+from fastmlp.simd.jit import call_kernel, callable_from_python, kernel, kernel_address
 from fastmlp.simd.tile_table import TILE, aligned_zeros
+
+if TYPE_CHECKING:
+    from fastmlp.process.helper_threads import Helper
 
 PREDICTION_ROWS = 256
 """Rows of a workspace that is made for a prediction: more bring no speed, and only take memory."""
@@ -51,7 +52,9 @@ def inference_block_rows(n_rows: int, capacity: int, n_threads: int) -> int:
     return min(own_rows, max(fair_share, _FEWEST_ROWS))
 
 
-@kernel
+@kernel(
+    INTEGERS, INTEGER, MEMORY, Array(SOURCE), INTEGERS, Array(ndim=2), INTEGER, INTEGER, returns=TRUTH
+)  # fmt: skip
 def infer_blocks(counters, member, memory, source, order, out, block_rows, phase):
     """Predict one block of samples after another until none is left, in the rows of the workspace of one thread.
 
@@ -80,10 +83,9 @@ def infer_blocks(counters, member, memory, source, order, out, block_rows, phase
 
 
 @functools.cache
-def inference_phase(dtype: np.dtype) -> Any:
-    """Return the address of the phase of a prediction, compiled or loaded from the cache at the first call."""
-    data = (memory_type(dtype), from_dtype(SOURCE)[::1], types.int64[::1], from_dtype(dtype)[:, ::1])
-    return kernel_address(infer, types.void(*data, *[types.int64] * 3))
+def _compiled(dtype: np.dtype) -> tuple[Any, Any]:
+    """Return the address of the phase of a prediction and what calls `infer_blocks`, compiled at the first call."""
+    return kernel_address(infer, dtype), callable_from_python(infer_blocks, dtype)
 
 
 def run_inference(helpers: Sequence[Helper], dtype: np.dtype, arguments: tuple, block_rows: int) -> None:
@@ -101,10 +103,10 @@ def run_inference(helpers: Sequence[Helper], dtype: np.dtype, arguments: tuple, 
         Samples of a block. The workspace has so many rows for each thread.
     """
     counters = aligned_zeros(2 * _DONE, np.int64)
-    phase = inference_phase(dtype)
+    phase, infer_some = _compiled(dtype)
 
     def take_blocks(member: int) -> bool:
-        return bool(infer_blocks(counters, member, *arguments, block_rows, phase))
+        return bool(infer_some(counters, member, *arguments, block_rows, phase))
 
     try:
         for member, helper in enumerate(helpers, start=1):

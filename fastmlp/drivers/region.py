@@ -1,52 +1,28 @@
-"""The parallel region: where a team of threads enters a driver, and leaves it.
+"""Where a team of threads enters a driver, and leaves it.
 
-It is one loop, with one turn for each thread, over all that a compiled call does. The first thread to come runs the
-driver, which posts its phases, and the others follow it (see ``team``). On one thread the driver runs without a region,
-and no threading layer is touched.
+On one thread the driver runs by itself. Of a team, one thread runs the driver, which posts its phases, and the others
+follow it (see ``team``). There are two ways in:
+
+- Where the kernels come from a library, the caller runs the driver, and helper threads follow it if they come in time.
+- Under the JIT, a team enters a parallel region of Numba's (see ``parallel_loop``).
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
-from numba import from_dtype, types
 
-from fastmlp.drivers.blocks import argument_types, follow
+from fastmlp.drivers.blocks import follow
 from fastmlp.drivers.steps import evaluate, train
-from fastmlp.drivers.team import NOBODY, board_for, dismiss, join
-from fastmlp.kernels.records import RUN, Run
-from fastmlp.simd.jit import JIT_DISABLED, call_kernel, kernel_address, parallel_kernel
+from fastmlp.drivers.team import NOBODY, board_for, call_off
+from fastmlp.simd.jit import callable_from_python, kernel_address
+from fastmlp.simd.library import LIBRARY
 
-
-@parallel_kernel
-def _run_on_team(board, n_threads, lead, arguments, followers, followed):
-    """Let the first of so many threads run a driver, and the others follow it, both by their addresses.
-
-    arguments, followed: what the two take besides the board, and the number of a follower's block, as `_flat` has it.
-    """
-    for _ in numba.prange(n_threads):
-        member = join(board)
-        if member == 0:
-            call_kernel(lead, (board, *arguments))
-            dismiss(board)
-        else:
-            call_kernel(followers, (board, member, *followed))
-
-
-def _flat(arguments: tuple) -> tuple:
-    """Return arguments with the members of tuples in their place: a parallel region takes no tuples of tuples.
-
-    To the machine code of a kernel they are the same arguments, one array after the other. Interpreted they are not.
-    """
-    if JIT_DISABLED:
-        return arguments
-    members = (argument if isinstance(argument, tuple) else (argument,) for argument in arguments)
-    return tuple(itertools.chain.from_iterable(members))
+if TYPE_CHECKING:
+    from fastmlp.process.helper_threads import Helper
 
 
 class Driver:
@@ -57,8 +33,6 @@ class Driver:
     lead : kernel
         The driver. It takes the board of its team, empty on one thread, `Memory`, `Samples`, `Phases`, and what it
         needs besides.
-    types_of : callable
-        Returns the types of all but the board, given float32 or float64.
     followers : kernel
         What the other threads of its team do. It takes the board, the number of a block, and the first three of the
         driver's arguments behind its board.
@@ -69,33 +43,55 @@ class Driver:
         The driver's.
     """
 
-    def __init__(self, lead: Any, types_of: Callable[[np.dtype], tuple], followers: Any = follow) -> None:
+    def __init__(self, lead: Any, followers: Any = follow) -> None:
         self.name = lead.__name__
-        self._lead, self._followers, self._types_of = lead, followers, types_of
+        self._lead, self._followers = lead, followers
         self._addresses = functools.cache(self._compiled)
+        self._calls = functools.cache(self._callables)
 
     def _compiled(self, dtype: np.dtype) -> tuple[Any, Any]:
         """Return the addresses of the driver and of what follows it, compiled or loaded from the cache."""
-        board, arguments = types.int64[::1], self._types_of(dtype)
-        return (
-            kernel_address(self._lead, types.void(board, *arguments)),
-            kernel_address(self._followers, types.void(board, types.int64, *arguments[:3])),
-        )
+        return kernel_address(self._lead, dtype), kernel_address(self._followers, dtype)
 
-    def __call__(self, n_threads: int, dtype: np.dtype, arguments: tuple) -> None:
-        """Run it with all its arguments but the board, on one thread or on as many as its phases have blocks."""
+    def _callables(self, dtype: np.dtype) -> tuple[Any, Any]:
+        """Return what calls the driver and what follows it."""
+        return callable_from_python(self._lead, dtype), callable_from_python(self._followers, dtype)
+
+    def __call__(self, n_threads: int, dtype: np.dtype, arguments: tuple, helpers: Sequence[Helper] = ()) -> None:
+        """Run it with all its arguments but the board, on one thread or on as many as its phases have blocks.
+
+        helpers: the threads that help if they come, where no threading layer of Numba's is used.
+        """
         if n_threads == 1:
-            self._lead(NOBODY, *arguments)
+            self._calls(dtype)[0](NOBODY, *arguments)
+        elif LIBRARY is not None:
+            self._run_with_helpers(n_threads, dtype, arguments, helpers)
         else:
-            lead, followers = self._addresses(dtype)
-            _run_on_team(board_for(n_threads), n_threads, lead, _flat(arguments), followers, _flat(arguments[:3]))
+            # Here and not above: this needs Numba.
+            from fastmlp.drivers.parallel_loop import run_on_team
+
+            run_on_team(n_threads, *self._addresses(dtype), arguments)
+
+    def compile_for_teams(self, dtype: np.dtype) -> None:
+        """Compile what a team needs under the JIT, or load it from the cache."""
+        from fastmlp.drivers.parallel_loop import compile_loop
+
+        self._addresses(dtype)
+        compile_loop(self._lead, dtype)
+
+    def _run_with_helpers(self, n_threads: int, dtype: np.dtype, arguments: tuple, helpers: Sequence[Helper]) -> None:
+        board = board_for(n_threads)
+        lead, follow_team = self._calls(dtype)
+        try:
+            for member, helper in enumerate(helpers, start=1):
+                helper.assign(functools.partial(follow_team, board, member, *arguments[:3]))
+            lead(board, *arguments)
+        finally:
+            # Whoever has not come by now finds that there is nothing to do.
+            call_off(board)
+            for helper in helpers:
+                helper.withdraw()
 
 
-def _types_of_train(dtype: np.dtype) -> tuple:
-    rates = types.float64[::1]
-    run = types.NamedTuple((from_dtype(RUN)[::1], types.uint32[::1], rates, rates), Run)
-    return (*argument_types(dtype), run, types.int64)
-
-
-TRAIN = Driver(train, _types_of_train)
-EVALUATE = Driver(evaluate, argument_types)
+TRAIN = Driver(train)
+EVALUATE = Driver(evaluate)

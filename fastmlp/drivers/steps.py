@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.drivers.blocks import PROPAGATE, UPDATE, first_half, run_blocks
+from fastmlp.drivers.blocks import PHASES, PROPAGATE, UPDATE, first_half, run_blocks
 from fastmlp.kernels.losses import sum_losses
+from fastmlp.kernels.records import MEMORY, RUN_OF_EPOCHS, SAMPLES
 from fastmlp.kernels.shuffling import shuffle_order
+from fastmlp.simd.arguments import INTEGER, INTEGERS
 from fastmlp.simd.clock import ticks
 from fastmlp.simd.jit import inner, kernel
 
@@ -75,7 +77,7 @@ def _begin_step(run, network, rows, weight_sum, learning_rate):
         network.rate *= np.sqrt(1.0 - network.beta_2**t) / (1.0 - network.beta_1**t)
 
 
-@kernel
+@kernel(INTEGERS, MEMORY, SAMPLES, PHASES, RUN_OF_EPOCHS, INTEGER)
 def train(board, memory, samples, phases, run_of_epochs, n_blocks):
     """Run as many minibatches as the run's record allows, and at most one epoch per learning rate.
 
@@ -134,7 +136,7 @@ def train(board, memory, samples, phases, run_of_epochs, n_blocks):
     run.ticks = ticks() - started
 
 
-@kernel
+@kernel(INTEGERS, MEMORY, SAMPLES, PHASES)
 def evaluate(board, memory, samples, phases):
     """Add the gradient of one chunk of samples to that behind the parameters, and its losses to those in the record.
 

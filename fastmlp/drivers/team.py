@@ -49,6 +49,11 @@ def board_for(n_blocks: int) -> np.ndarray:
     return aligned_zeros(_BLOCKS + n_blocks * _PART, np.int64)
 
 
+def call_off(board: np.ndarray) -> None:
+    """Tell the followers, from Python, that there will be no further phase."""
+    board[_PHASE] = _OVER
+
+
 @inner
 def _wait(board, place, former):
     """Wait until a word is no longer what it was; return what it is."""

@@ -20,8 +20,8 @@ from llvmlite import ir
 
 from fastmlp.simd import vectors_naive
 from fastmlp.simd.jit import emitted, inner
+from fastmlp.simd.llvm_types import declare, llvm_vector
 from fastmlp.simd.tile_table import TILE
-from fastmlp.simd.vector_type import declare, llvm_vector
 from fastmlp.simd.vectors import is_single, multiply_add, select
 
 IS_USED = TILE.vector_bytes == 64

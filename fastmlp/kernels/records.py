@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastmlp.simd.arguments import INTEGERS, NUMBERS, Array, Record, Together
+
 
 class Memory(NamedTuple):
     """A network in memory: what every phase gets first.
@@ -245,3 +247,16 @@ RUN = np.dtype(
     align=True,
 )
 """Where a run over epochs stands; the driver changes it."""
+
+
+# --- what kernels are declared with ---------------------------------------------------------------------------------
+
+A_LAYER, A_NETWORK, A_SOURCE = Record(LAYER), Record(NETWORK), Record(SOURCE)
+
+MEMORY = Together(Memory, (NUMBERS, INTEGERS, Array(LAYER), Array(NETWORK)))
+
+SAMPLES = Together(Samples, (Array(SOURCE), Array(ndim=2), INTEGERS, NUMBERS, INTEGERS))
+
+_RATES = Array(np.dtype(np.float64))
+
+RUN_OF_EPOCHS = Together(Run, (Array(RUN), Array(np.dtype(np.uint32)), _RATES, _RATES))

@@ -24,12 +24,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
-from fastmlp.simd.jit import JIT_DISABLED, inner
+from fastmlp.simd.jit import emitted, inner
+from fastmlp.simd.llvm_types import declare, llvm_vector, vector_with
+from fastmlp.simd.numba_modules import types
 from fastmlp.simd.tile_table import TILE
-from fastmlp.simd.vector_type import Vector, declare, llvm_vector
 from fastmlp.simd.vectors import absolute, as_bits, multiply_add, select, shift_right
 
 IS_USED = TILE.vector_bytes == 64
@@ -85,12 +84,13 @@ def _look_up_naive(interval: np.ndarray, column: int) -> np.ndarray:
     return _ROTATED[interval % len(_ROTATED), column]
 
 
-def _look_up_emitted(typingctx: Any, interval: Any, column: Any) -> Any:
+@emitted(_look_up_naive, prefer_literal=True)
+def _look_up(typingctx: Any, interval: Any, column: Any) -> Any:
     """Return a column's numbers for the intervals, whole numbers in the lanes of a register, modulo 32."""
     if not isinstance(column, types.IntegerLiteral):
         return None
     numbers = _ROTATED[:, column.literal_value]
-    result = Vector(types.float32 if interval.dtype == types.int32 else types.float64, interval.lanes)
+    result = vector_with(types.float32 if interval.dtype == types.int32 else types.float64, interval.lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = llvm_vector(result)
@@ -102,9 +102,6 @@ def _look_up_emitted(typingctx: Any, interval: Any, column: Any) -> Any:
         return builder.call(function, [halves[0], args[0], halves[1]])
 
     return result(interval, column), codegen
-
-
-_look_up = _look_up_naive if JIT_DISABLED else intrinsic(prefer_literal=True)(_look_up_emitted)
 
 
 @inner

@@ -17,16 +17,20 @@ additions depends on nothing but the number of samples and the size of the tile.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from fastmlp.microkernels import naive
 from fastmlp.microkernels.tile_calls import TILE_SLOTS
 from fastmlp.simd.jit import emitted
+from fastmlp.simd.llvm_types import declare, element_pointer, llvm_scalar, llvm_vector, vector_suffix
+from fastmlp.simd.numba_modules import cgutils, types
 from fastmlp.simd.tile_table import TILE
-from fastmlp.simd.vector_type import Vector, declare, element_pointer, llvm_scalar, llvm_vector, vector_suffix
+
+if TYPE_CHECKING:
+    from fastmlp.simd.vector_type import Vector
+
 
 _INDEX, _INT32 = ir.IntType(64), ir.IntType(32)
 

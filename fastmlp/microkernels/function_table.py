@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from fastmlp.microkernels.dot_products import DOT_SLOTS, dot_functions
 from fastmlp.microkernels.narrow_tiles import narrow_tile_functions
 from fastmlp.microkernels.sparse_tiles import SPARSE_SLOTS, sparse_tile_functions
 from fastmlp.microkernels.tile_calls import TILE_SLOTS, tile_functions
-from fastmlp.simd.jit import JIT_DISABLED, kernel
-from fastmlp.simd.vector_type import Vector, element_pointer, vector_of
+from fastmlp.simd.arguments import INTEGERS, NUMBERS
+from fastmlp.simd.jit import JIT_DISABLED, callable_from_python, emitted, kernel
+from fastmlp.simd.llvm_types import element_pointer, vector_of
+from fastmlp.simd.numba_modules import types
+
+if TYPE_CHECKING:
+    from fastmlp.simd.vector_type import Vector
+
+
+def _write_nothing(example: np.ndarray, table: np.ndarray) -> None:
+    """Do nothing: interpreted, no kernel reads the table."""
 
 
 def _writer(functions: Callable) -> Any:
@@ -38,7 +45,7 @@ def _writer(functions: Callable) -> Any:
 
         return types.void(example, table), codegen
 
-    return intrinsic(write)
+    return emitted(_write_nothing)(write)
 
 
 def _narrow_functions(vector: Vector) -> list:
@@ -50,19 +57,19 @@ _write_narrow = _writer(_narrow_functions)
 _write_sparse = _writer(sparse_tile_functions)
 
 
-@kernel
+@kernel(NUMBERS, INTEGERS)
 def write_tile_addresses(example, table):
     """Write the addresses of the functions that networks which aren't narrow need into `table`."""
     _write_tiles(example, table)
 
 
-@kernel
+@kernel(NUMBERS, INTEGERS)
 def write_narrow_addresses(example, table):
     """Write the addresses of the functions that narrow networks need into `table`."""
     _write_narrow(example, table)
 
 
-@kernel
+@kernel(NUMBERS, INTEGERS)
 def write_sparse_addresses(example, table):
     """Write the addresses of the functions that networks which leave zeros out need besides into `table`."""
     _write_sparse(example, table)
@@ -79,7 +86,7 @@ def function_table(dtype: np.dtype, narrow: bool, sparse: bool = False) -> np.nd
     if not JIT_DISABLED:
         example = np.empty(0, dtype)
         write = write_narrow_addresses if narrow else write_tile_addresses
-        write(example, table)
+        callable_from_python(write, dtype)(example, table)
         if sparse:
-            write_sparse_addresses(example, table)
+            callable_from_python(write_sparse_addresses, dtype)(example, table)
     return table

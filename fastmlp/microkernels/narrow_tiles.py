@@ -18,17 +18,20 @@ for (`Tile.most_rows`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from fastmlp.microkernels import naive
 from fastmlp.microkernels.tile import VECTORS, TileFunction
 from fastmlp.microkernels.tile_calls import Workspace, tile_slot
 from fastmlp.simd.jit import emitted
+from fastmlp.simd.numba_modules import cgutils, types
 from fastmlp.simd.tile_table import TILE
-from fastmlp.simd.vector_type import Vector
+
+if TYPE_CHECKING:
+    from fastmlp.simd.vector_type import Vector
+
 
 _INDEX = ir.IntType(64)
 

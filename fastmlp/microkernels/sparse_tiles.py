@@ -18,17 +18,20 @@ zeros.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from fastmlp.microkernels import naive
 from fastmlp.microkernels.tile import N_COPIES, VECTORS, TileFunction
 from fastmlp.microkernels.tile_calls import TILE_SLOTS, Workspace
 from fastmlp.simd.jit import emitted
+from fastmlp.simd.numba_modules import cgutils, types
 from fastmlp.simd.tile_table import ALIGNMENT, SPARSE_TILE_ROWS
-from fastmlp.simd.vector_type import Vector
+
+if TYPE_CHECKING:
+    from fastmlp.simd.vector_type import Vector
+
 
 _INDEX = ir.IntType(64)
 

@@ -60,12 +60,16 @@ registers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
+from fastmlp.simd.llvm_types import declare, llvm_scalar, llvm_vector, splat, vector_suffix
 from fastmlp.simd.tile_table import ALIGNMENT, TILE
-from fastmlp.simd.vector_type import Vector, declare, llvm_scalar, llvm_vector, splat, vector_suffix
+
+if TYPE_CHECKING:
+    from fastmlp.simd.vector_type import Vector
+
 
 MR = TILE.rows
 VECTORS = TILE.vectors

@@ -9,16 +9,20 @@ are the registers of one machine call, so there are more of them than elsewhere.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from fastmlp.microkernels import naive
 from fastmlp.microkernels.tile import MR, N_COPIES, VECTORS, TileFunction, row_counts, tile_function_type
 from fastmlp.simd.jit import emitted
+from fastmlp.simd.llvm_types import element_pointer, llvm_scalar
+from fastmlp.simd.numba_modules import cgutils, types
 from fastmlp.simd.tile_table import TILE
-from fastmlp.simd.vector_type import Vector, element_pointer, llvm_scalar
+
+if TYPE_CHECKING:
+    from fastmlp.simd.vector_type import Vector
+
 
 _INDEX = ir.IntType(64)
 

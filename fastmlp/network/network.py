@@ -394,7 +394,7 @@ class Network:
 
     def run(self, n_threads: int, driver: Driver, samples: Samples, tile_bounds: np.ndarray, *others: object) -> None:
         """Call a driver, whose phases are shared by several threads where that is allowed."""
-        with compiled_call(n_threads) as may_share:
-            self.fields["on_several_threads"] = may_share
+        with compiled_call(n_threads) as (n_threads, helpers):
+            self.fields["on_several_threads"] = n_threads > 1
             phases = training_phases(self.dtype, self.narrow, tile_bounds)
-            driver(n_threads if may_share else 1, self.dtype, (self._memory(), samples, phases, *others))
+            driver(n_threads, self.dtype, (self._memory(), samples, phases, *others), helpers)

@@ -26,22 +26,20 @@ import contextlib
 import functools
 import multiprocessing.process
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numba
-import numba.extending
-import numba.np.ufunc.parallel
-from numba import config
-
 from fastmlp.process.forks import OfThisProcess
 from fastmlp.process.helper_threads import Helper
 from fastmlp.process.interrupts import to_the_end
 from fastmlp.process.processors import count_processors, cpu_quota, on_all_processors, openmp_libraries
 from fastmlp.simd.jit import JIT_DISABLED
+from fastmlp.simd.library import LIBRARY
+from fastmlp.simd.numba_modules import config, numba
 
 # The cost model, measured on two cores of a Zen 4 and of a Sapphire Rapids machine. A step on one thread runs at about
 # 60 GFLOP/s in float32, half that in float64; on n threads it takes 1.25 / n of the time, and two barriers with their
@@ -79,6 +77,9 @@ def may_gain(flops: float, itemsize: int, n_threads: int) -> bool:
 
 
 def _pool_has_started() -> bool:
+    """Return whether Numba's pool of threads has started: here, or in the process that this was forked from."""
+    if "numba" not in sys.modules:
+        return False
     try:
         numba.threading_layer()
     except ValueError:
@@ -136,6 +137,9 @@ def _pool_size() -> int:
     Numba takes the number of processors from the affinity when it is imported. If OpenMP had bound the process to one
     of them by then, that is one, and is put right as long as the pool has not started and nobody has asked for one.
     """
+    if "numba" not in sys.modules and LIBRARY is not None:
+        value = os.environ.get("NUMBA_NUM_THREADS", "")
+        return int(value) if value.isdigit() and int(value) > 0 else count_processors()
     is_default = config.NUMBA_NUM_THREADS == config.NUMBA_DEFAULT_NUM_THREADS and "NUMBA_NUM_THREADS" not in os.environ
     if is_default and not _pool_has_started() and count_processors() > config.NUMBA_NUM_THREADS:
         _enlarge_pool(count_processors())
@@ -144,13 +148,15 @@ def _pool_size() -> int:
 
 def _enlarge_pool(n_threads: int) -> None:
     """Have Numba's pool, which has not started, start with more threads."""
-    parallel = numba.np.ufunc.parallel
+    from numba import extending
+    from numba.np.ufunc import parallel
+
     # Not public: where these are missing, the pool is what Numba makes it.
     if all(hasattr(parallel, name) for name in ("NUM_THREADS", "snt_check", "gen_snt_check")):
         config.NUMBA_NUM_THREADS = parallel.NUM_THREADS = n_threads
         # What `set_num_threads` compares its argument with, in Python and in compiled functions, is a copy.
         parallel.snt_check = check = parallel.gen_snt_check()
-        numba.extending.overload(check)(lambda n: check)
+        extending.overload(check)(lambda n: check)
 
 
 def _limits() -> dict[str, int | None]:
@@ -179,7 +185,12 @@ def resolve_n_threads(n_threads: int | None) -> int:
 
 
 def threading_layer() -> str:
-    """Return the name of Numba's threading layer, starting it if need be; "none" where none can be loaded."""
+    """Return the name of Numba's threading layer, starting it if need be; "none" where none can be loaded.
+
+    Where kernels come from a library no layer is needed: "threads of Python's".
+    """
+    if LIBRARY is not None:
+        return "threads of Python's"
     try:
         if not _pool_has_started():
             _pool_size()
@@ -203,6 +214,8 @@ def describe() -> dict[str, Any]:
 
 
 def _may_share() -> bool:
+    if LIBRARY is not None:
+        return True
     return not JIT_DISABLED and not _process().forked_with_pool and threading_layer() in ("omp", "tbb")
 
 
@@ -226,19 +239,22 @@ def _counted_call(n_threads: int, may_share: Callable[[], bool]) -> Iterator[boo
 
 
 @contextlib.contextmanager
-def compiled_call(n_threads: int) -> Iterator[bool]:
-    """Surround a compiled call; give whether it may enter a parallel region of `n_threads` threads.
+def compiled_call(n_threads: int) -> Iterator[tuple[int, list[Helper]]]:
+    """Surround a compiled call; give on how many threads it may run, and which help where no layer of Numba's does.
 
     Numba's mask of threads is set for the call and restored after it, whatever happens in between.
     """
     with _counted_call(n_threads, _may_share) as may_share:
         if not may_share:
-            yield False
+            yield 1, []
+            return
+        if LIBRARY is not None:
+            yield n_threads, _helpers(n_threads - 1)
             return
         former = numba.get_num_threads()
         try:
             numba.set_num_threads(n_threads)
-            yield True
+            yield n_threads, []
         finally:
             to_the_end(lambda: numba.set_num_threads(former))
 
@@ -246,11 +262,20 @@ def compiled_call(n_threads: int) -> Iterator[bool]:
 @contextlib.contextmanager
 def helped_call(n_threads: int) -> Iterator[list[Helper]]:
     """Surround a compiled call; give the threads that may help with it, at most ``n_threads - 1``."""
-    with _counted_call(n_threads, lambda: not JIT_DISABLED and not _process().forked_with_pool) as may_share:
-        helpers = _process().helpers
-        while may_share and len(helpers) < n_threads - 1:
-            helpers.append(Helper())
-        yield helpers[: n_threads - 1] if may_share else []
+    with _counted_call(n_threads, _may_have_helpers) as may_share:
+        yield _helpers(n_threads - 1) if may_share else []
+
+
+def _may_have_helpers() -> bool:
+    return LIBRARY is not None or (not JIT_DISABLED and not _process().forked_with_pool)
+
+
+def _helpers(count: int) -> list[Helper]:
+    """Return so many helpers of this process; only the call that runs on several threads asks for them."""
+    helpers = _process().helpers
+    while len(helpers) < count:
+        helpers.append(Helper())
+    return helpers[:count]
 
 
 @dataclass

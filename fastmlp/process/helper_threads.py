@@ -46,6 +46,13 @@ class Helper:
             self._start()
         return True
 
+    def assign(self, work: Callable[[], object]) -> None:
+        """Have the thread do something as soon as it runs, and is done with what it does now; the last word counts."""
+        self._work = work
+        self._is_offered.release()
+        if not self._has_started:
+            self._start()
+
     def _start(self) -> None:
         """Start the thread; where there can be none, it stays busy for good, with nothing."""
         self._has_started = True

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
 from fastmlp.simd.jit import emitted
-from fastmlp.simd.vector_type import declare, element_pointer
+from fastmlp.simd.llvm_types import declare, element_pointer
+from fastmlp.simd.numba_modules import types
+from fastmlp.simd.target import IS_ARM, IS_WINDOWS, IS_X86
 
 _INT32 = ir.IntType(32)
 _BYTES = 8
-_MACHINE = llvm.get_process_triple().partition("-")[0]
-
-# The function by which a thread lets others run, and what it returns, if this process has one.
-_GIVE_WAY = next((name for name in ("sched_yield", "SwitchToThread") if llvm.address_of_symbol(name)), None)
+# By which a thread lets others run.
+_GIVE_WAY = "SwitchToThread" if IS_WINDOWS else "sched_yield"
 
 
 def _naive_load(array: np.ndarray, place: int) -> int:
@@ -97,9 +95,9 @@ def pause(typingctx: Any) -> Any:
     """Tell the processor that this thread waits: the other half of its core may have what it does not need."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if _MACHINE in ("x86_64", "amd64", "i386", "i686"):
+        if IS_X86:
             builder.call(declare(builder, "llvm.x86.sse2.pause", ir.VoidType(), []), [])
-        elif _MACHINE in ("aarch64", "arm64"):
+        elif IS_ARM:
             builder.call(declare(builder, "llvm.aarch64.hint", ir.VoidType(), [_INT32]), [_INT32(1)])
         return context.get_dummy_value()
 
@@ -111,8 +109,7 @@ def give_way(typingctx: Any) -> Any:
     """Let another thread have this processor, if one is ready to run."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if _GIVE_WAY is not None:
-            builder.call(declare(builder, _GIVE_WAY, _INT32, []), [])
+        builder.call(declare(builder, _GIVE_WAY, _INT32, []), [])
         return context.get_dummy_value()
 
     return types.void(), codegen

@@ -10,17 +10,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import types
 
 from fastmlp.simd.jit import emitted
-from fastmlp.simd.vector_type import declare
+from fastmlp.simd.llvm_types import declare
+from fastmlp.simd.numba_modules import types
+from fastmlp.simd.target import IS_X86
 
 _INT64 = ir.IntType(64)
 # x86's time-stamp counter, which a user may read; elsewhere what LLVM calls steady, and nought where there is none.
-_IS_X86 = llvm.get_process_triple().startswith(("x86_64", "amd64", "i386", "i686"))
-_INTRINSIC = "llvm.readcyclecounter" if _IS_X86 else "llvm.readsteadycounter"
+_INTRINSIC = "llvm.readcyclecounter" if IS_X86 else "llvm.readsteadycounter"
 
 
 @emitted(time.perf_counter_ns)

@@ -11,13 +11,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
 from fastmlp.simd import conversion_naive
 from fastmlp.simd.jit import emitted
-from fastmlp.simd.tile_table import TILE
-from fastmlp.simd.vector_type import (
-    Vector,
+from fastmlp.simd.llvm_types import (
     declare,
     element_pointer,
     llvm_scalar,
@@ -25,7 +22,10 @@ from fastmlp.simd.vector_type import (
     splat,
     vector_of,
     vector_suffix,
+    vector_with,
 )
+from fastmlp.simd.numba_modules import types
+from fastmlp.simd.tile_table import TILE
 
 _INT32 = ir.IntType(32)
 
@@ -44,10 +44,12 @@ SOURCE_KINDS = {
 }
 """The data types that the gather reads, and the number by which a kernel names each."""
 
-_SOURCE_SCALARS = (
-    types.float32, types.float64, types.uint8, types.int8, types.uint16, types.int16,
-    types.uint32, types.int32, types.uint64, types.int64,
-)  # fmt: skip
+
+def _source_scalars() -> tuple:
+    return (
+        types.float32, types.float64, types.uint8, types.int8, types.uint16, types.int16,
+        types.uint32, types.int32, types.uint64, types.int64,
+    )  # fmt: skip
 
 
 def convert(builder: Any, value: ir.Value, source: types.Type, target: ir.Type, dtype: Any) -> Any:
@@ -67,7 +69,7 @@ def _switch_on_kind(builder: Any, address: Any, kind: Any, emit: Callable) -> li
     default = builder.append_basic_block("unknown_kind")
     jump = builder.switch(kind, default)
     emitted_values = []
-    for number, source in enumerate(_SOURCE_SCALARS):
+    for number, source in enumerate(_source_scalars()):
         block = builder.append_basic_block(f"kind_{number}")
         jump.add_case(kind.type(number), block)
         builder.position_at_end(block)
@@ -89,17 +91,17 @@ def copy_row(typingctx: Any, array: Any, place: Any, address: Any, kind: Any, co
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         _, place, address, kind, count = args
         target = llvm_vector(vector)
-        limit = splat(builder, Vector(types.int32, lanes), builder.trunc(count, _INT32))
+        limit = splat(builder, vector_with(types.int32, lanes), builder.trunc(count, _INT32))
 
         def copy_register(source: types.Type, first: int) -> None:
-            kind_vector = llvm_vector(Vector(source, lanes))
+            kind_vector = llvm_vector(vector_with(source, lanes))
             numbers = ir.Constant(ir.VectorType(_INT32, lanes), list(range(first, first + lanes)))
             mask = builder.icmp_signed("<", numbers, limit)
             offset = address.type(first * source.bitwidth // 8)
             pointer = builder.inttoptr(builder.add(address, offset), kind_vector.as_pointer())
             load = declare(
                 builder,
-                f"llvm.masked.load.{vector_suffix(Vector(source, lanes))}.p0",
+                f"llvm.masked.load.{vector_suffix(vector_with(source, lanes))}.p0",
                 kind_vector,
                 [pointer.type, _INT32, mask.type, kind_vector],
             )

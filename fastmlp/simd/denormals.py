@@ -8,39 +8,36 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from fastmlp.simd.jit import emitted
-from fastmlp.simd.vector_type import declare
+from fastmlp.simd.llvm_types import declare
+from fastmlp.simd.numba_modules import cgutils, types
+from fastmlp.simd.target import IS_ARM, IS_X86
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
-_TRIPLE = llvm.get_process_triple()
-_IS_X86 = _TRIPLE.startswith(("x86_64", "amd64"))
-_IS_ARM = _TRIPLE.startswith(("aarch64", "arm64"))
 # Flush to zero and denormals are zero, in MXCSR; flush to zero, in FPCR.
 _X86_BITS, _ARM_BITS = 0x8040, 1 << 24
 
 
 def _emit_read(builder: Any) -> ir.Value:
-    if _IS_X86:
+    if IS_X86:
         place = cgutils.alloca_once(builder, _INT32)
         pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
         builder.call(declare(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [pointer.type]), [pointer])
         return builder.zext(builder.load(place), _INT64)
-    if _IS_ARM:
+    if IS_ARM:
         return builder.call(declare(builder, "llvm.aarch64.get.fpcr", _INT64, []), [])
     return _INT64(0)
 
 
 def _emit_write(builder: Any, value: ir.Value) -> None:
-    if _IS_X86:
+    if IS_X86:
         place = cgutils.alloca_once(builder, _INT32)
         builder.store(builder.trunc(value, _INT32), place)
         pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
         builder.call(declare(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [pointer.type]), [pointer])
-    elif _IS_ARM:
+    elif IS_ARM:
         builder.call(declare(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), [_INT64]), [value])
 
 
@@ -55,7 +52,7 @@ def flush_denormals(typingctx: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         former = _emit_read(builder)
-        bits = _X86_BITS if _IS_X86 else _ARM_BITS
+        bits = _X86_BITS if IS_X86 else _ARM_BITS
         _emit_write(builder, builder.or_(former, _INT64(bits)))
         return former
 

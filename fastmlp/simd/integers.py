@@ -8,21 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
 from fastmlp.simd import integers_naive
 from fastmlp.simd.jit import emitted
-from fastmlp.simd.tile_table import SPARSE_TILE_ROWS
-from fastmlp.simd.vector_type import (
-    Vector,
+from fastmlp.simd.llvm_types import (
     bits_type,
     declare,
     element_pointer,
+    is_vector,
     llvm_scalar,
     llvm_vector,
     vector_of,
     vector_suffix,
+    vector_with,
 )
+from fastmlp.simd.numba_modules import types
+from fastmlp.simd.tile_table import SPARSE_TILE_ROWS
 
 
 def _index_pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> ir.Value:
@@ -97,7 +98,7 @@ def lane_indices(typingctx: Any, array: Any) -> Any:
 @emitted(integers_naive.lanes_of_bits)
 def lanes_of_bits(typingctx: Any, array: Any, bits: Any) -> Any:
     """Return which lanes of a register are chosen by the bits of a number, the first by the lowest."""
-    vector = Vector(types.boolean, vector_of(array.dtype).lanes)
+    vector = vector_with(types.boolean, vector_of(array.dtype).lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.bitcast(builder.trunc(args[1], ir.IntType(vector.lanes)), llvm_vector(vector))
@@ -111,7 +112,7 @@ def store_chosen(typingctx: Any, array: Any, offset: Any, value: Any, chosen: An
 
     A whole register is written: what follows them counts for nothing.
     """
-    if not isinstance(value, Vector):
+    if not is_vector(value):
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -2,9 +2,13 @@
 
 - ``inner`` functions are pieces of kernels: LLVM inlines them into the kernel that calls them, or calls its copy there.
 - ``always_inline`` functions are inner ones that LLVM must inline.
-- ``kernel`` functions are compiled once per data type, by signature, cached on disk, and called either from Python
-  or, through their address, from other kernels, so that these share one copy of machine code.
+- ``kernel`` functions are compiled once per data type, by the arguments that they are declared with, cached on disk,
+  and called either from Python or, through their address, from other kernels, so that these share one copy of machine
+  code.
 - a ``parallel_kernel`` is a kernel that Python calls and several threads run.
+
+A function is handed to Numba when it is first needed, and Numba is not imported before: where the machine code of all
+kernels comes from a library (see ``native``), it never is.
 
 Fast-math is the set ``contract`` and ``nsz`` and nothing else. ``nnan`` and ``ninf`` would optimise
 a NaN away; ``reassoc``, ``arcp`` and ``afn`` would let two compilations of one formula round
@@ -13,22 +17,21 @@ differently.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import importlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numba
 import numpy as np
-from numba import config
-from numba.core import cgutils, types
-from numba.core.compiler_lock import global_compiler_lock
-from numba.extending import intrinsic
 
 from fastmlp.process.interrupts import undisturbed
-from fastmlp.simd.cache import attach_cache
-from fastmlp.simd.compilers import IS_TRIED, InnerCompiler, KernelCompiler
+from fastmlp.simd.arguments import Argument
+from fastmlp.simd.compilation import COMPILATION
+from fastmlp.simd.library import LIBRARY
+from fastmlp.simd.numba_modules import cgutils, numba, numba_setting, types
 
 FASTMATH = {"contract", "nsz"}
-JIT_DISABLED = bool(config.DISABLE_JIT)
+JIT_DISABLED = bool(int(numba_setting("DISABLE_JIT") or 0))
 
 _COMMON: dict[str, Any] = {
     "fastmath": FASTMATH,
@@ -40,13 +43,69 @@ _COMMON: dict[str, Any] = {
 }
 
 
-_INNER: dict[str, Any] = {"pipeline_class": InnerCompiler} if IS_TRIED else {}
-_KERNEL: dict[str, Any] = {"pipeline_class": KernelCompiler} if IS_TRIED else {}
+class Deferred:
+    """A function that is handed to Numba when it is first called, or when a kernel that calls it is compiled.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    hand_over : callable
+        Makes Numba's object of it.
+
+    Attributes
+    ----------
+    py_func : callable
+        The function.
+    """
+
+    def __init__(self, function: Callable, hand_over: Callable[[Callable], Any]) -> None:
+        self.py_func = function
+        self._hand_over = hand_over
+        functools.update_wrapper(self, function)
+
+    @functools.cached_property
+    def of_numba(self) -> Any:
+        """Numba's dispatcher or intrinsic."""
+        # Registers the type of vectors and its operators, which all kernels compute with.
+        importlib.import_module("fastmlp.simd.vector_type")
+        COMPILATION.watch()
+        return self._hand_over(self.py_func)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What Numba asks of a value that a compiled function finds among its globals."""
+        from numba.core.registry import cpu_target
+
+        return cpu_target.typing_context.resolve_value_type(self.of_numba)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the compiled function."""
+        return self.of_numba(*arguments)
+
+
+def _deferred(hand_over: Callable[[Callable], Any]) -> Callable[[Callable], Any]:
+    """Return a decorator that leaves a function to Numba, or as it is with the JIT disabled."""
+    return lambda function: function if JIT_DISABLED else Deferred(function, hand_over)
+
+
+def _hand_over_inner(function: Callable, **options: Any) -> Any:
+    from fastmlp.simd.compilers import IS_TRIED, InnerCompiler
+
+    own = {"pipeline_class": InnerCompiler} if IS_TRIED else {}
+    return numba.njit(no_cpython_wrapper=True, **options, **own, **_COMMON)(function)
+
+
+def _hand_over_kernel(function: Callable) -> Any:
+    from fastmlp.simd.compilers import IS_TRIED, KernelCompiler
+
+    own = {"pipeline_class": KernelCompiler} if IS_TRIED else {}
+    return numba.njit(**own, **_COMMON)(function)
 
 
 def inner(function: Callable) -> Any:
     """Compile a piece of a kernel, of whatever types it is called with; Python cannot call it."""
-    return numba.njit(no_cpython_wrapper=True, **_INNER, **_COMMON)(function)
+    return _deferred(_hand_over_inner)(function)
 
 
 def always_inline(function: Callable) -> Any:
@@ -54,7 +113,7 @@ def always_inline(function: Callable) -> Any:
 
     The arrays of a phase are some 66 words, which each function on the way would write to the stack again.
     """
-    return numba.njit(no_cpython_wrapper=True, forceinline=True, **_INNER, **_COMMON)(function)
+    return _deferred(functools.partial(_hand_over_inner, forceinline=True))(function)
 
 
 def switch(functions: dict[int, Callable]) -> Any:
@@ -87,7 +146,7 @@ def switch(functions: dict[int, Callable]) -> Any:
 
 def uncached(function: Callable) -> Any:
     """Compile a kernel that Python calls, apart from the cache on disk: for tests and measurements."""
-    return numba.njit(**_KERNEL, **_COMMON)(function)
+    return _deferred(_hand_over_kernel)(function)
 
 
 def _finished(dispatcher: Any) -> Any:
@@ -96,52 +155,117 @@ def _finished(dispatcher: Any) -> Any:
     While LLVM compiles it calls Python back. An exception that was raised in there would be lost, with the machine code
     that was to be cached, and elsewhere Numba would take it for a reason why the kernel cannot be compiled.
     """
-    if not JIT_DISABLED:
-        compile_one = dispatcher.compile
+    from numba.core.compiler_lock import global_compiler_lock
 
-        def compile_whole(signature: Any) -> Any:
-            if global_compiler_lock.is_locked():
-                return compile_one(signature)  # for a kernel that this thread is compiling
-            return undisturbed(lambda: compile_one(signature))
+    from fastmlp.simd.cache import attach_cache
 
-        dispatcher.compile = compile_whole
+    compile_one = dispatcher.compile
+
+    def compile_whole(signature: Any) -> Any:
+        if global_compiler_lock.is_locked():
+            return compile_one(signature)  # for a kernel that this thread is compiling
+        return undisturbed(lambda: compile_one(signature))
+
+    dispatcher.compile = compile_whole
     return attach_cache(dispatcher)
 
 
-def kernel(function: Callable) -> Any:
-    """Compile a kernel whose machine code is cached and shared."""
-    return _finished(uncached(function))
+class Kernel(Deferred):
+    """A kernel, whose machine code is cached and shared.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    arguments : sequence of Argument
+        What it takes.
+    returns : Argument, optional
+        What it returns, if it does.
+    """
+
+    def __init__(self, function: Callable, arguments: Sequence[Argument], returns: Argument | None) -> None:
+        super().__init__(function, lambda function: _finished(_hand_over_kernel(function)))
+        self.name = function.__name__
+        self.arguments, self.returns = tuple(arguments), returns
+
+    def signature(self, dtype: np.dtype) -> Any:
+        """Return Numba's signature of the kernel for float32 or float64."""
+        returned = types.none if self.returns is None else self.returns.numba_type(dtype)
+        return returned(*[argument.numba_type(dtype) for argument in self.arguments])
+
+    def compiled(self, dtype: np.dtype) -> Any:
+        """Return what Numba knows of the kernel for float32 or float64, compiled or loaded if need be."""
+        signature = self.signature(dtype)
+        self.of_numba.compile(signature)
+        return self.of_numba.overloads[signature.args]
+
+    def address(self, dtype: np.dtype) -> int:
+        """Return the address of its machine code for float32 or float64, compiled or loaded if need be."""
+        if LIBRARY is not None:
+            return LIBRARY.address(self.name, dtype)
+        compiled = self.compiled(dtype)
+        return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+    def bound(self, dtype: np.dtype) -> Callable:
+        """Return what Python calls for float32 or float64."""
+        if LIBRARY is not None:
+            return LIBRARY.entry(self.name, dtype, self.arguments)
+        return self.of_numba
+
+
+KERNELS: list[Kernel] = []
+"""All kernels of the modules that have been imported."""
+
+
+def kernel(*arguments: Argument, returns: Argument | None = None) -> Callable[[Callable], Any]:
+    """Declare a kernel that takes these arguments."""
+
+    def declare(function: Callable) -> Any:
+        if JIT_DISABLED:
+            return function
+        declared = Kernel(function, arguments, returns)
+        KERNELS.append(declared)
+        return declared
+
+    return declare
+
+
+def kernel_address(kernel: Any, dtype: np.dtype) -> Any:
+    """Return the address of a kernel for float32 or float64; with the JIT disabled it is the function itself."""
+    return kernel if JIT_DISABLED else kernel.address(dtype)
+
+
+def callable_from_python(kernel: Any, dtype: np.dtype) -> Any:
+    """Return what calls a kernel for float32 or float64."""
+    return kernel if JIT_DISABLED else kernel.bound(dtype)
 
 
 def parallel_kernel(function: Callable) -> Any:
     """Compile a kernel that Numba's threading layer runs on several threads."""
-    return _finished(numba.njit(parallel=True, **_COMMON)(function))
+    return _deferred(lambda function: _finished(numba.njit(parallel=True, **_COMMON)(function)))(function)
 
 
-def emitted(naive: Callable) -> Callable[[Callable], Any]:
-    """Declare a function whose LLVM IR is emitted by hand; `naive` stands in with the JIT disabled."""
+def emitted(naive: Callable, **options: Any) -> Callable[[Callable], Any]:
+    """Declare a function whose LLVM IR is emitted by hand; `naive` stands in with the JIT disabled.
 
-    def declare(function: Callable) -> Any:
-        return naive if JIT_DISABLED else intrinsic(function)
+    options: those of ``numba.extending.intrinsic``.
+    """
 
-    return declare
+    def hand_over(function: Callable) -> Any:
+        from numba.core.registry import cpu_target
+        from numba.extending import intrinsic
+
+        handed_over = intrinsic(**options)(function) if options else intrinsic(function)
+        # This comes in the midst of compiling a kernel, when Numba has looked for what is new.
+        cpu_target.typing_context.refresh()
+        return handed_over
+
+    return lambda function: naive if JIT_DISABLED else Deferred(function, hand_over)
 
 
 def as_records(array: np.ndarray) -> np.ndarray:
     """Return an array of records as kernels take it: interpreted, they read fields as attributes."""
     return array.view(np.recarray) if JIT_DISABLED else array
-
-
-def kernel_address(dispatcher: Any, signature: Any) -> Any:
-    """Return the address of a kernel's machine code for one signature, compiled or loaded from the cache if need be.
-
-    With the JIT disabled it is the function itself.
-    """
-    if JIT_DISABLED:
-        return dispatcher
-    dispatcher.compile(signature)
-    compiled = dispatcher.overloads[signature.args]
-    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 
 def _call_function(function: Callable, arguments: tuple) -> None:

@@ -21,9 +21,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-import llvmlite.binding as llvm
 import numpy as np
-from numba import config
+
+from fastmlp.simd import processor
+from fastmlp.simd.numba_modules import llvm, numba_setting
+from fastmlp.simd.target import IS_ARM
 
 ALIGNMENT = 64
 """Bytes on which every panel starts: a cache line, and the widest vector."""
@@ -118,14 +120,27 @@ TILES = {
 }
 
 
-def _features() -> set[str]:
-    """Return the processor features that Numba compiles for (it may have been told to use fewer)."""
-    if config.CPU_FEATURES is not None:
-        names = config.CPU_FEATURES.split(",")
-        return {name[1:] for name in names if name.startswith("+")}
-    if config.CPU_NAME == "generic":
-        return set()
-    return {name for name, present in llvm.get_host_cpu_features().items() if present}
+def _is_restricted() -> bool:
+    """Return whether Numba has been told which processor to compile for."""
+    return bool(numba_setting("CPU_NAME")) or numba_setting("CPU_FEATURES") is not None
+
+
+def _levels() -> set[str]:
+    """Return the x86-64 levels that Numba compiles for: it may have been told to use less than there is."""
+    named = numba_setting("CPU_FEATURES")
+    if named is not None:
+        names = {name[1:] for name in named.split(",") if name.startswith("+")}
+    elif numba_setting("CPU_NAME") == "generic":
+        names = set()
+    else:
+        names = {name for name, present in llvm.get_host_cpu_features().items() if present}
+    return {level for level, needs in (("X86_V4", {"avx512f"}), ("X86_V3", {"avx2", "fma"})) if needs <= names}
+
+
+def _is_zen() -> bool:
+    # LLVM's names for AMD's processors since Zen are znver1, znver2 and so on.
+    name = numba_setting("CPU_NAME")
+    return name.startswith("znver") if name else processor.is_amd()
 
 
 def _choose() -> Tile:
@@ -135,15 +150,14 @@ def _choose() -> Tile:
         if wanted not in TILES:
             raise ValueError(f"FASTMLP_TILE is {wanted!r}; it must be one of {', '.join(TILES)}, or unset.")
         return TILES[wanted]
-    features = _features()
-    if "avx512f" in features:
-        # LLVM's names for AMD's processors since Zen are znver1, znver2 and so on.
-        is_zen = (config.CPU_NAME or llvm.get_host_cpu_name()).startswith("znver")
-        return TILES["zen" if is_zen else "avx512"]
-    if {"avx2", "fma"} <= features:
-        return TILES["avx2"]
-    if "neon" in features or llvm.get_process_triple().startswith(("aarch64", "arm64")):
+    if IS_ARM:
         return TILES["neon"]
+    # Numba is asked only where it may know better: that is an import of a quarter of a second.
+    levels = _levels() if _is_restricted() or not processor.features() else processor.features()
+    if "X86_V4" in levels:
+        return TILES["zen" if _is_zen() else "avx512"]
+    if "X86_V3" in levels:
+        return TILES["avx2"]
     return TILES["generic"]
 
 

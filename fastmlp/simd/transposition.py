@@ -19,12 +19,12 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
 from fastmlp.simd import conversion_naive
 from fastmlp.simd.conversion import convert
 from fastmlp.simd.jit import emitted
-from fastmlp.simd.vector_type import Vector, element_pointer, llvm_vector, vector_of
+from fastmlp.simd.llvm_types import element_pointer, llvm_vector, vector_of, vector_with
+from fastmlp.simd.numba_modules import types
 from fastmlp.simd.vectors import BLOCK_COLUMNS, joined_rows, shuffled, transposed_parts
 
 
@@ -71,7 +71,7 @@ def copy_transposed(
         _, place, step, addresses, offset, is_double, columns = args
 
         def block(source: types.Type, columns: int) -> None:
-            row_type = llvm_vector(Vector(source, columns)).as_pointer()
+            row_type = llvm_vector(vector_with(source, columns)).as_pointer()
             rows = []
             for lane in range(vector.lanes):
                 address = builder.add(builder.extract_value(addresses, lane), offset)

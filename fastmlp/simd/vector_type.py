@@ -3,6 +3,8 @@
 A ``Vector`` is one register of `lanes` numbers. Kernels hold it in a local variable and compute with it by ordinary
 operators; LLVM sees vector instructions of exactly that width, so nothing is left to an auto-vectoriser, and every lane
 rounds as a scalar would. What is not an operator stands in ``vectors``.
+
+This module makes the type known to Numba, so it is imported when the first kernel is compiled (see ``jit.Deferred``).
 """
 
 from __future__ import annotations
@@ -10,16 +12,13 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from llvmlite import ir
 from numba.core import types
 from numba.core.datamodel import models
 from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import lower_builtin, register_model
 
-from fastmlp.simd.tile_table import TILE
-
-_INT32 = ir.IntType(32)
+from fastmlp.simd.llvm_types import as_vector, llvm_vector
 
 
 class Vector(types.Type):
@@ -35,69 +34,6 @@ class Vector(types.Type):
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Vector) -> None:
         super().__init__(dmm, fe_type, llvm_vector(fe_type))
-
-
-def llvm_scalar(dtype: types.Type) -> ir.Type:
-    """Return the LLVM type of a lane."""
-    if dtype == types.float32:
-        return ir.FloatType()
-    if dtype == types.float64:
-        return ir.DoubleType()
-    return ir.IntType(dtype.bitwidth if isinstance(dtype, types.Integer) else 1)
-
-
-def llvm_vector(vector: Vector) -> ir.VectorType:
-    """Return the LLVM type of a register."""
-    return ir.VectorType(llvm_scalar(vector.dtype), vector.lanes)
-
-
-def vector_of(dtype: types.Type) -> Vector:
-    """Return the vector type of this process's tile for float32 or float64."""
-    return Vector(dtype, TILE.vector_bytes * 8 // dtype.bitwidth)
-
-
-def bits_type(vector: Vector) -> Vector:
-    """Return the vector of integers of the same width."""
-    integer = types.int32 if vector.dtype == types.float32 else types.int64
-    return Vector(integer, vector.lanes)
-
-
-def splat(builder: Any, vector: Vector, scalar: ir.Value) -> ir.Value:
-    """Emit the copying of a scalar to all lanes."""
-    kind = llvm_vector(vector)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, _INT32(0))
-    mask = ir.Constant(ir.VectorType(_INT32, vector.lanes), [0] * vector.lanes)
-    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), mask)
-
-
-def declare(builder: Any, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
-    """Declare an LLVM intrinsic by name (llvmlite's own helper refuses vector types)."""
-    if name in builder.module.globals:
-        return builder.module.globals[name]
-    return ir.Function(builder.module, ir.FunctionType(result, arguments), name)
-
-
-def vector_suffix(vector: Vector) -> str:
-    """Return the suffix of an LLVM intrinsic's name, such as ``v16f32``."""
-    letter = "i" if isinstance(vector.dtype, types.Integer) else "f"
-    return f"v{vector.lanes}{letter}{vector.dtype.bitwidth}"
-
-
-def element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> ir.Value:
-    """Emit the address of ``array[index]``; the array has one dimension and is contiguous."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index])
-
-
-# --- operators
-# ------------------------------------------------------------------------------------------------------
-
-
-def as_vector(context: Any, builder: Any, vector: Vector, kind: types.Type, value: Any) -> Any:
-    """Emit a number in all lanes; a vector stays as it is."""
-    if isinstance(kind, Vector):
-        return value
-    return splat(builder, vector, context.cast(builder, value, kind, vector.dtype))
 
 
 def _binary(function: Any, floating: Any, integer: Any, comparison: bool = False) -> None:

@@ -7,29 +7,32 @@ kernels run as plain Python.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.errors import RequireLiteralValue
-from numba.extending import intrinsic
 
 from fastmlp.simd import vectors_naive
-from fastmlp.simd.jit import JIT_DISABLED, emitted
-from fastmlp.simd.tile_table import ALIGNMENT, TILE
-from fastmlp.simd.vector_type import (
-    Vector,
+from fastmlp.simd.jit import emitted
+from fastmlp.simd.llvm_types import (
     as_vector,
     bits_type,
     declare,
     element_pointer,
+    is_vector,
     llvm_scalar,
     llvm_vector,
     splat,
     vector_of,
     vector_suffix,
+    vector_with,
 )
+from fastmlp.simd.numba_modules import cgutils, types
+from fastmlp.simd.target import IS_X86
+from fastmlp.simd.tile_table import ALIGNMENT, TILE
+
+if TYPE_CHECKING:
+    from fastmlp.simd.vector_type import Vector
+
 
 _INT32 = ir.IntType(32)
 
@@ -50,7 +53,7 @@ def load(typingctx: Any, array: Any, offset: Any) -> Any:
 @emitted(vectors_naive.store)
 def store(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     """Write a register to ``array[offset]`` and on."""
-    if not isinstance(value, Vector):
+    if not is_vector(value):
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -68,7 +71,7 @@ def store_nontemporal(typingctx: Any, array: Any, offset: Any, value: Any) -> An
 
     Other threads see it once `fence_nontemporal_stores` has been passed.
     """
-    if not isinstance(value, Vector):
+    if not is_vector(value):
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -110,7 +113,7 @@ def fence_nontemporal_stores(typingctx: Any) -> Any:
     """Wait until other threads can see all non-temporal stores."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if llvm.get_process_triple().startswith(("x86_64", "amd64")):
+        if IS_X86:
             builder.call(declare(builder, "llvm.x86.sse.sfence", ir.VoidType(), []), [])
         else:
             builder.fence("seq_cst")
@@ -122,7 +125,7 @@ def fence_nontemporal_stores(typingctx: Any) -> Any:
 @emitted(vectors_naive.broadcast)
 def broadcast(typingctx: Any, scalar: Any, like: Any) -> Any:
     """Return the scalar in all lanes of a register like `like`."""
-    if not isinstance(like, Vector):
+    if not is_vector(like):
         return None
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -145,7 +148,7 @@ def splat_of(typingctx: Any, array: Any, scalar: Any) -> Any:
 @emitted(vectors_naive.select)
 def select(typingctx: Any, mask: Any, yes: Any, no: Any) -> Any:
     """Return `yes` where the mask holds, else `no`."""
-    vector = yes if isinstance(yes, Vector) else no
+    vector = yes if is_vector(yes) else no
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         yes_value = as_vector(context, builder, vector, sig.args[1], args[1])
@@ -175,7 +178,7 @@ def _float_intrinsic(name: str, n_arguments: int, naive: Callable) -> Any:
         return emitted(naive)(one)
 
     def three(typingctx: Any, x: Any, y: Any, z: Any) -> Any:
-        vector = next(a for a in (x, y, z) if isinstance(a, Vector))
+        vector = next(a for a in (x, y, z) if is_vector(a))
         return vector(x, y, z), typer(vector)
 
     return emitted(naive)(three)
@@ -203,7 +206,7 @@ def as_bits(typingctx: Any, value: Any) -> Any:
 def from_bits(typingctx: Any, bits: Any) -> Any:
     """Return the floating-point numbers of the bit patterns."""
     dtype = types.float32 if bits.dtype == types.int32 else types.float64
-    vector = Vector(dtype, bits.lanes)
+    vector = vector_with(dtype, bits.lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.bitcast(args[0], llvm_vector(vector))
@@ -214,6 +217,8 @@ def from_bits(typingctx: Any, bits: Any) -> Any:
 def _shift(name: str, naive: Callable) -> Any:
     def shift(typingctx: Any, bits: Any, count: Any) -> Any:
         if not isinstance(count, types.IntegerLiteral):
+            from numba.core.errors import RequireLiteralValue
+
             raise RequireLiteralValue("a shift's count must be a literal")
         amount = count.literal_value
 
@@ -223,7 +228,7 @@ def _shift(name: str, naive: Callable) -> Any:
 
         return bits(bits, count), codegen
 
-    return naive if JIT_DISABLED else intrinsic(prefer_literal=True)(shift)
+    return emitted(naive, prefer_literal=True)(shift)
 
 
 shift_left = _shift("shl", vectors_naive.shift_left)

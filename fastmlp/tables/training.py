@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba.core import event
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
+from fastmlp.simd.compilation import COMPILATION
 from fastmlp.tables.roles import find_identifiers, read_features, read_target, require_columns
 
 FEWEST_ROWS = 5
@@ -51,27 +51,6 @@ class TrainedTable:
     def score_name(self):
         """Accuracy or R²."""
         return "accuracy" if self.task == "classification" else "R²"
-
-
-class _CompilationTimer(event.Listener):
-    """Counts the seconds that Numba compiles; a kernel that compiles another counts once."""
-
-    def __init__(self):
-        self.seconds = 0.0
-        self._depth = 0
-        self._start = 0.0
-
-    def on_start(self, event):
-        """Start the clock, unless it runs."""
-        if self._depth == 0:
-            self._start = time.perf_counter()
-        self._depth += 1
-
-    def on_end(self, event):
-        """Stop the clock."""
-        self._depth -= 1
-        if self._depth == 0:
-            self.seconds += time.perf_counter() - self._start
 
 
 def train_on_table(table, target, *, drop=(), keep_all=False, task=None, test_fraction=0.2, seed=0, **parameters):
@@ -182,18 +161,17 @@ def _note(warning):
 
 def _fit(estimator, X, y):
     """Fit; return the seconds it took without compiling, those of compiling, and the warnings."""
-    with event.install_listener("numba:compile", _CompilationTimer()) as compilation:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            rows = _rehearsal_rows(estimator, y)
-            clone(estimator).set_params(max_iter=1).fit(X[rows], y[rows])
-        before = compilation.seconds
-        start = time.perf_counter()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            estimator.fit(X, y)
-        seconds = time.perf_counter() - start - (compilation.seconds - before)
-    return seconds, compilation.seconds, caught
+    before = COMPILATION.seconds
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows = _rehearsal_rows(estimator, y)
+        clone(estimator).set_params(max_iter=1).fit(X[rows], y[rows])
+    start, rehearsed = time.perf_counter(), COMPILATION.seconds
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(X, y)
+    seconds = time.perf_counter() - start - (COMPILATION.seconds - rehearsed)
+    return seconds, COMPILATION.seconds - before, caught
 
 
 def _rehearsal_rows(estimator, y):

@@ -28,11 +28,12 @@ import numpy as np
 from numba.core import event
 
 with event.install_recorder("numba:compile") as recorder:
+    from fastmlp.simd.arguments import NUMBERS
     from fastmlp.simd.jit import kernel
     from fastmlp.kernels.vector_maths import tanh
     from fastmlp.simd.vectors import load, store
 
-    @kernel
+    @kernel(NUMBERS)
     def probe(out):
         store(out, 0, tanh(load(out, 0)))
 

@@ -19,8 +19,8 @@ import numpy as np
 from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.cli.warmup import warmup
 from fastmlp.network import threads
+from fastmlp.network.warmup import warmup
 from fastmlp.training.stochastic import NON_FINITE_PARAMETERS
 
 MEGABYTE = 2**20

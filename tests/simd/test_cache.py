@@ -58,7 +58,7 @@ def test_a_second_start_compiles_nothing(trained):
 def test_after_a_warmup_nothing_is_left_to_compile():
     warmup = """
         import numpy as np
-        from fastmlp.cli.warmup import warmup
+        from fastmlp.network.warmup import warmup
         warmup(np.float32)
     """
     training = """

@@ -38,8 +38,8 @@ def test_an_edit_in_another_file_is_seen(tmp_path):
 
 # A package with nested packages: two of them have a file and a kernel of the same name.
 NESTED = {
-    "one/pieces.py": "@kernel\ndef probe(out):\n    out[0] = 1.0 + shift()\n",
-    "two/pieces.py": "@kernel\ndef probe(out):\n    out[0] = 2.0 + shift()\n",
+    "one/pieces.py": "@kernel(NUMBERS)\ndef probe(out):\n    out[0] = 1.0 + shift()\n",
+    "two/pieces.py": "@kernel(NUMBERS)\ndef probe(out):\n    out[0] = 2.0 + shift()\n",
     "deep/deeper/shifts.py": "from fastmlp.simd.jit import inner\n@inner\ndef shift():\n    return 0.5\n",
 }
 
@@ -65,7 +65,11 @@ def copied_package(folder):
     for name, source in NESTED.items():
         path = package / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        imports = "from fastmlp.simd.jit import kernel\nfrom fastmlp.deep.deeper.shifts import shift\n"
+        imports = (
+            "from fastmlp.simd.arguments import NUMBERS\n"
+            "from fastmlp.simd.jit import kernel\n"
+            "from fastmlp.deep.deeper.shifts import shift\n"
+        )
         path.write_text(imports + source if "kernel" in source else source)
         for parent in path.parents:
             if parent == package:

@@ -27,7 +27,7 @@ TRAINING = """
         problem = make_problem(layer_units, "tanh", "log_loss", np.float32)
         network = problem.network(n_threads=2, **SOLVERS["adam"])
         losses += advance(problem.epochs(network, n_blocks=network.n_threads), 3, 0.01).tolist()
-    compiler = steps.train._compiler.pipeline_class.__name__
+    compiler = steps.train.of_numba._compiler.pipeline_class.__name__
     print(json.dumps([losses, compiler]))
 """
 
@@ -61,7 +61,7 @@ def passes(compiled):
 def test_kernels_go_through_all_of_numbas_passes_but_those_that_are_named():
     kernel, usual = uncached(four_times), numba.njit(four_times)
     assert kernel(1) == usual(1) == 4
-    ours, numbas = (passes(dispatcher.overloads[(numba.int64,)]) for dispatcher in (kernel, usual))
+    ours, numbas = (passes(dispatcher.overloads[(numba.int64,)]) for dispatcher in (kernel.of_numba, usual))
     assert numbas - ours == compilers._UNUSED_PASSES
     assert ours <= numbas
 
@@ -69,7 +69,7 @@ def test_kernels_go_through_all_of_numbas_passes_but_those_that_are_named():
 def test_machine_code_is_made_of_kernels_alone():
     kernel = uncached(four_times)
     assert kernel(2.0) == 8.0
-    for dispatcher, has_code in ((kernel, True), (double, False)):
+    for dispatcher, has_code in ((kernel.of_numba, True), (double.of_numba, False)):
         compiled = dispatcher.overloads[(numba.float64,)]
         name = compiled.fndesc.llvm_func_name
         assert compiled.library._codegen._engine.is_symbol_defined(name) == has_code

@@ -2,10 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 import pytest
 
-from fastmlp.simd import tile_table
+from fastmlp.simd import processor, tile_table
 from fastmlp.simd.tile_table import TILE, TILES
 from tests.helpers.problems import DTYPES
 from tests.helpers.subprocesses import finish, run_python, start_python
@@ -105,7 +106,7 @@ def test_nontemporal_stores_of_the_weights_change_no_bit():
 
 
 @pytest.mark.parametrize(
-    ("features", "processor", "name"),
+    ("features", "cpu", "name"),
     [
         ("+avx512f,+avx2,+fma", "sapphirerapids", "avx512"),
         ("+avx512f,+avx2,+fma", "znver4", "zen"),
@@ -115,20 +116,39 @@ def test_nontemporal_stores_of_the_weights_change_no_bit():
         ("+neon", "apple-m1", "neon"),
     ],
 )
-def test_the_choice_of_a_tile(features, processor, name, monkeypatch):
+def test_the_choice_of_a_tile(features, cpu, name, monkeypatch):
     monkeypatch.delenv("FASTMLP_TILE", raising=False)
-    monkeypatch.setattr(tile_table.config, "CPU_NAME", processor)
-    monkeypatch.setattr(tile_table.config, "CPU_FEATURES", features)
-    monkeypatch.setattr(tile_table.llvm, "get_process_triple", lambda: "x86_64-unknown-linux-gnu")
+    monkeypatch.setattr(numba.config, "CPU_NAME", cpu)
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", features)
+    monkeypatch.setattr(tile_table, "IS_ARM", cpu == "apple-m1")
+    assert tile_table._choose().name == name
+
+
+@pytest.mark.parametrize(
+    ("features", "is_amd", "name"),
+    [
+        ({"X86_V3", "X86_V4"}, False, "avx512"),
+        ({"X86_V3", "X86_V4"}, True, "zen"),
+        ({"X86_V3", "AVX512F"}, False, "avx2"),  # the first processors with AVX-512 lack what the others have
+        ({"AVX2"}, False, "generic"),
+    ],
+)
+def test_the_choice_of_a_tile_where_numba_has_not_been_told_which(features, is_amd, name, monkeypatch):
+    monkeypatch.delenv("FASTMLP_TILE", raising=False)
+    monkeypatch.setattr(numba.config, "CPU_NAME", None)
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
+    monkeypatch.setattr(processor, "features", lambda: frozenset(features))
+    monkeypatch.setattr(processor, "is_amd", lambda: is_amd)
+    monkeypatch.setattr(tile_table, "IS_ARM", False)
     assert tile_table._choose().name == name
 
 
 def test_a_processor_that_numba_is_told_to_know_nothing_of(monkeypatch):
     monkeypatch.delenv("FASTMLP_TILE", raising=False)
-    monkeypatch.setattr(tile_table.config, "CPU_FEATURES", None)
-    monkeypatch.setattr(tile_table.config, "CPU_NAME", "generic")
-    for triple, name in (("x86_64-pc-windows-msvc", "generic"), ("arm64-apple-darwin23.0.0", "neon")):
-        monkeypatch.setattr(tile_table.llvm, "get_process_triple", lambda triple=triple: triple)
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
+    monkeypatch.setattr(numba.config, "CPU_NAME", "generic")
+    for is_arm, name in ((False, "generic"), (True, "neon")):
+        monkeypatch.setattr(tile_table, "IS_ARM", is_arm)
         assert tile_table._choose().name == name
 
 

@@ -233,7 +233,7 @@ def test_warming_up_with_a_single_thread(variables):
         from tests.helpers.panels import ORIENTATIONS, GuardedNetwork, guards_checked
 
         with guards_checked(), mock.patch("fastmlp.network.network.Network", GuardedNetwork):
-            from fastmlp.cli.warmup import warmup
+            from fastmlp.network.warmup import warmup
             warmup(np.float32)
         """,
         **variables,

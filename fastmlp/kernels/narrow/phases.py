@@ -7,7 +7,9 @@ from fastmlp.kernels.narrow.gradients import narrow_gradient, narrow_half_gradie
 from fastmlp.kernels.narrow.losses import narrow_loss
 from fastmlp.kernels.narrow.products import narrow_backward_data, narrow_forward, panels_at_once
 from fastmlp.kernels.optimizers import update_tile
+from fastmlp.kernels.records import MEMORY, SAMPLES
 from fastmlp.kernels.tiles import prefetch_lines, tile_vectors
+from fastmlp.simd.arguments import INTEGER
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
 from fastmlp.simd.jit import always_inline, inner, kernel
 from fastmlp.simd.vectors import lane_count, line_count, panel_width, prefetch_to_read
@@ -92,7 +94,7 @@ def backward_panels(workspace, functions, layers, network, panel, panels, vector
         narrow_backward_data(workspace, functions, layers[number], layers[number - 1], panel, panels, vectors)
 
 
-@kernel
+@kernel(MEMORY, SAMPLES, INTEGER, INTEGER, INTEGER)
 def propagate_narrow(memory, samples, begin, end, block):
     """Phase 1 for samples `begin` to `end`, some panels at a time, as in ``wide.phases``; `begin` starts a panel."""
     former = flush_denormals()
@@ -162,7 +164,7 @@ def narrow_layer_tiles(do, workspace, functions, layer, network, first_tile, las
         workspace[network.squares + layer.first_tile + tile] = squares
 
 
-@kernel
+@kernel(MEMORY, SAMPLES, INTEGER, INTEGER, INTEGER)
 def update_narrow(memory, samples, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`, as in ``wide.phases``."""
     former = flush_denormals()

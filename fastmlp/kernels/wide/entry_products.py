@@ -11,6 +11,7 @@ import numpy as np
 
 from fastmlp.kernels.epilogues import finish_sums
 from fastmlp.kernels.optimizers import update_tile
+from fastmlp.kernels.records import A_LAYER, A_NETWORK, A_SOURCE
 from fastmlp.kernels.samples import sample_of
 from fastmlp.kernels.tiles import add_tiles, tile_vectors
 from fastmlp.kernels.wide.entries import (
@@ -22,6 +23,7 @@ from fastmlp.kernels.wide.entries import (
     link_entries,
 )
 from fastmlp.kernels.wide.gradients import bias_gradient
+from fastmlp.simd.arguments import INTEGER, INTEGERS, NUMBERS
 from fastmlp.simd.integers import load_index
 from fastmlp.simd.jit import calls_of, inner, kernel
 from fastmlp.simd.tile_table import ENTRY_TILE_ROWS
@@ -100,7 +102,7 @@ def _activate(workspace, layer, capacity, begin, end):
         finish_sums(workspace, layer, out, width, end - begin, columns)
 
 
-@kernel
+@kernel(NUMBERS, A_LAYER, A_NETWORK, A_SOURCE, INTEGERS, INTEGER, INTEGER)
 def entry_forward(workspace, layer, network, source, order, begin, end):
     """A_1 = f(X W + b) for samples `begin` to `end` of the minibatch, whose entries are copied first.
 
@@ -114,7 +116,7 @@ def entry_forward(workspace, layer, network, source, order, begin, end):
     _activate(workspace, layer, network.capacity, begin, end)
 
 
-@kernel
+@kernel(NUMBERS, A_LAYER, A_NETWORK, A_SOURCE, INTEGERS, INTEGER, INTEGER, INTEGER)
 def entry_inference(workspace, layer, network, source, order, start, begin, end):
     """A_1 = f(X W + b) for samples ``order[start + begin : start + end]``, in rows `begin` to `end` of the workspace.
 
@@ -187,7 +189,7 @@ def _update_biases(workspace, layer, network, scratch):
     return term
 
 
-@kernel
+@kernel(NUMBERS, A_LAYER, A_NETWORK, INTEGER, INTEGER, INTEGER)
 def entry_update(workspace, layer, network, first_tile, last_tile, scratch):
     """Phase 2 for tiles `first_tile` to `last_tile` of the first layer, of which the last are the biases.
 

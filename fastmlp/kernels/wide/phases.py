@@ -16,6 +16,7 @@ import numpy as np
 
 from fastmlp.kernels.losses import activate_outputs, output_and_loss
 from fastmlp.kernels.optimizers import update_tile
+from fastmlp.kernels.records import MEMORY, SAMPLES, SOURCE
 from fastmlp.kernels.samples import sample_of
 from fastmlp.kernels.tiles import add_tiles, prefetch_lines, tile_vectors
 from fastmlp.kernels.wide.entry_products import call_entry_forward, call_entry_inference, call_entry_update
@@ -25,6 +26,7 @@ from fastmlp.kernels.wide.products import dense_backward_data, dense_forward
 from fastmlp.kernels.wide.remainder_gradients import is_remainder, regular_panels
 from fastmlp.kernels.wide.sparse_products import call_sparse_forward
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
+from fastmlp.simd.arguments import INTEGER, INTEGERS, Array
 from fastmlp.simd.denormals import flush_denormals, restore_denormals
 from fastmlp.simd.jit import always_inline, inner, kernel
 from fastmlp.simd.tile_table import TILE
@@ -98,7 +100,7 @@ def backward(workspace, functions, layers, network, begin, end):
             half_gradient(workspace, functions, layer, network, begin, end)
 
 
-@kernel
+@kernel(MEMORY, SAMPLES, INTEGER, INTEGER, INTEGER)
 def propagate(memory, samples, begin, end, block):
     """Phase 1 for samples `begin` to `end` of the minibatch: activations, losses and deltas of all layers.
 
@@ -261,7 +263,7 @@ def layer_tiles(do, workspace, functions, layer, network, first_tile, last_tile,
         workspace[network.squares + layer.first_tile + tile] = term
 
 
-@kernel
+@kernel(MEMORY, SAMPLES, INTEGER, INTEGER, INTEGER)
 def update(memory, samples, first_tile, last_tile, block):
     """Phase 2 for weight tiles `first_tile` to `last_tile`: gradients over the minibatch, and the updates.
 
@@ -284,7 +286,7 @@ def update(memory, samples, first_tile, last_tile, block):
     restore_denormals(former)
 
 
-@kernel
+@kernel(MEMORY, Array(SOURCE), INTEGERS, Array(ndim=2), INTEGER, INTEGER, INTEGER)
 def infer(memory, source, order, out, first, begin, end):
     """Forward alone for samples ``order[first]`` and on, in rows `begin` to `end` of the workspace.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastmlp.kernels.epilogues import finish_forward, floor_of
 from fastmlp.kernels.optimizers import copies_of
+from fastmlp.kernels.records import A_LAYER, A_NETWORK
 from fastmlp.kernels.tiles import tile_rows, tile_vectors
 from fastmlp.kernels.wide.nonzero_lists import (
     list_features,
@@ -22,6 +23,7 @@ from fastmlp.kernels.wide.products import BLOCK_COLUMN_VECTORS, PANEL_BYTES
 from fastmlp.microkernels.sparse_tiles import sparse_gemm_nn, sparse_gemm_tn
 from fastmlp.microkernels.tile import MR, NO_PREFETCH
 from fastmlp.microkernels.tile_calls import gemm_nn
+from fastmlp.simd.arguments import INTEGER, INTEGERS, NUMBERS
 from fastmlp.simd.jit import calls_of, kernel
 from fastmlp.simd.tile_table import ALIGNMENT, SPARSE_TILE_ROWS
 from fastmlp.simd.vectors import lane_count, line_count, panel_width
@@ -30,7 +32,7 @@ from fastmlp.simd.vectors import lane_count, line_count, panel_width
 LINES = max(1, PANEL_BYTES // ALIGNMENT)
 
 
-@kernel
+@kernel(NUMBERS, INTEGERS, A_LAYER, A_NETWORK, *[INTEGER] * 4)
 def sparse_forward(workspace, functions, layer, network, begin, end, is_new, prefetches):
     """A_1 = f(X W + b) for samples `begin` to `end`; marks and lists are written first.
 
@@ -80,7 +82,7 @@ def sparse_forward(workspace, functions, layer, network, begin, end, is_new, pre
                 row += rows
 
 
-@kernel
+@kernel(NUMBERS, A_LAYER, A_NETWORK, *[INTEGER] * 4)
 def write_sample_lists(workspace, layer, network, scratch, unit, begin, end):
     """List which samples, from `begin` to `end`, are not zero in the features of a whole tile of W, from `unit` on.
 
@@ -90,7 +92,7 @@ def write_sample_lists(workspace, layer, network, scratch, unit, begin, end):
         list_samples(workspace, layer, scratch, row, begin, min(network.middle, end), end)
 
 
-@kernel
+@kernel(NUMBERS, INTEGERS, A_LAYER, A_NETWORK, *[INTEGER] * 6)
 def sparse_gradient(workspace, functions, layer, network, scratch, out, unit, panel, part, prefetch):
     """Tile = X^T delta_1, a whole one from row `unit` on, over the nonzero samples of a part of the minibatch.
 

@@ -1,0 +1,40 @@
+"""Numba's and LLVM's modules, each imported when something of it is first asked for.
+
+Kernels are declared when their modules are imported. Where their machine code comes from a library (see ``native``),
+nothing is ever compiled, and Numba, which takes a quarter of a second to import, is not needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+
+class _OnDemand:
+    """A module that is imported when an attribute of it is first asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+# Typed as anything, as the modules are: Numba and llvmlite carry no types.
+numba: Any = _OnDemand("numba")
+types: Any = _OnDemand("numba.core.types")
+cgutils: Any = _OnDemand("numba.core.cgutils")
+config: Any = _OnDemand("numba.core.config")
+llvm: Any = _OnDemand("llvmlite.binding")
+
+
+def numba_setting(name: str) -> Any:
+    """Return a setting of Numba's, such as ``CPU_NAME``; as text if Numba has not been imported, None if it is not set.
+
+    Until then a setting can come from the environment only, or from a file which Numba has to read.
+    """
+    if "numba" in sys.modules or os.path.exists(".numba_config.yaml"):
+        return getattr(config, name)
+    return os.environ.get(f"NUMBA_{name}") or None
