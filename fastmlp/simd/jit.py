@@ -96,10 +96,10 @@ def _hand_over_inner(function: Callable, **options: Any) -> Any:
     return numba.njit(no_cpython_wrapper=True, **options, **own, **_COMMON)(function)
 
 
-def _hand_over_kernel(function: Callable) -> Any:
-    from fastmlp.simd.compilers import IS_TRIED, KernelCompiler
+def _hand_over_kernel(function: Callable, is_emitted: bool = False) -> Any:
+    from fastmlp.simd.compilers import IS_TRIED, EmittedCompiler, KernelCompiler
 
-    own = {"pipeline_class": KernelCompiler} if IS_TRIED else {}
+    own = {"pipeline_class": EmittedCompiler if is_emitted else KernelCompiler} if IS_TRIED else {}
     return numba.njit(**own, **_COMMON)(function)
 
 
@@ -179,12 +179,16 @@ class Kernel(Deferred):
         What is compiled.
     arguments : sequence of Argument
         What it takes.
-    returns : Argument, optional
+    returns : Argument or None
         What it returns, if it does.
+    is_emitted : bool
+        Whether it holds nothing but functions emitted by hand, of which LLVM can make nothing better.
     """
 
-    def __init__(self, function: Callable, arguments: Sequence[Argument], returns: Argument | None) -> None:
-        super().__init__(function, lambda function: _finished(_hand_over_kernel(function)))
+    def __init__(
+        self, function: Callable, arguments: Sequence[Argument], returns: Argument | None, is_emitted: bool
+    ) -> None:
+        super().__init__(function, lambda function: _finished(_hand_over_kernel(function, is_emitted)))
         self.name = function.__name__
         self.arguments, self.returns = tuple(arguments), returns
 
@@ -217,13 +221,15 @@ KERNELS: list[Kernel] = []
 """All kernels of the modules that have been imported."""
 
 
-def kernel(*arguments: Argument, returns: Argument | None = None) -> Callable[[Callable], Any]:
-    """Declare a kernel that takes these arguments."""
+def kernel(
+    *arguments: Argument, returns: Argument | None = None, is_emitted: bool = False
+) -> Callable[[Callable], Any]:
+    """Declare a kernel that takes these arguments; see `Kernel`."""
 
     def declare(function: Callable) -> Any:
         if JIT_DISABLED:
             return function
-        declared = Kernel(function, arguments, returns)
+        declared = Kernel(function, arguments, returns, is_emitted)
         KERNELS.append(declared)
         return declared
 
