@@ -4,7 +4,6 @@ The seconds of the first fit and the first prediction alone are in the extra inf
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from bench.installed import install, is_possible
 from bench.machine import ROOT
-from fastmlp.ahead_of_time.building import build, own_system
 from fastmlp.simd.tile_table import TILE
 
 IMPORTS = {
@@ -57,13 +56,9 @@ def run_python(code: str, *arguments: str, cache: Path | None = None, folder: Pa
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the package as a wheel would have it: with a library for this process's tile."""
-    folder = tmp_path_factory.mktemp("installed")
-    shutil.copytree(ROOT / "fastmlp", folder / "fastmlp", ignore=shutil.ignore_patterns("__pycache__"))
-    system = own_system()
-    if system is None or TILE.name not in system.tiles:
+    if not is_possible():
         pytest.skip(f"no library is made for {sys.platform} and the tile {TILE.name}")
-    build(folder / "fastmlp" / "_native", system, [TILE.name])
-    return folder
+    return install(tmp_path_factory.mktemp("installed"))
 
 
 def test_first_fit_with_the_library(
