@@ -93,7 +93,7 @@ def _module(kernel: Kernel, dtype: np.dtype) -> Any:
     from fastmlp.simd.arguments import Record
     from fastmlp.simd.library import symbol
 
-    compiled = kernel.compiled(dtype)
+    compiled = kernel.compiled_apart(dtype)
     module = llvm.parse_bitcode(compiled.library._final_module.as_bitcode())
     exported = {symbol(kernel.name, dtype)}
     module.get_function(compiled.fndesc.llvm_func_name).name = symbol(kernel.name, dtype)
@@ -118,6 +118,7 @@ def write_object(tile: str, dtype_name: str, path: Path) -> None:
     import llvmlite.binding as llvm
     import numpy as np
 
+    from fastmlp.simd.compilers import compile_for_objects
     from fastmlp.simd.target import IS_FOREIGN, TRIPLE
 
     if IS_FOREIGN:
@@ -126,6 +127,7 @@ def write_object(tile: str, dtype_name: str, path: Path) -> None:
     else:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+    compile_for_objects()
     kernels = _all_kernels()
     level = LEVELS[tile]
     target = llvm.Target.from_triple(TRIPLE if IS_FOREIGN else llvm.get_process_triple())

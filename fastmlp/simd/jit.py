@@ -43,6 +43,11 @@ _COMMON: dict[str, Any] = {
 }
 
 
+def register_vectors() -> None:
+    """Make the type of vectors and its operators, which all kernels compute with, known to Numba."""
+    importlib.import_module("fastmlp.simd.vector_type")
+
+
 class Deferred:
     """A function that is handed to Numba when it is first called, or when a kernel that calls it is compiled.
 
@@ -67,8 +72,7 @@ class Deferred:
     @functools.cached_property
     def of_numba(self) -> Any:
         """Numba's dispatcher or intrinsic."""
-        # Registers the type of vectors and its operators, which all kernels compute with.
-        importlib.import_module("fastmlp.simd.vector_type")
+        register_vectors()
         COMPILATION.watch()
         return self._hand_over(self.py_func)
 
@@ -189,6 +193,7 @@ class Kernel(Deferred):
         self, function: Callable, arguments: Sequence[Argument], returns: Argument | None, is_emitted: bool
     ) -> None:
         super().__init__(function, lambda function: _finished(_hand_over_kernel(function, is_emitted)))
+        self._is_emitted = is_emitted
         self.name = function.__name__
         self.arguments, self.returns = tuple(arguments), returns
 
@@ -202,6 +207,14 @@ class Kernel(Deferred):
         signature = self.signature(dtype)
         self.of_numba.compile(signature)
         return self.of_numba.overloads[signature.args]
+
+    def compiled_apart(self, dtype: np.dtype) -> Any:
+        """Return what Numba makes of the kernel apart from the cache, to be written to an object file."""
+        signature = self.signature(dtype)
+        register_vectors()
+        dispatcher = _hand_over_kernel(self.py_func, self._is_emitted)
+        dispatcher.compile(signature)
+        return dispatcher.overloads[signature.args]
 
     def address(self, dtype: np.dtype) -> int:
         """Return the address of its machine code for float32 or float64, compiled or loaded if need be."""
