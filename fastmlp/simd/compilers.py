@@ -26,32 +26,6 @@ IS_TRIED = numba.version_info.short == (0, 68)
 """Whether this version of Numba is known to work with what follows."""
 
 
-class _UntranslatedLibrary(JITCodeLibrary):
-    """LLVM code of which no machine code is made in this process."""
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
-        self._finalized = True
-
-    def get_pointer_to_function(self, name: str) -> int:
-        """Return 0, as Numba does where there is no machine code of that name."""
-        self._ensure_finalized()
-        return 0
-
-    @property
-    def codegen(self) -> Any:
-        """What Numba asks to set the function's environment: there is nothing to set."""
-        return _NoEnvironment
-
-
-class _NoEnvironment:
-    """Python objects that come with a function's machine code: where there is none, there are none."""
-
-    @staticmethod
-    def set_env(name: str, environment: Any) -> None:
-        """Do nothing."""
-
-
 class _KernelLibrary(JITCodeLibrary):
     """The LLVM code of a kernel."""
 
@@ -74,7 +48,7 @@ class _EmittedLibrary(_KernelLibrary):
         manager.run(self._final_module, builder)
 
 
-class _InnerLibrary(_UntranslatedLibrary):
+class _InnerLibrary(JITCodeLibrary):
     """The LLVM code of an inner function, of which no machine code is ever made."""
 
     def __init__(self, codegen: Any, name: str) -> None:
@@ -94,6 +68,10 @@ class _InnerLibrary(_UntranslatedLibrary):
     def _optimize_final_module(self) -> None:
         """Do nothing."""
 
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
     def _get_module_for_linking(self) -> Any:
         is_first = self._shared_module is None
         module = super()._get_module_for_linking()
@@ -101,6 +79,24 @@ class _InnerLibrary(_UntranslatedLibrary):
             for library in dict.fromkeys(self._called):
                 module.link_in(library._get_module_for_linking(), preserve=True)
         return module
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return 0, as Numba does where there is no machine code of that name."""
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """What Numba asks to set the function's environment: there is nothing to set."""
+        return _NoEnvironment
+
+
+class _NoEnvironment:
+    """Python objects that come with a function's machine code: an inner function has neither."""
+
+    @staticmethod
+    def set_env(name: str, environment: Any) -> None:
+        """Do nothing."""
 
 
 # They look for closures, blocks of `with`, and expressions over whole arrays, which no kernel has, and for functions of
@@ -138,17 +134,3 @@ class InnerCompiler(KernelCompiler):
     """The same for inner functions."""
 
     library_class = _InnerLibrary
-
-
-class _KernelLibraryForObjects(_UntranslatedLibrary, _KernelLibrary):
-    """The LLVM code of a kernel that goes into an object file."""
-
-
-class _EmittedLibraryForObjects(_UntranslatedLibrary, _EmittedLibrary):
-    """The same for functions emitted by hand."""
-
-
-def compile_for_objects() -> None:
-    """Have no kernel of this process translated into machine code: its LLVM code is to be written to an object file."""
-    KernelCompiler.library_class = _KernelLibraryForObjects
-    EmittedCompiler.library_class = _EmittedLibraryForObjects
