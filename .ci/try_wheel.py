@@ -3,7 +3,7 @@
     python .ci/try_wheel.py [EVERY]
 
 Every 12th case of ``bench.bits`` is run, or as many as EVERY says, once with the library and once compiled by Numba.
-The package must be the installed one, so this is not for an editable install.
+``FASTMLP_TILE`` chooses the library of another tile. The package must be the installed one, not an editable one.
 """
 
 import json
@@ -29,7 +29,12 @@ def digests(every: int) -> dict[str, str]:
 
 def digests_of_jit(every: int) -> dict[str, str]:
     """Return the digests of the same cases with everything compiled by Numba."""
+    from fastmlp.ahead_of_time.levels import LEVELS
+
     environment = os.environ | {"FASTMLP_NATIVE": "0"}
+    if tile := os.environ.get("FASTMLP_TILE"):
+        # As on a processor whose tile it is: with more instructions than these LLVM may round differently.
+        environment |= {"NUMBA_CPU_NAME": LEVELS[tile].processor, "NUMBA_CPU_FEATURES": LEVELS[tile].features}
     command = [sys.executable, __file__, str(every), "digests"]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     return dict(json.loads(done.stdout))
@@ -45,6 +50,7 @@ def main() -> int:
 
     start = time.perf_counter()
     import fastmlp
+    from fastmlp import MLPClassifier
     from fastmlp.simd.library import FOUND, LIBRARY
 
     print(f"fastmlp {fastmlp.__version__} from {Path(fastmlp.__file__).parent}, library: {FOUND}")
@@ -56,7 +62,7 @@ def main() -> int:
     y = X[:, :3].argmax(axis=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that three epochs are few
-        model = fastmlp.MLPClassifier(max_iter=3, random_state=0).fit(X, y)
+        model = MLPClassifier(max_iter=3, random_state=0).fit(X, y)
     fitted = time.perf_counter()
     model.predict(X)
     predicted = time.perf_counter()

@@ -46,6 +46,9 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
 # Apple's linker exports these two from every library: where its header is.
 _OF_EVERY_DYLIB = {"___dso_handle", "__mh_dylib_header"}
 
+# The section of an ELF symbol that another library has.
+_UNDEFINED = 0
+
 _OLDEST_GLIBC, _OLDEST_MACOS = (2, 28), (11, 0, 0)
 
 _MACHINES = {"X86_64": "x86_64", "AMD64": "x86_64", "AARCH64": "aarch64", "ARM64": "aarch64"}
@@ -88,8 +91,9 @@ def _elf(library: Any) -> Contents:
     return Contents(
         "linux",
         library.header.machine_type.name,
-        frozenset(symbol.name for symbol in library.exported_symbols),
-        frozenset(symbol.name for symbol in library.imported_symbols),
+        # The other table, which need not be there, is for debuggers.
+        frozenset(symbol.name for symbol in library.dynamic_symbols if symbol.name and symbol.shndx != _UNDEFINED),
+        frozenset(symbol.name for symbol in library.dynamic_symbols if symbol.name and symbol.shndx == _UNDEFINED),
         tuple(library.libraries),
         (f"it needs glibc {newest}",) if newest > _OLDEST_GLIBC else (),
     )
