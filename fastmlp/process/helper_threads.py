@@ -8,6 +8,7 @@ that another process keeps from running costs nothing but its share of the work.
 from __future__ import annotations
 
 import _thread
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -25,10 +26,13 @@ class Helper:
     """
 
     def __init__(self) -> None:
-        self._is_offered = threading.Semaphore(0)
+        # An interrupt in the midst of a `threading.Semaphore`, which is Python's own code, would leave it locked.
+        self._offers: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._work: Callable[[], object] | None = None
         self._is_idle = True
         self._has_started = False
+        # Taken by the thread: an interrupt may leave two of them started.
+        self._is_running = _thread.allocate_lock()
         self._next_rest = _FIRST_REST
         self._rests_until = 0.0
 
@@ -40,28 +44,27 @@ class Helper:
         if not self._is_idle or time.monotonic() < self._rests_until:
             return False
         self._is_idle = False
-        self._work = work
-        self._is_offered.release()
-        if not self._has_started:
-            self._start()
+        self.assign(work)
         return True
 
     def assign(self, work: Callable[[], object]) -> None:
         """Have the thread do something as soon as it runs, and is done with what it does now; the last word counts."""
         self._work = work
-        self._is_offered.release()
+        if self._offers.empty():
+            self._offers.put(None)
         if not self._has_started:
             self._start()
 
     def _start(self) -> None:
         """Start the thread; where there can be none, it stays busy for good, with nothing."""
-        self._has_started = True
         try:
             with on_all_processors():  # a thread begins with the processors of the one that starts it
                 # Not `threading.Thread`: its `start` waits for the thread to begin, for ever if memory is short.
                 _thread.start_new_thread(self._run, ())
         except (RuntimeError, MemoryError):
             self.withdraw()
+        # Not before: an interrupt on the way there would leave it without a thread for good.
+        self._has_started = True
 
     def withdraw(self) -> None:
         """Take back what the thread has not begun, so that nothing is kept alive for it."""
@@ -76,8 +79,10 @@ class Helper:
             self._next_rest = _FIRST_REST
 
     def _run(self) -> None:
+        if not self._is_running.acquire(blocking=False):
+            return
         while True:
-            self._is_offered.acquire()
+            self._offers.get()
             work, self._work = self._work, None
             try:
                 if work is not None:
