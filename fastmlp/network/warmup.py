@@ -33,8 +33,12 @@ def warmup(dtype: np.dtype | type | str | None = None) -> None:
     >>> import fastmlp
     >>> fastmlp.warmup("float32")  # doctest: +SKIP
     """
-    dtypes: list[np.dtype] = [np.dtype(np.float32), np.dtype(np.float64)] if dtype is None else [np.dtype(dtype)]
-    if dtypes[0].type not in (np.float32, np.float64):
+    both: list[np.dtype] = [np.dtype(np.float32), np.dtype(np.float64)]
+    try:
+        dtypes = both if dtype is None else [np.dtype(dtype)]
+    except TypeError:  # it is no data type at all
+        dtypes = []
+    if not dtypes or not set(dtypes) <= set(both):
         raise ValueError(f"dtype is {dtype!r}; it must be 'float32' or 'float64', or None for both.")
     if LIBRARY is not None or JIT_DISABLED:
         return

@@ -134,14 +134,15 @@ def _load() -> tuple[Library | None, str]:
     try:
         if not path.exists() and not described.exists():
             return None, _why_not_built()
-        if LEVELS[TILE.name] and LEVELS[TILE.name] not in processor.features():
-            return None, f"the processor has not all instructions of {LEVELS[TILE.name]}"
+        level = LEVELS.get(TILE.name)
+        if level and level not in processor.features():
+            return None, f"the processor has not all instructions of {level}"
         found, wanted = json.loads(described.read_text(encoding="utf-8")), description_of(path)
         for name, difference in _DIFFERENCES.items():
             if found.get(name) != wanted[name] or wanted[name] is None:
                 return None, _left_alone(path, difference)
         return Library(path), str(path)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         return None, _left_alone(path, str(error))
 
 

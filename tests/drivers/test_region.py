@@ -45,10 +45,7 @@ def results_of(library_way):
     """Return a function that runs some code with a library, and returns what it prints."""
 
     def run(code):
-        # OpenBLAS hangs in a child that was forked while another thread was in one of its products (NumPy's predictions).
-        output, errors = run_python(
-            PREAMBLE + code, timeout=100, NUMBA_NUM_THREADS=2, OPENBLAS_NUM_THREADS=1, **library_way.options
-        )
+        output, errors = run_python(PREAMBLE + code, timeout=100, NUMBA_NUM_THREADS=2, **library_way.options)
         assert errors == ""
         return json.loads(output)
 
