@@ -50,7 +50,6 @@ def _compile(tile: str, dtype: str, path: Path, triple: str | None) -> None:
     package = Path(__file__).parents[2]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "FASTMLP_"))}
     environment["PYTHONPATH"] = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment["FASTMLP_CACHE_DIR"] = str(path.parent / "cache")
     if triple is not None:
         environment["FASTMLP_TRIPLE"] = triple
     command = [sys.executable, "-m", "fastmlp.ahead_of_time.objects", tile, dtype, str(path)]

@@ -28,7 +28,7 @@ LEVELS = {
     "avx512": Level("x86-64-v4", "", "x86_64"),
     "zen": Level("x86-64-v4", "", "x86_64"),
     "avx2": Level("x86-64-v3", "", "x86_64"),
-    "neon": Level("generic", "+neon", "aarch64"),
+    "neon": Level("generic", "", "aarch64"),
 }
 """By tile. As vectors are explicit in the code, the very processor hardly matters."""
 
@@ -76,7 +76,7 @@ SYSTEMS = {
         "aarch64-unknown-linux-gnu", "linux", ".so", "aarch64-linux-gnu.2.28", "manylinux_2_28_aarch64", ("neon",)
     ),
     "macos-arm64": System(
-        "arm64-apple-macosx11.0.0", "darwin", ".dylib", "aarch64-macos", "macosx_11_0_arm64", ("neon",)
+        "arm64-apple-macosx11.0.0", "darwin", ".dylib", "aarch64-macos.11.0", "macosx_11_0_arm64", ("neon",)
     ),
     "windows-x86_64": System("x86_64-pc-windows-gnu", "win32", ".dll", "x86_64-windows-gnu", "win_amd64", _X86),
 }

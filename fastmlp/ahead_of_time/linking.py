@@ -13,6 +13,11 @@ from pathlib import Path
 
 from fastmlp.ahead_of_time.levels import System
 
+# Seconds that a link may take. Where zig links for a system for the first time, it compiles that one's C runtime.
+_LONGEST = 600
+
+_OPTIONS = {"linux": ["-Wl,-z,noexecstack", "-lm"], "darwin": ["-lm"], "win32": []}
+
 
 class LinkError(Exception):
     """There is no linker, or it failed; the message says which and why."""
@@ -54,14 +59,13 @@ def link(objects: Sequence[Path], path: Path, system: System, *, is_foreign: boo
         if found is None:
             raise LinkError("there is neither a C compiler (cc) nor PyPI's ziglang to link with")
         command = [*found, "-target", system.zig]
-    options = ["-shared", "-o", str(path)]
-    if system.python == "linux":
-        options += ["-Wl,-z,noexecstack", "-s"]
-    if system.python != "win32":
-        options += ["-lm"]
+    options = ["-shared", "-s", "-o", str(path), *_OPTIONS[system.python]]
+    if system.python == "darwin":
+        # Else it would be the folder in which it was linked.
+        options += [f"-Wl,-install_name,@rpath/{path.name}"]
     try:
         done = subprocess.run(
-            [*command, *map(str, objects), *options], capture_output=True, text=True, timeout=120, check=False
+            [*command, *map(str, objects), *options], capture_output=True, text=True, timeout=_LONGEST, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LinkError(f"{command[0]} could not be run: {error}") from error

@@ -32,7 +32,7 @@ def _prepare_environment(tile: str) -> None:
     )  # fmt: skip
 
 
-def _all_kernels() -> list[Kernel]:
+def all_kernels() -> list[Kernel]:
     """Return all kernels that fits and predictions call."""
     import fastmlp.drivers.inference
     import fastmlp.drivers.region
@@ -86,30 +86,38 @@ def _entry(kernel: Kernel, signature: Any, context: Any, name: str, entry: str) 
     return str(module)
 
 
+def exported_names(kernel: Kernel, dtype: np.dtype) -> list[str]:
+    """Return what a library calls a kernel's functions: itself, and where Python may call it, what takes a frame."""
+    from fastmlp.simd.arguments import Record
+    from fastmlp.simd.library import symbol
+
+    names = [symbol(kernel.name, dtype)]
+    if not any(isinstance(argument, Record) for argument in kernel.arguments):
+        names.append(symbol(f"enter_{kernel.name}", dtype))
+    return names
+
+
 def _module(kernel: Kernel, dtype: np.dtype) -> Any:
     """Return the LLVM module of one kernel, in which nothing but its exported functions is visible."""
     import llvmlite.binding as llvm
 
-    from fastmlp.simd.arguments import Record
-    from fastmlp.simd.library import symbol
+    from fastmlp.simd.target import IS_WINDOWS
 
     compiled = kernel.compiled(dtype)
     module = llvm.parse_bitcode(compiled.library._final_module.as_bitcode())
-    exported = {symbol(kernel.name, dtype)}
-    module.get_function(compiled.fndesc.llvm_func_name).name = symbol(kernel.name, dtype)
-    if not any(isinstance(argument, Record) for argument in kernel.arguments):
-        entry = symbol(f"enter_{kernel.name}", dtype)
-        code = llvm.parse_assembly(
-            _entry(kernel, compiled.signature, compiled.target_context, symbol(kernel.name, dtype), entry)
-        )
+    name, *entries = exported = exported_names(kernel, dtype)
+    module.get_function(compiled.fndesc.llvm_func_name).name = name
+    for entry in entries:
+        code = llvm.parse_assembly(_entry(kernel, compiled.signature, compiled.target_context, name, entry))
         code.triple, code.data_layout = module.triple, module.data_layout
         module.link_in(code)
-        exported.add(entry)
     for item in [*module.functions, *module.global_variables]:
         if not item.is_declaration and item.name not in exported and item.linkage.name != "private":
             item.linkage = "internal"
-    for name in exported:
-        module.get_function(name).linkage = "external"
+    for function in map(module.get_function, exported):
+        function.linkage = "external"
+        if IS_WINDOWS:
+            function.storage_class = "dllexport"
     return module
 
 
@@ -117,35 +125,27 @@ def write_object(tile: str, dtype_name: str, path: Path) -> None:
     """Compile all kernels, and write an object file."""
     import llvmlite.binding as llvm
     import numpy as np
+    from numba.core.caching import NullCache
 
-    from fastmlp.simd.target import IS_FOREIGN, TRIPLE
+    from fastmlp.ahead_of_time.code_generation import generate_for
 
-    if IS_FOREIGN:
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-    else:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-    kernels = _all_kernels()
-    level = LEVELS[tile]
-    target = llvm.Target.from_triple(TRIPLE if IS_FOREIGN else llvm.get_process_triple())
-    machine = target.create_target_machine(
-        cpu=level.processor, features=level.features, opt=3, reloc="pic", codemodel="default"
-    )
+    generator = generate_for(LEVELS[tile])
     whole = None
-    for kernel in kernels:
+    for kernel in all_kernels():
+        # The cache on disk keeps machine code, and there is none yet.
+        kernel.of_numba._cache = NullCache()
         module = _module(kernel, np.dtype(dtype_name))
         if whole is None:
             whole = module
         else:
             whole.link_in(module)
     assert whole is not None
-    whole.triple, whole.data_layout = target.triple, str(machine.target_data)
+    whole.triple, whole.data_layout = generator.triple, str(generator.target_data)
     options = llvm.create_pipeline_tuning_options(speed_level=0)
     manager = llvm.create_new_module_pass_manager()
     manager.add_global_dead_code_eliminate_pass()
-    manager.run(whole, llvm.create_pass_builder(machine, options))
-    path.write_bytes(machine.emit_object(whole))
+    manager.run(whole, llvm.create_pass_builder(generator.machine, options))
+    path.write_bytes(generator.machine.emit_object(whole))
 
 
 def main() -> None:
