@@ -1,5 +1,8 @@
 """Compare the working tree with another commit: ``python -m bench.compare main``.
 
+With ``--library`` the working tree has its kernels from a library, as an installed wheel has; ``HEAD`` as the base then
+compares library and JIT.
+
 Both train the same workloads, each in a process of its own, in turn (base, tree, base, tree ...), so that the machine's
 drift touches both alike. At each turn the best of a few short fits counts, because other programs make some of them
 slower and none faster; a fit of a large network is a turn of its own. The ratio is taken round by round: below 1 the
@@ -17,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.installed import install
 from bench.machine import ROOT, available_cores, quartiles
 from bench.rivals import PAUSE_SECONDS, WorkerError, WorkerProcess, end_on_request
 from bench.workloads import STEP_WORKLOADS, WORKLOADS
@@ -83,14 +87,15 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=3, help="so often both are started anew")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each process")
     parser.add_argument("--seconds", type=float, default=0.25, help="of a turn, about")
+    parser.add_argument("--library", action="store_true", help="build a library for the working tree first")
     arguments = parser.parse_args()
     end_on_request()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as installed:
         try:
             extract_package(arguments.base, Path(folder))
         except subprocess.CalledProcessError as error:
             sys.exit(error.stderr.decode())
-        packages = {"base": Path(folder), "tree": ROOT}
+        packages = {"base": Path(folder), "tree": install(Path(installed)) if arguments.library else ROOT}
         for name in arguments.workloads:
             print(f"{name:12} {compare(name, packages, arguments)}", flush=True)
     return 0

@@ -20,7 +20,7 @@ from bench.pieces import Pieces, measure_in_turn
 from bench.workloads import WORKLOADS, Workload
 from fastmlp.drivers.blocks import PHASES, PROPAGATE, UPDATE, run_blocks
 from fastmlp.drivers.region import Driver
-from fastmlp.drivers.team import begin, end, next_phase, post, wait_for_blocks
+from fastmlp.drivers.team import begin, dismiss, end, next_phase, post, wait_for_blocks
 from fastmlp.kernels.records import MEMORY, SAMPLES
 from fastmlp.simd.arguments import INTEGER, INTEGERS
 from fastmlp.simd.jit import kernel
@@ -39,6 +39,7 @@ def post_nothing(board: Any, memory: Any, samples: Any, phases: Any, n_blocks: A
             if begin(board, number, block):
                 end(board, number, block)
         wait_for_blocks(board, number, n_blocks)
+    dismiss(board)
 
 
 @kernel(INTEGERS, *[INTEGER] * 4)
@@ -64,6 +65,7 @@ def repeat_phases(
             run_blocks(board, memory, samples, phases, PROPAGATE, first, n_blocks, n_blocks)
         if with_phase_2:
             run_blocks(board, memory, samples, phases, UPDATE, first, n_blocks, n_blocks)
+    dismiss(board)
 
 
 REPEAT_PHASES = Driver(repeat_phases)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.compile_ahead import compile_ahead
-from tests.helpers.subprocesses import start_python
+from tests.helpers.installed import Way, install, with_library
+from tests.helpers.subprocesses import run_python, start_python
 
 DATA_VARIABLE = "FASTMLP_DATA"
 MANY_TESTS = 2000
@@ -97,3 +98,18 @@ def california_housing_folder():
 @pytest.fixture(scope="session")
 def covertype_folder():
     return data_folder("covertype")
+
+
+@pytest.fixture(scope="session")
+def library_way(tmp_path_factory):
+    """Return the way of processes whose kernels come from a library: fastmlp is installed for them, once for all."""
+    way = with_library(install(tmp_path_factory.mktemp("installed")))
+    code = "import sys; from fastmlp.simd.library import LIBRARY; print(LIBRARY is not None, 'numba' in sys.modules)"
+    assert run_python(code, **way.options)[0] == "True False\n"
+    return way
+
+
+@pytest.fixture(params=["jit", "library"])
+def way(request):
+    """Return one way after the other in which processes come by their kernels."""
+    return Way("jit") if request.param == "jit" else request.getfixturevalue("library_way")

@@ -103,7 +103,7 @@ def _module(kernel: Kernel, dtype: np.dtype) -> Any:
 
     from fastmlp.simd.target import IS_WINDOWS
 
-    compiled = kernel.compiled(dtype)
+    compiled = kernel.compiled_apart(dtype)
     module = llvm.parse_bitcode(compiled.library._final_module.as_bitcode())
     name, *entries = exported = exported_names(kernel, dtype)
     module.get_function(compiled.fndesc.llvm_func_name).name = name
@@ -125,15 +125,12 @@ def write_object(tile: str, dtype_name: str, path: Path) -> None:
     """Compile all kernels, and write an object file."""
     import llvmlite.binding as llvm
     import numpy as np
-    from numba.core.caching import NullCache
 
     from fastmlp.ahead_of_time.code_generation import generate_for
 
     generator = generate_for(LEVELS[tile])
     whole = None
     for kernel in all_kernels():
-        # The cache on disk keeps machine code, and there is none yet.
-        kernel.of_numba._cache = NullCache()
         module = _module(kernel, np.dtype(dtype_name))
         if whole is None:
             whole = module

@@ -25,22 +25,20 @@ from fastmlp.simd.loaded_code import Loaded
 
 ALLOWED: dict[str, dict[str, set[str]]] = {
     "linux": {"libc.so.6": {"memset", "sched_yield"}, "libm.so.6": {"pow"}},
-    "darwin": {"/usr/lib/libSystem.B.dylib": {"_bzero", "_memset", "_pow", "_sched_yield", "dyld_stub_binder"}},
+    "darwin": {"/usr/lib/libSystem.B.dylib": {"_bzero", "_pow", "_sched_yield", "dyld_stub_binder"}},
     # The code of the kernels needs SwitchToThread and pow; the rest is what zig's start-up code of a library calls.
     "win32": {
         "KERNEL32.dll": {
             "DeleteCriticalSection", "EnterCriticalSection", "GetLastError", "InitializeCriticalSection",
             "LeaveCriticalSection", "Sleep", "SwitchToThread", "TlsGetValue", "VirtualProtect", "VirtualQuery",
         },
-        "api-ms-win-crt-heap-l1-1-0.dll": {"calloc", "free", "malloc"},
+        "api-ms-win-crt-heap-l1-1-0.dll": {"free"},
         "api-ms-win-crt-math-l1-1-0.dll": {"pow"},
-        "api-ms-win-crt-private-l1-1-0.dll": {"memcpy", "memmove"},
         "api-ms-win-crt-runtime-l1-1-0.dll": {
             "_execute_onexit_table", "_exit", "_initialize_onexit_table", "_initterm", "_initterm_e",
             "_register_onexit_function", "abort",
         },
         "api-ms-win-crt-stdio-l1-1-0.dll": {"__acrt_iob_func", "__stdio_common_vfprintf", "fwrite"},
-        "api-ms-win-crt-string-l1-1-0.dll": {"strlen", "strncmp"},
     },
 }  # fmt: skip
 """What a library may ask for, by ``sys.platform`` and by the system's own library that has it."""
@@ -137,6 +135,7 @@ def contents(path: Path) -> Contents:
     """
     import lief
 
+    lief.logging.disable()  # what is wrong with a file is said here
     found = lief.parse(str(path))
     readers = {lief.ELF.Binary: _elf, lief.MachO.Binary: _mach_o, lief.PE.Binary: _portable_executable}
     for kind, reader in readers.items():

@@ -170,11 +170,13 @@ def run(problem, display, n_threads=None):
         What came of it.
     """
     from fastmlp.network.threads import resolve_n_threads
+    from fastmlp.simd.library import LIBRARY
 
     threads = resolve_n_threads(n_threads)
     display.line(f"{problem.name}: {problem.title}")
     display.line(f"{problem.dtype}, {threads} thread{'s' if threads > 1 else ''}")
-    display.line("Kernels are compiled, or loaded from the cache ...")
+    if LIBRARY is None:
+        display.line("Kernels are compiled, or loaded from the cache ...")
     display.line(f"Kernels are ready after {warm_up(problem, n_threads):.1f} s (not timed below).")
 
     with display.progress("fastmlp    ", problem.n_epochs) as progress:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 from numba.core import types
 
-from fastmlp.drivers.team import board_for, dismiss, join
+from fastmlp.drivers.team import board_for, join
 from fastmlp.simd.arguments import Argument, Together
 from fastmlp.simd.jit import JIT_DISABLED, call_kernel, parallel_kernel
 
@@ -35,7 +35,6 @@ def _run(board, n_threads, lead, arguments, followers, followed):
         member = join(board)
         if member == 0:
             call_kernel(lead, (board, *arguments))
-            dismiss(board)
         else:
             call_kernel(followers, (board, member, *followed))
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastmlp.drivers.blocks import follow
 from fastmlp.drivers.steps import evaluate, train
-from fastmlp.drivers.team import NOBODY, board_for, call_off
+from fastmlp.drivers.team import NOBODY, board_for
 from fastmlp.simd.jit import callable_from_python, kernel_address
 from fastmlp.simd.library import LIBRARY
 
@@ -80,15 +80,14 @@ class Driver:
         compile_loop(self._lead, dtype)
 
     def _run_with_helpers(self, n_threads: int, dtype: np.dtype, arguments: tuple, helpers: Sequence[Helper]) -> None:
-        board = board_for(n_threads)
+        board = board_for(n_threads, is_open=False)
         lead, follow_team = self._calls(dtype)
         try:
             for member, helper in enumerate(helpers, start=1):
+                # None begins before this thread leaves Python, which is where the driver opens the board.
                 helper.assign(functools.partial(follow_team, board, member, *arguments[:3]))
             lead(board, *arguments)
         finally:
-            # Whoever has not come by now finds that there is nothing to do.
-            call_off(board)
             for helper in helpers:
                 helper.withdraw()
 

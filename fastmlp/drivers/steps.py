@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.drivers.blocks import PHASES, PROPAGATE, UPDATE, first_half, run_blocks
+from fastmlp.drivers.team import dismiss, open_board
 from fastmlp.kernels.losses import sum_losses
 from fastmlp.kernels.records import MEMORY, RUN_OF_EPOCHS, SAMPLES
 from fastmlp.kernels.shuffling import shuffle_order
@@ -77,13 +78,13 @@ def _begin_step(run, network, rows, weight_sum, learning_rate):
         network.rate *= np.sqrt(1.0 - network.beta_2**t) / (1.0 - network.beta_1**t)
 
 
-@kernel(INTEGERS, MEMORY, SAMPLES, PHASES, RUN_OF_EPOCHS, INTEGER)
-def train(board, memory, samples, phases, run_of_epochs, n_blocks):
+@inner
+def _train(board, memory, samples, phases, run_of_epochs, n_blocks):
     """Run as many minibatches as the run's record allows, and at most one epoch per learning rate.
 
     Changed are the workspace, the records of network and run, the generator, the order of the samples, and the losses
     of epochs that end. phases.tile_bounds (n_pieces * n_blocks + 1,): a step that would take too long for one call
-    comes in several pieces of each phase; then each call does one piece. board: the team's, empty on one thread.
+    comes in several pieces of each phase; then each call does one piece.
     """
     workspace, _, _, network_record = memory
     _, _, _, sample_weight, order = samples
@@ -136,12 +137,21 @@ def train(board, memory, samples, phases, run_of_epochs, n_blocks):
     run.ticks = ticks() - started
 
 
+@kernel(INTEGERS, MEMORY, SAMPLES, PHASES, RUN_OF_EPOCHS, INTEGER)
+def train(board, memory, samples, phases, run_of_epochs, n_blocks):
+    """Run a part of a run over epochs; see `_train`. board: the team's, empty on one thread."""
+    open_board(board)
+    _train(board, memory, samples, phases, run_of_epochs, n_blocks)
+    dismiss(board)
+
+
 @kernel(INTEGERS, MEMORY, SAMPLES, PHASES)
 def evaluate(board, memory, samples, phases):
     """Add the gradient of one chunk of samples to that behind the parameters, and its losses to those in the record.
 
     The gradient is unfused: sums over samples, without L2 term and not divided.
     """
+    open_board(board)
     network = memory.network_record[0]
     network.gather = 1
     network.blocks_are_halves = 0
@@ -150,3 +160,4 @@ def evaluate(board, memory, samples, phases):
     run_blocks(board, memory, samples, phases, PROPAGATE, first, n_blocks, n_blocks)
     network.loss_sum += sum_losses(memory.workspace, network)
     run_blocks(board, memory, samples, phases, UPDATE, first, n_blocks, n_blocks)
+    dismiss(board)

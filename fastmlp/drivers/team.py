@@ -44,14 +44,22 @@ NOBODY = np.empty(0, np.int64)
 """The board of a call on one thread."""
 
 
-def board_for(n_blocks: int) -> np.ndarray:
-    """Return a board for phases of so many blocks."""
-    return aligned_zeros(_BLOCKS + n_blocks * _PART, np.int64)
+def board_for(n_blocks: int, *, is_open: bool = True) -> np.ndarray:
+    """Return a board for phases of so many blocks.
+
+    Who follows an open one waits for phases. One that is not open yet, the driver opens: so nobody waits for a driver
+    that an exception, such as Ctrl-C's, has kept from beginning.
+    """
+    board = aligned_zeros(_BLOCKS + n_blocks * _PART, np.int64)
+    board[_PHASE] = 0 if is_open else _OVER
+    return board
 
 
-def call_off(board: np.ndarray) -> None:
-    """Tell the followers, from Python, that there will be no further phase."""
-    board[_PHASE] = _OVER
+@inner
+def open_board(board):
+    """Tell the followers that there will be phases."""
+    if len(board) > 0:
+        store_release(board, _PHASE, np.int64(0))
 
 
 @inner
@@ -124,7 +132,8 @@ def wait_for_blocks(board, number, n_blocks):
 @inner
 def dismiss(board):
     """Tell the followers that there will be no further phase."""
-    store_release(board, _PHASE, np.int64(_OVER))
+    if len(board) > 0:
+        store_release(board, _PHASE, np.int64(_OVER))
 
 
 @inner

@@ -57,19 +57,19 @@ _write_narrow = _writer(_narrow_functions)
 _write_sparse = _writer(sparse_tile_functions)
 
 
-@kernel(NUMBERS, INTEGERS)
+@kernel(NUMBERS, INTEGERS, is_emitted=True)
 def write_tile_addresses(example, table):
     """Write the addresses of the functions that networks which aren't narrow need into `table`."""
     _write_tiles(example, table)
 
 
-@kernel(NUMBERS, INTEGERS)
+@kernel(NUMBERS, INTEGERS, is_emitted=True)
 def write_narrow_addresses(example, table):
     """Write the addresses of the functions that narrow networks need into `table`."""
     _write_narrow(example, table)
 
 
-@kernel(NUMBERS, INTEGERS)
+@kernel(NUMBERS, INTEGERS, is_emitted=True)
 def write_sparse_addresses(example, table):
     """Write the addresses of the functions that networks which leave zeros out need besides into `table`."""
     _write_sparse(example, table)

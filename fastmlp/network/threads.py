@@ -1,21 +1,24 @@
 """How many threads a call runs on, and how: the driver alone, in a parallel region, or with helpers.
 
-A fit uses `n_threads` threads if that is given, else the smallest of all limits in force: Numba's pool
-(``NUMBA_NUM_THREADS``) and its current mask (``numba.set_num_threads``), ``OMP_NUM_THREADS``, the OpenMP limit that
-``threadpoolctl`` sets, the processors this process may run on (CPU affinity), and the CPU quota of its control groups
-(see `processors`).
+A fit uses `n_threads` threads if that is given, else the smallest of all limits in force: ``NUMBA_NUM_THREADS``, which
+is the size of Numba's pool, and that pool's current mask (``numba.set_num_threads``), ``OMP_NUM_THREADS``, the OpenMP
+limit that ``threadpoolctl`` sets, the processors this process may run on (CPU affinity), and the CPU quota of its
+control groups (see `processors`).
 
 Even then a call runs on one thread when
 
 - the work of a step is too small to share out (`worth_sharing`);
-- the threading layer is ``workqueue``, which aborts the process when two threads enter it, or there is none;
-- this process was forked, by Python or by C code, from one whose thread pool had started (GNU OpenMP kills such a
-  child);
 - another thread of this process is in a compiled call too: together they would exceed the limit. (Who comes while a
   call runs on several threads waits for its end, a tenth of a second at most as a rule.)
 - shared steps turn out slower than serial ones (`Sharing`), because other processes compete for the processors.
 
-Predictions enter no region: threads of their own help with them, if they come in time (see `helped_call`).
+Where the kernels come from a library (see ``simd.library``), the other threads are helpers of this process, which come
+if they can (see ``process.helper_threads``); so they are for predictions in any case (see `helped_call`). Under the JIT
+a team enters a parallel region of Numba's, and a call also runs on one thread when
+
+- the threading layer is ``workqueue``, which aborts the process when two threads enter it, or there is none;
+- this process was forked, by Python or by C code, from one whose thread pool had started (GNU OpenMP kills such a
+  child).
 
 Any number of threads gives the same bits, so none of this shows in a result.
 """
@@ -161,7 +164,7 @@ def _enlarge_pool(n_threads: int) -> None:
 
 def _limits() -> dict[str, int | None]:
     return {
-        "Numba's pool": _pool_size(),
+        "NUMBA_NUM_THREADS": _pool_size(),
         # Asking before the pool has started would start it; nobody can have set a mask then.
         "Numba's mask": numba.get_num_threads() if _pool_has_started() else None,
         "OMP_NUM_THREADS": _environment_limit(),

@@ -77,7 +77,7 @@ class Array(Argument):
 
     def words(self, value: np.ndarray) -> list[int]:
         """Return the address and the shape."""
-        return [value.__array_interface__["data"][0], *value.shape]
+        return [value.ctypes.data, *value.shape]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,17 @@ class _KernelLibrary(JITCodeLibrary):
         manager.run(self._final_module, builder)
 
 
+class _EmittedLibrary(_KernelLibrary):
+    """The LLVM code of a kernel that holds nothing but functions emitted by hand.
+
+    Their loops are unrolled and their vectors chosen already: LLVM's further passes take two seconds and find nothing.
+    """
+
+    def _optimize_final_module(self) -> None:
+        manager, builder = self._codegen._module_pass_manager(opt=1, loop_vectorize=False, slp_vectorize=False)
+        manager.run(self._final_module, builder)
+
+
 class _InnerLibrary(JITCodeLibrary):
     """The LLVM code of an inner function, of which no machine code is ever made."""
 
@@ -111,6 +122,12 @@ class KernelCompiler(CompilerBase):
                 manager.add_pass(compiler_pass, description)
         manager.finalize()
         return [manager]
+
+
+class EmittedCompiler(KernelCompiler):
+    """The same for kernels that hold nothing but functions emitted by hand."""
+
+    library_class = _EmittedLibrary
 
 
 class InnerCompiler(KernelCompiler):

@@ -43,6 +43,11 @@ _COMMON: dict[str, Any] = {
 }
 
 
+def register_vectors() -> None:
+    """Make the type of vectors and its operators, which all kernels compute with, known to Numba."""
+    importlib.import_module("fastmlp.simd.vector_type")
+
+
 class Deferred:
     """A function that is handed to Numba when it is first called, or when a kernel that calls it is compiled.
 
@@ -67,8 +72,7 @@ class Deferred:
     @functools.cached_property
     def of_numba(self) -> Any:
         """Numba's dispatcher or intrinsic."""
-        # Registers the type of vectors and its operators, which all kernels compute with.
-        importlib.import_module("fastmlp.simd.vector_type")
+        register_vectors()
         COMPILATION.watch()
         return self._hand_over(self.py_func)
 
@@ -96,10 +100,10 @@ def _hand_over_inner(function: Callable, **options: Any) -> Any:
     return numba.njit(no_cpython_wrapper=True, **options, **own, **_COMMON)(function)
 
 
-def _hand_over_kernel(function: Callable) -> Any:
-    from fastmlp.simd.compilers import IS_TRIED, KernelCompiler
+def _hand_over_kernel(function: Callable, is_emitted: bool = False) -> Any:
+    from fastmlp.simd.compilers import IS_TRIED, EmittedCompiler, KernelCompiler
 
-    own = {"pipeline_class": KernelCompiler} if IS_TRIED else {}
+    own = {"pipeline_class": EmittedCompiler if is_emitted else KernelCompiler} if IS_TRIED else {}
     return numba.njit(**own, **_COMMON)(function)
 
 
@@ -179,12 +183,17 @@ class Kernel(Deferred):
         What is compiled.
     arguments : sequence of Argument
         What it takes.
-    returns : Argument, optional
+    returns : Argument or None
         What it returns, if it does.
+    is_emitted : bool
+        Whether it holds nothing but functions emitted by hand, of which LLVM can make nothing better.
     """
 
-    def __init__(self, function: Callable, arguments: Sequence[Argument], returns: Argument | None) -> None:
-        super().__init__(function, lambda function: _finished(_hand_over_kernel(function)))
+    def __init__(
+        self, function: Callable, arguments: Sequence[Argument], returns: Argument | None, is_emitted: bool
+    ) -> None:
+        super().__init__(function, lambda function: _finished(_hand_over_kernel(function, is_emitted)))
+        self._is_emitted = is_emitted
         self.name = function.__name__
         self.arguments, self.returns = tuple(arguments), returns
 
@@ -198,6 +207,14 @@ class Kernel(Deferred):
         signature = self.signature(dtype)
         self.of_numba.compile(signature)
         return self.of_numba.overloads[signature.args]
+
+    def compiled_apart(self, dtype: np.dtype) -> Any:
+        """Return what Numba makes of the kernel apart from the cache, to be written to an object file."""
+        signature = self.signature(dtype)
+        register_vectors()
+        dispatcher = _hand_over_kernel(self.py_func, self._is_emitted)
+        dispatcher.compile(signature)
+        return dispatcher.overloads[signature.args]
 
     def address(self, dtype: np.dtype) -> int:
         """Return the address of its machine code for float32 or float64, compiled or loaded if need be."""
@@ -217,13 +234,15 @@ KERNELS: list[Kernel] = []
 """All kernels of the modules that have been imported."""
 
 
-def kernel(*arguments: Argument, returns: Argument | None = None) -> Callable[[Callable], Any]:
-    """Declare a kernel that takes these arguments."""
+def kernel(
+    *arguments: Argument, returns: Argument | None = None, is_emitted: bool = False
+) -> Callable[[Callable], Any]:
+    """Declare a kernel that takes these arguments; see `Kernel`."""
 
     def declare(function: Callable) -> Any:
         if JIT_DISABLED:
             return function
-        declared = Kernel(function, arguments, returns)
+        declared = Kernel(function, arguments, returns, is_emitted)
         KERNELS.append(declared)
         return declared
 

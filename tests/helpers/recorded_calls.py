@@ -10,13 +10,13 @@ import time
 import uuid
 from pathlib import Path
 
-import numba
-
 import fastmlp
 import fastmlp.network.network
 from fastmlp.drivers.inference import run_inference
 from fastmlp.network.network import Network
 from fastmlp.network.threads import experience_of
+from fastmlp.simd.library import LIBRARY
+from fastmlp.simd.numba_modules import numba
 
 FOLDER_VARIABLE = "FASTMLP_TEST_RECORDS"
 _run = Network.run
@@ -33,9 +33,12 @@ def _recorded(name, n_threads, call, *arguments):
 
 
 def _run_recorded(network, n_threads, driver, *arguments):
-    def recorded(*arguments):
-        n_threads = numba.get_num_threads() if network.fields["on_several_threads"] else 1
-        return _recorded(driver.name, n_threads, driver, *arguments)
+    def recorded(own_threads, *arguments):
+        n_threads = 1
+        if network.fields["on_several_threads"]:
+            # Of a team under the JIT Numba has the last word; else the helpers are handed over.
+            n_threads = numba.get_num_threads() if LIBRARY is None else 1 + len(arguments[-1])
+        return _recorded(driver.name, n_threads, driver, own_threads, *arguments)
 
     return _run(network, n_threads, recorded, *arguments)
 

@@ -124,7 +124,7 @@ def test_phases_in_turn_do_what_a_step_does(hidden, n_threads):
 def test_phases_of_nothing_are_posted_one_by_one_and_all_their_blocks_ended():
     board = team.board_for(2)
     sharing.post_nothing(board, 0, 0, 0, 2, 5)
-    assert board[team._PHASE] == 5
+    assert board[team._PHASE] == team._OVER
     assert [board[team._BLOCKS + block * team._PART] for block in range(2)] == [10, 10]
     assert sharing.handover_seconds(2) > 0
 

@@ -8,6 +8,7 @@ import pytest
 from fastmlp import MLPRegressor
 from tests.helpers.callbacks import Callback
 from tests.helpers.estimators import fit_quietly
+from tests.helpers.installed import Way
 from tests.helpers.problems import DTYPES, advance, make_problem, parameters_of
 from tests.helpers.subprocesses import run_python
 
@@ -17,10 +18,11 @@ pytestmark = pytest.mark.needs_jit
 # a multiple of a tile.
 SHAPES = [[300, 200, 10], [100, 150, 70, 60], [70, 65, 50, 60], [2, 4, 1], [200, 3]]
 
+JIT = Way("jit")
 TRAINING = """
     import hashlib, json
-    import numba
     import numpy as np
+    import tests.helpers.refuse_numba
     from fastmlp.network import threads
     from tests.helpers.problems import advance, make_problem, parameters_of
 
@@ -37,12 +39,12 @@ TRAINING = """
 """
 
 
-def digests(code, **variables):
-    output, _ = run_python(TRAINING + code, **variables)
+def digests(code, way=JIT, **variables):
+    output, _ = run_python(TRAINING + code, **way.options, **variables)
     return json.loads(output)
 
 
-def test_any_number_of_blocks_twenty_times():
+def test_any_number_of_blocks_twenty_times(way):
     results = digests(
         f"""
     results = {{}}
@@ -54,6 +56,7 @@ def test_any_number_of_blocks_twenty_times():
                 results[key] += [digest(layer_units, dtype, n_blocks) for _ in range(repetitions)]
     print(json.dumps(results))
         """,
+        way,
         NUMBA_NUM_THREADS=8,
     )
     assert len(results) == 2 * len(SHAPES)
@@ -62,7 +65,7 @@ def test_any_number_of_blocks_twenty_times():
         assert len(set(bits)) == 1, key
 
 
-def test_one_two_and_three_threads_as_a_user_asks_for_them():
+def test_one_two_and_three_threads_as_a_user_asks_for_them(way):
     results = digests(
         """
     results = []
@@ -71,11 +74,12 @@ def test_one_two_and_three_threads_as_a_user_asks_for_them():
         results.append([digest([300, 200, 100, 10], dtype, n_threads=n_threads) for n_threads in (1, 2, 3)])
     print(json.dumps([results, threads.threading_layer()]))
         """,
+        way,
         NUMBA_NUM_THREADS=3,
     )
     for bits in results[0]:
         assert len(set(bits)) == 1
-    assert results[1] in ("omp", "tbb", "workqueue")
+    assert results[1] in (["threads of Python's"] if way.is_library else ["omp", "tbb", "workqueue"])
 
 
 def test_without_parallel_regions_and_in_another_process():
@@ -147,7 +151,7 @@ def test_however_steps_are_cut_into_pieces():
         assert len(set(bits)) == 1, key
 
 
-def test_a_call_on_several_threads_that_takes_too_long_ends_after_a_step():
+def test_a_call_on_several_threads_that_takes_too_long_ends_after_a_step(way):
     """Where other processes compete for the processors a shared step may take a hundred times as long."""
     results = digests(
         """
@@ -173,6 +177,7 @@ def test_a_call_on_several_threads_that_takes_too_long_ends_after_a_step():
     module._LONGEST_SHARED_CALL = 1e-8
     print(json.dumps([free, steps_and_bits(2), steps_and_bits(1)]))
         """,
+        way,
         NUMBA_NUM_THREADS=2,
     )
     assert [steps for steps, _ in results] == [[4] * 4, [1] * 4, [4] * 4]

@@ -183,10 +183,12 @@ FITS = {
 }
 
 
-@pytest.mark.parametrize("kind", FITS)
-def test_an_interrupt_at_any_moment_leaves_whole_steps_and_nothing_else(kind):
+# What comes between whole steps is the same however steps are computed, so a library is tried with the plainest.
+@pytest.mark.parametrize(("way", "kind"), [*(("jit", kind) for kind in FITS), ("library", "steps")], indirect=["way"])
+def test_an_interrupt_at_any_moment_leaves_whole_steps_and_nothing_else(kind, way):
     options, prepare, stride = FITS[kind]
-    wrong, n_moments = results_of(f"{AT_EVERY_MOMENT}\n{prepare}\n    print(json.dumps(check({options}, {stride})))\n")
+    code = f"{AT_EVERY_MOMENT}\n{prepare}\n    print(json.dumps(check({options}, {stride})))\n"
+    wrong, n_moments = results_of(code, way)
     assert wrong == []
     assert n_moments > 200
 
@@ -265,10 +267,17 @@ SITUATIONS = {
 }
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
-def test_ctrl_c_brings_the_prompt_back(situation):
+@pytest.mark.parametrize(
+    ("way", "situation"),
+    [
+        *(("jit", situation) for situation in SITUATIONS),
+        *(("library", situation) for situation in ("wide steps", "L-BFGS", "a prediction of many rows")),
+    ],
+    indirect=["way"],
+)
+def test_ctrl_c_brings_the_prompt_back(situation, way):
     code = SITUATIONS[situation] + "\n    print(json.dumps([*result, longest_call(), len(calls), left_behind()]))\n"
-    waited, right, longest, n_calls, left = results_of(SIGNALS + code)
+    waited, right, longest, n_calls, left = results_of(SIGNALS + code, way)
     print(f"{situation}: {', '.join(f'{seconds:.3f}' for seconds in waited)} s; longest call {longest:.3f} s")
     assert max(waited) < MOST_SECONDS
     assert all(right)

@@ -1,4 +1,7 @@
-"""Forked, spawned and joblib's processes, and systems without a threading layer: right results, and an end."""
+"""Forked, spawned and joblib's processes, and systems without a threading layer: right results, and an end.
+
+With a library of kernels a forked child makes threads of its own; under the JIT it works on one.
+"""
 
 import importlib.util
 import json
@@ -7,17 +10,20 @@ import os
 import joblib
 import pytest
 
+from tests.helpers.installed import Way
 from tests.helpers.recorded_calls import FOLDER_VARIABLE, most_threads_at_once, read_records
 from tests.helpers.subprocesses import run_python
 
 pytestmark = pytest.mark.needs_jit
 
 SECONDS = 200  # what hangs is ended; even on a busy machine these take far less
+JIT = Way("jit")
 HAS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 PREAMBLE = """
     import json
     import multiprocessing
     import warnings
+    import tests.helpers.refuse_numba
     from fastmlp.network import threads
     from tests.helpers.recorded_calls import calls, record, twins_used
     from tests.helpers.threaded import bits, fit_in_this_process, fit_quietly, model, samples, search
@@ -28,17 +34,26 @@ PREAMBLE = """
 """
 
 
-def results_of(code, **variables):
-    output, _ = run_python(PREAMBLE + code, timeout=SECONDS, **variables)
+def results_of(code, way=JIT, **variables):
+    output, _ = run_python(PREAMBLE + code, timeout=SECONDS, **way.options, **variables)
     return json.loads(output)
+
+
+def assert_shared_with_a_library_only(way, twins, n_threads):
+    """Check what a forked child did: GNU OpenMP kills a child that enters it after its parent has."""
+    if way.is_library:
+        assert "parallel" in twins
+        assert n_threads == 2
+    else:
+        assert (twins, n_threads) == (["serial"], 1)
 
 
 # --- fork ---------------------------------------------------------------------------------------
 
 
 @HAS_FORK
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-def test_fork_after_a_fit(layer):
+@pytest.mark.parametrize(("way", "layer"), [("jit", "omp"), ("jit", "workqueue"), ("library", "omp")], indirect=["way"])
+def test_fork_after_a_fit(way, layer):
     before, before_twins, children, after, after_twins = results_of(
         """
     before = fit_in_this_process(0)
@@ -48,19 +63,20 @@ def test_fork_after_a_fit(layer):
     after = fit_in_this_process(0)
     print(json.dumps([before[0], before[1], children, [after[0], beside[0]], after[1]]))
         """,
+        way,
         NUMBA_NUM_THREADS=2,
         NUMBA_THREADING_LAYER=layer,
     )
     assert [child[0] for child in children] == [after[0]] * 2 + [after[1]] * 2
     assert before == after[0]
-    # GNU OpenMP kills a child that enters it after its parent has.
-    assert all(child[1:] == [["serial"], 1] for child in children)
+    for child in children:
+        assert_shared_with_a_library_only(way, *child[1:])
     # Where others compete for the processors a run tries the serial twin too.
     assert ("parallel" in before_twins) == ("parallel" in after_twins) == (layer == "omp")
 
 
 @HAS_FORK
-def test_fork_before_any_fit_and_in_a_thread():
+def test_fork_before_any_fit_and_in_a_thread(way):
     parent, children = results_of(
         """
     import threading
@@ -71,22 +87,23 @@ def test_fork_before_any_fit_and_in_a_thread():
         with context.Pool(1) as pool:
             children.extend(pool.map(fit_in_this_process, [0]))
 
-    fork()  # the threading layer has not started: the child starts its own
+    fork()  # no threads have started: the child starts its own
     parent = fit_in_this_process(0)
     thread = threading.Thread(target=fork)
     thread.start()
     thread.join()
     print(json.dumps([parent, children]))
         """,
+        way,
         NUMBA_NUM_THREADS=2,
     )
     assert [child[0] for child in children] == [parent[0]] * 2
     assert "parallel" in children[0][1]
-    assert children[1][1] == ["serial"]
+    assert_shared_with_a_library_only(way, *children[1][1:])
 
 
 @HAS_FORK
-def test_fork_while_another_thread_is_in_a_compiled_call():
+def test_fork_while_another_thread_is_in_a_compiled_call(way):
     """What that thread holds, nobody would ever give back in the child."""
     parent, child = results_of(
         """
@@ -110,25 +127,30 @@ def test_fork_while_another_thread_is_in_a_compiled_call():
     thread.join()
     print(json.dumps([parent, child]))
         """,
+        way,
         NUMBA_NUM_THREADS=2,
         NUMBA_THREADING_LAYER="omp",
     )
-    assert child == [parent[0], ["serial"], 1]
+    assert child[0] == parent[0]
+    assert_shared_with_a_library_only(way, *child[1:])
 
 
-# What another thread is doing when the process is forked, and gives back in the parent only.
+# What another thread is doing when the process is forked, and gives back in the parent only. The limit of BLAS is a
+# matter of Python alone, wherever the kernels come from.
 MEANWHILE = {
-    "nothing": "nullcontext()",
-    "a compiled call": "threads.compiled_call(2)",
-    "the limit of BLAS": "blas.one_blas_thread()",
-    "the lock around the limit of BLAS": "blas._process().choosing",
+    "nothing": ("nullcontext()", ["jit", "library"]),
+    "a compiled call": ("threads.compiled_call(2)", ["jit", "library"]),
+    "the limit of BLAS": ("blas.one_blas_thread()", ["jit"]),
+    "the lock around the limit of BLAS": ("blas._process().choosing", ["jit"]),
 }
 
 
 @HAS_FORK
 @pytest.mark.skipif(os.name == "nt", reason="libc's fork is a matter of POSIX")
-@pytest.mark.parametrize("meanwhile", MEANWHILE)
-def test_a_fork_that_python_does_not_see(meanwhile):
+@pytest.mark.parametrize(
+    ("way", "meanwhile"), [(way, name) for name, (_, ways) in MEANWHILE.items() for way in ways], indirect=["way"]
+)
+def test_a_fork_that_python_does_not_see(way, meanwhile):
     """As uWSGI's: no hook runs in the child."""
     parent, child, grandchild, after = results_of(
         f"""
@@ -154,7 +176,7 @@ def test_a_fork_that_python_does_not_see(meanwhile):
         return [are_right, few, fit_in_this_process(0), len(threads._process().callers)]
 
     def stay():
-        with {MEANWHILE[meanwhile]}:
+        with {MEANWHILE[meanwhile][0]}:
             entered.set()
             leave.wait()
 
@@ -171,13 +193,16 @@ def test_a_fork_that_python_does_not_see(meanwhile):
     thread.join()
     print(json.dumps([parent, child, grandchild, work()]))
         """,
+        way,
         NUMBA_NUM_THREADS=2,
         NUMBA_THREADING_LAYER="omp",
     )
     labels_are_right, few, (digest, twins, _), n_callers = parent
     assert labels_are_right
     assert "parallel" in twins
-    assert child == grandchild == [True, few, [digest, ["serial"], 1], 0]
+    for forked in (child, grandchild):
+        assert [*forked[:2], forked[2][0], forked[3]] == [True, few, digest, 0]
+        assert_shared_with_a_library_only(way, *forked[2][1:])
     assert "parallel" in after[2][1]
     assert after[2][0] == digest
     assert n_callers == 0
@@ -185,7 +210,7 @@ def test_a_fork_that_python_does_not_see(meanwhile):
 
 @HAS_FORK
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
-def test_a_worker_of_a_torch_data_loader_predicts():
+def test_a_worker_of_a_torch_data_loader_predicts(way):
     expected, loaded, before, after, twins = results_of(
         """
     import torch
@@ -208,6 +233,7 @@ def test_a_worker_of_a_torch_data_loader_predicts():
     assert torch.get_num_threads() == n_threads
     print(json.dumps([bits(fitted, X), loaded, before, after, twins]))
         """,
+        way,
         NUMBA_NUM_THREADS=2,
     )
     assert before == after == expected
@@ -218,8 +244,10 @@ def test_a_worker_of_a_torch_data_loader_predicts():
 # --- other processes ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_other_ways_to_start_processes(method):
+@pytest.mark.parametrize(
+    ("way", "method"), [("jit", "spawn"), ("jit", "forkserver"), ("library", "spawn")], indirect=["way"]
+)
+def test_other_ways_to_start_processes(method, way):
     import multiprocessing
 
     if method not in multiprocessing.get_all_start_methods():
@@ -230,6 +258,7 @@ def test_other_ways_to_start_processes(method):
     with multiprocessing.get_context("{method}").Pool(2) as pool:
         print(json.dumps([parent, pool.map(fit_in_this_process, [0, 0], chunksize=1)]))
         """,
+        way,
         NUMBA_NUM_THREADS=2,
     )
     # Each is a process like any other, with the same limit.
@@ -239,7 +268,7 @@ def test_other_ways_to_start_processes(method):
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_grid_search_runs_no_more_threads_than_there_are_processors(backend, tmp_path):
+def test_grid_search_runs_no_more_threads_than_there_are_processors(backend, way, tmp_path):
     one, two = results_of(
         f"""
     import joblib
@@ -247,6 +276,7 @@ def test_grid_search_runs_no_more_threads_than_there_are_processors(backend, tmp
     with joblib.parallel_config("{backend}"):
         print(json.dumps([one, search(2)]))
         """,
+        way,
         **{FOLDER_VARIABLE: tmp_path},
     )
     assert one == two
@@ -255,7 +285,7 @@ def test_grid_search_runs_no_more_threads_than_there_are_processors(backend, tmp
     assert most_threads_at_once(calls) <= max(2, joblib.cpu_count())
 
 
-def test_nested_searches_add_no_threads_of_their_own(tmp_path):
+def test_nested_searches_add_no_threads_of_their_own(way, tmp_path):
     one, several, parent = results_of(
         """
     import joblib, os
@@ -263,6 +293,7 @@ def test_nested_searches_add_no_threads_of_their_own(tmp_path):
     several = joblib.Parallel(n_jobs=2)(joblib.delayed(search)(2) for _ in range(2))
     print(json.dumps([one, several, os.getpid()]))
         """,
+        way,
         **{FOLDER_VARIABLE: tmp_path},
     )
     assert several == [one, one]
@@ -302,17 +333,22 @@ def test_without_openmp_and_tbb(has_workqueue):
     assert digest == results_of("    print(json.dumps(fit_in_this_process(0)))", NUMBA_NUM_THREADS=2)[0]
 
 
-def test_small_fits_are_one_call_of_the_serial_twin_and_start_no_threads():
+def test_small_fits_are_one_call_of_the_serial_twin_and_start_no_threads(way):
     small, large, started_before, started_after = results_of(
         """
     from fastmlp import MLPClassifier
+
+    def have_started():
+        return any(helper._has_started for helper in threads._process().helpers) or threads._pool_has_started()
+
     record()
     fit_quietly(MLPClassifier((10,), max_iter=3, random_state=0), X[:100, :5], y[:100] % 2)
-    small, started_before = twins_used(), threads._pool_has_started()
+    small, started_before = twins_used(), have_started()
     record()
     fit_quietly(model(n_threads=None), X, y)
-    print(json.dumps([small, twins_used(), started_before, threads._pool_has_started()]))
+    print(json.dumps([small, twins_used(), started_before, have_started()]))
         """,
+        way,
         NUMBA_NUM_THREADS=2,
     )
     assert small == ["serial"]

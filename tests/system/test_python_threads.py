@@ -1,4 +1,4 @@
-"""Many Python threads fit and predict at once, under every threading layer of Numba's."""
+"""Many Python threads fit and predict at once, under every threading layer of Numba's, and with a library."""
 
 import json
 import os
@@ -10,12 +10,14 @@ from tests.helpers.subprocesses import run_python
 
 pytestmark = pytest.mark.needs_jit
 
-LAYERS = pytest.mark.parametrize("layer", ["omp", "workqueue", "tbb"])
+LIBRARY = "library"  # which needs no layer
+LAYERS = pytest.mark.parametrize("layer", ["omp", "workqueue", "tbb", LIBRARY])
 PREAMBLE = """
     import json
     import threading
     import numpy as np
     import warnings
+    import tests.helpers.refuse_numba
     from concurrent.futures import ThreadPoolExecutor
     from fastmlp.network import threads
     from tests.helpers.recorded_calls import calls, most_threads_at_once, record, twins_used
@@ -29,7 +31,18 @@ PREAMBLE = """
 """
 
 
-def run_under(layer, code):
+@pytest.fixture
+def run_under(request):
+    """Return a function that runs some code under one threading layer, or with a library."""
+
+    def run_with_library(layer, code):
+        way = request.getfixturevalue("library_way")
+        return json.loads(run_python(PREAMBLE + code, NUMBA_NUM_THREADS=2, **way.options)[0])
+
+    return lambda layer, code: (run_with_library if layer == LIBRARY else run_with_layer)(layer, code)
+
+
+def run_with_layer(layer, code):
     """Run some code under one threading layer; skip where Numba cannot load it."""
     # Where pip puts TBB's library, the linker doesn't look.
     library_path = os.pathsep.join(filter(None, [f"{sys.prefix}/lib", os.environ.get("LD_LIBRARY_PATH")]))
@@ -42,7 +55,7 @@ def run_under(layer, code):
 
 
 @LAYERS
-def test_eight_threads_fit_and_predict_at_once(layer):
+def test_eight_threads_fit_and_predict_at_once(layer, run_under):
     results = run_under(
         layer,
         """
@@ -81,7 +94,7 @@ def test_eight_threads_fit_and_predict_at_once(layer):
 
 
 @LAYERS
-def test_eight_threads_predict_with_one_model(layer):
+def test_eight_threads_predict_with_one_model(layer, run_under):
     results = run_under(
         layer,
         """

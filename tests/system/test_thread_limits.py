@@ -1,4 +1,7 @@
-"""How many threads a fit uses: `n_threads`, else the smallest of all other limits, never more than Numba's pool."""
+"""How many threads a fit uses: `n_threads`, else the smallest of all other limits, never more than Numba's pool.
+
+With a library of kernels there is no pool, and Numba is not imported: ``NUMBA_NUM_THREADS`` counts all the same.
+"""
 
 import importlib.util
 import json
@@ -7,16 +10,22 @@ import os
 import joblib
 import pytest
 
+from tests.helpers.installed import Way
 from tests.helpers.subprocesses import run_python
 
 pytestmark = pytest.mark.needs_jit
+
+JIT = Way("jit")
 
 # Each row takes one limit below the pool's four threads; so all the others must be above it, on any machine.
 PREAMBLE = """
     import functools
     import json
     import os
-    import numba
+    from fastmlp.simd.library import LIBRARY
+    if LIBRARY is None:
+        import numba
+    import tests.helpers.refuse_numba
     from pathlib import Path
     from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
     from fastmlp.process import processors
@@ -144,21 +153,28 @@ ROWS = {
 }
 
 
-def results_of(code, folder, **variables):
-    variables = {"NUMBA_NUM_THREADS": 4} | variables
+def results_of(code, folder, way=JIT, **variables):
+    variables = {"NUMBA_NUM_THREADS": 4} | way.options | variables
     preamble = f"    ROOT = {str(folder)!r}\n{PREAMBLE}"
     output, _ = run_python(preamble + code, timeout=100, **variables)
     return json.loads(output)
 
 
 # Rows that want the same environment share a process; each begins with all limits lifted.
+def is_about_numba(row):
+    """Return whether a row asks Numba for something, which is not imported where there is a library."""
+    return "numba." in row[0]
+
+
 ENVIRONMENTS = sorted({tuple(environment.items()) for _, environment, _ in ROWS.values()}, key=str)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system knows no CPU affinity")
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
-def test_every_limit_counts(environment, tmp_path):
+def test_every_limit_counts(environment, way, tmp_path):
     rows = {name: row for name, row in ROWS.items() if row[1] == dict(environment)}
+    if way.is_library:
+        rows = {name: row for name, row in rows.items() if not is_about_numba(row)}
     code = f"""
     found = {{}}
     for number, (name, expression) in enumerate({ {name: row[0] for name, row in rows.items()} }.items()):
@@ -167,24 +183,25 @@ def test_every_limit_counts(environment, tmp_path):
         if number:
             os.environ.pop("OMP_NUM_THREADS", None)
         processors._quota_of_process.cache_clear()
-        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+        if LIBRARY is None:
+            numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
         threadpool_limits(8)
         value = eval(expression)
         found[name] = value[-1] if isinstance(value, tuple) else value
     print(json.dumps(found))
     """
-    assert results_of(code, tmp_path, **dict(environment)) == {name: row[2] for name, row in rows.items()}
+    assert results_of(code, tmp_path, way, **dict(environment)) == {name: row[2] for name, row in rows.items()}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system knows no CPU affinity")
-def test_a_process_that_may_run_on_one_processor(tmp_path):
+def test_a_process_that_may_run_on_one_processor(way, tmp_path):
     code = """
     import importlib
     importlib.reload(os)  # the system's own function again
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     print(json.dumps([most_threads(), most_threads(2)]))
     """
-    assert results_of(code, tmp_path) == [1, 2]
+    assert results_of(code, tmp_path, way) == [1, 2]
 
 
 BOUND = """
@@ -193,14 +210,20 @@ BOUND = """
     import {first}
     import sklearn.cluster
     bound = os.sched_getaffinity(0)
-    import numba
+    from fastmlp.simd.library import LIBRARY
     from fastmlp.network import threads
     from tests.helpers.threaded import fit_in_this_process
 
-    @numba.njit
-    def mask_of(n_threads):
-        numba.set_num_threads(n_threads)
-        return numba.get_num_threads()
+    if LIBRARY is None:
+        import numba
+
+        @numba.njit
+        def mask_of(n_threads):
+            numba.set_num_threads(n_threads)
+            return numba.get_num_threads()
+    else:
+        import tests.helpers.refuse_numba
+        mask_of = threads.resolve_n_threads
 
     _, twins, n_threads = fit_in_this_process(0)
     after = os.sched_getaffinity(0)
@@ -211,12 +234,16 @@ BOUND = """
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are bound, and listed, on Linux")
-@pytest.mark.parametrize("first", ["numba", "sklearn.cluster", "fastmlp"])
-def test_threads_that_openmp_binds_to_processors(first):
+@pytest.mark.parametrize(
+    ("way", "first"),
+    [("jit", "numba"), ("jit", "sklearn.cluster"), ("jit", "fastmlp"), ("library", "sklearn.cluster")],
+    indirect=["way"],
+)
+def test_threads_that_openmp_binds_to_processors(way, first):
     """It binds the one that loads it to a single processor, which is then all that Numba, or anybody, is told of."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("this process may run on one processor only")
-    output, _ = run_python(BOUND.format(first=first), OMP_PROC_BIND="true", timeout=100)
+    output, _ = run_python(BOUND.format(first=first), OMP_PROC_BIND="true", timeout=100, **way.options)
     limits, twins, n_threads, before, bound, after, in_use = json.loads(output)
     assert bound == after == 1
     assert limits == [before] * 3
@@ -226,28 +253,28 @@ def test_threads_that_openmp_binds_to_processors(first):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system knows no CPU affinity")
-def test_one_processor_is_one_even_where_openmp_binds_threads(tmp_path):
+def test_one_processor_is_one_even_where_openmp_binds_threads(way, tmp_path):
     one = """
     import os
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     """
-    output, _ = run_python(f"{one}{BOUND.format(first='fastmlp')}", OMP_PROC_BIND="true", timeout=100)
+    output, _ = run_python(f"{one}{BOUND.format(first='fastmlp')}", OMP_PROC_BIND="true", timeout=100, **way.options)
     limits, twins, n_threads, *_ = json.loads(output)
     assert (limits, twins, n_threads) == ([1, 1, 1], ["serial"], 1)
 
 
-@pytest.mark.parametrize("inner", [1, 3])
-def test_limits_of_joblib_reach_its_workers(inner, tmp_path):
+@pytest.mark.parametrize(("way", "inner"), [("jit", 1), ("jit", 3), ("library", 1)], indirect=["way"])
+def test_limits_of_joblib_reach_its_workers(way, inner, tmp_path):
     code = f"""
     import joblib
     with joblib.parallel_config("loky", inner_max_num_threads={inner}):
         results = joblib.Parallel(n_jobs=2)(joblib.delayed(fit_in_this_process)(0) for _ in range(2))
     print(json.dumps([result[2] for result in results]))
     """
-    assert results_of(code, tmp_path) == [min(inner, joblib.cpu_count())] * 2
+    assert results_of(code, tmp_path, way) == [min(inner, joblib.cpu_count())] * 2
 
 
-def test_nothing_asks_for_the_slow_list_of_all_libraries(tmp_path):
+def test_nothing_asks_for_the_slow_list_of_all_libraries(way, tmp_path):
     code = """
     import threadpoolctl
 
@@ -262,29 +289,33 @@ def test_nothing_asks_for_the_slow_list_of_all_libraries(tmp_path):
     threadpoolctl.ThreadpoolController.__init__ = refuse
     print(json.dumps([*found, most_threads()]))
     """
-    assert results_of(code, tmp_path) == [4, 2, 4]
+    assert results_of(code, tmp_path, way) == [4, 2, 4]
 
 
 SETTINGS = """
     from fastmlp.network.network import Network
     run = Network.run
 
+    def mask():
+        return numba.get_num_threads() if LIBRARY is None else None
+
     def settings():
         libraries = [(library["filepath"], library["num_threads"]) for library in threadpool_info()]
-        return [numba.get_num_threads(), libraries, torch.get_num_threads() if torch else None]
+        return [mask(), libraries, torch.get_num_threads() if torch else None]
 
     def stopped_by(error):
         def stopped(network, n_threads, driver, *arguments):
             def then_stop(*arguments):
                 driver(*arguments)
-                during.append(numba.get_num_threads())
+                during.append(mask())
                 raise error
             return run(network, n_threads, then_stop, *arguments)
         return stopped
 
     # Neither the defaults nor what fits set.
     threadpool_limits(5)
-    numba.set_num_threads(3)
+    if LIBRARY is None:
+        numba.set_num_threads(3)
     if torch:
         torch.set_num_threads(5)
     fitted = fit_quietly(model(n_threads=2), X, y)
@@ -304,17 +335,19 @@ SETTINGS = """
                     assert caught is error
                 if settings() != before:
                     changed.append([str(options), repr(error), settings()])
-    print(json.dumps([before[0], sorted(set(during)), changed]))
+    print(json.dumps([before[0], sorted(set(during), key=str), changed]))
 """
 
 
-@pytest.mark.parametrize("library", [None, "torch"])
-def test_settings_are_as_before_after_a_fit_an_error_and_an_interrupt(library, tmp_path):
+@pytest.mark.parametrize(("way", "library"), [("jit", None), ("jit", "torch"), ("library", None)], indirect=["way"])
+def test_settings_are_as_before_after_a_fit_an_error_and_an_interrupt(way, library, tmp_path):
     if library is not None and importlib.util.find_spec(library) is None:
         pytest.skip("PyTorch is not installed")
-    mask, during, changed = results_of(f"    {'import torch' if library else 'torch = None'}\n{SETTINGS}", tmp_path)
-    assert mask == 3
-    assert during == [2, 3]  # the fit's own number, and in serial calls the user's
+    code = f"    {'import torch' if library else 'torch = None'}\n{SETTINGS}"
+    mask, during, changed = results_of(code, tmp_path, way)
+    if not way.is_library:
+        assert mask == 3
+        assert during == [2, 3]  # the fit's own number, and in serial calls the user's
     assert changed == []
 
 
