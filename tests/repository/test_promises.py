@@ -36,5 +36,5 @@ def test_all_kinds_of_promises_are_there():
         "test_processes", "test_python_threads", "test_thread_limits", "test_interrupts", "test_bad_input",
         "test_cache", "test_determinism", "test_guards", "test_allocations", "test_persistence", "test_checkpoints",
         "test_checkpoint_saving", "test_checkpoint_files", "test_memory", "test_memory_limit", "test_soak",
-        "test_races",
+        "test_races", "test_bits", "test_library", "test_region",
     }  # fmt: skip

@@ -113,8 +113,8 @@ def test_fork_while_another_thread_is_in_a_compiled_call(way):
     entered, leave = threading.Event(), threading.Event()
 
     def stay():
-        with compiled_call(2) as may_share:
-            assert may_share
+        with compiled_call(2) as (n_threads, _):
+            assert n_threads == 2
             entered.set()
             leave.wait()
 
