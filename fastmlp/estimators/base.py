@@ -25,6 +25,7 @@ from fastmlp.estimators.validation import (
     unchanged_if_refused,
 )
 from fastmlp.network.parameter_blocks import ATTRIBUTES, BEST_ATTRIBUTES, parameter_shapes, parameters_of
+from fastmlp.process.imports import import_at_once
 from fastmlp.reference import LOSSES
 from fastmlp.training.callbacks import fit_tasks
 from fastmlp.training.early_stopping import Validation, split_indices
@@ -69,7 +70,8 @@ class BaseMultilayerPerceptron(ModelFileMixin, CallbackSupportMixin, Parameters,
     # --- fit -------------------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight=None, incremental=False, classes=None):
-        # Here and not above: a process that only ever loads a model needs no compiler.
+        # Here and not above: a process that only ever loads a model needs none of it.
+        import_at_once("fastmlp.network.network", "fastmlp.training.lbfgs")
         from fastmlp.network.epochs import WeightsCancelError
         from fastmlp.training.lbfgs import train_lbfgs
         from fastmlp.training.stochastic import require_finite_parameters, train_stochastic

@@ -40,7 +40,8 @@ class _KernelLibrary(JITCodeLibrary):
 class _EmittedLibrary(_KernelLibrary):
     """The LLVM code of a kernel that holds nothing but functions emitted by hand.
 
-    Their loops are unrolled and their vectors chosen already: LLVM's further passes take two seconds and find nothing.
+    Their loops are unrolled and their vectors chosen already: what LLVM would try besides takes a sixth of the time of
+    compiling them, and finds nothing.
     """
 
     def _optimize_final_module(self) -> None:

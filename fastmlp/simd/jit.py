@@ -79,9 +79,7 @@ class Deferred:
     @property
     def _numba_type_(self) -> Any:
         """What Numba asks of a value that a compiled function finds among its globals."""
-        from numba.core.registry import cpu_target
-
-        return cpu_target.typing_context.resolve_value_type(self.of_numba)
+        return self.of_numba._numba_type_
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the compiled function."""
@@ -264,22 +262,41 @@ def parallel_kernel(function: Callable) -> Any:
     return _deferred(lambda function: _finished(numba.njit(parallel=True, **_COMMON)(function)))(function)
 
 
+class Emitted(Deferred):
+    """A function whose LLVM IR is emitted by hand.
+
+    Parameters
+    ----------
+    function : callable
+        Emits it, as ``numba.extending.intrinsic`` has it.
+    options : dict
+        Those of ``intrinsic``.
+    """
+
+    def __init__(self, function: Callable, options: dict[str, Any]) -> None:
+        super().__init__(function, self._hand_over_emitted)
+        self._options = options
+
+    def _hand_over_emitted(self, function: Callable) -> Any:
+        from numba.extending import intrinsic
+
+        return intrinsic(**self._options)(function) if self._options else intrinsic(function)
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        # Numba has it in its list of what is new, and looks for that only before it compiles a kernel.
+        from numba.core.typing.templates import builtin_registry
+
+        handed_over = self.of_numba
+        return next(kind for value, kind in reversed(builtin_registry.globals) if value is handed_over)
+
+
 def emitted(naive: Callable, **options: Any) -> Callable[[Callable], Any]:
     """Declare a function whose LLVM IR is emitted by hand; `naive` stands in with the JIT disabled.
 
     options: those of ``numba.extending.intrinsic``.
     """
-
-    def hand_over(function: Callable) -> Any:
-        from numba.core.registry import cpu_target
-        from numba.extending import intrinsic
-
-        handed_over = intrinsic(**options)(function) if options else intrinsic(function)
-        # This comes in the midst of compiling a kernel, when Numba has looked for what is new.
-        cpu_target.typing_context.refresh()
-        return handed_over
-
-    return lambda function: naive if JIT_DISABLED else Deferred(function, hand_over)
+    return lambda function: naive if JIT_DISABLED else Emitted(function, options)
 
 
 def as_records(array: np.ndarray) -> np.ndarray:

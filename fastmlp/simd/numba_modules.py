@@ -13,20 +13,23 @@ from typing import Any
 
 
 class _OnDemand:
-    """A module that is imported when an attribute of it is first asked for."""
+    """A module that is imported when an attribute of it is first asked for; `changes`: whether its attributes do."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, changes: bool = False) -> None:
+        self._name, self._changes = name, changes
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(importlib.import_module(self._name), attribute)
+        value = getattr(importlib.import_module(self._name), attribute)
+        if not self._changes:
+            setattr(self, attribute, value)
+        return value
 
 
 # Typed as anything, as the modules are: Numba and llvmlite carry no types.
-numba: Any = _OnDemand("numba")
+numba: Any = _OnDemand("numba", changes=True)
 types: Any = _OnDemand("numba.core.types")
 cgutils: Any = _OnDemand("numba.core.cgutils")
-config: Any = _OnDemand("numba.core.config")
+config: Any = _OnDemand("numba.core.config", changes=True)
 llvm: Any = _OnDemand("llvmlite.binding")
 
 
