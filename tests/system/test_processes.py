@@ -267,7 +267,9 @@ def test_other_ways_to_start_processes(method, way):
         assert n_threads <= 2
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize(
+    ("way", "backend"), [("jit", "loky"), ("jit", "threading"), ("library", "loky")], indirect=["way"]
+)
 def test_grid_search_runs_no_more_threads_than_there_are_processors(backend, way, tmp_path):
     one, two = results_of(
         f"""
@@ -285,7 +287,7 @@ def test_grid_search_runs_no_more_threads_than_there_are_processors(backend, way
     assert most_threads_at_once(calls) <= max(2, joblib.cpu_count())
 
 
-def test_nested_searches_add_no_threads_of_their_own(way, tmp_path):
+def test_nested_searches_add_no_threads_of_their_own(tmp_path):
     one, several, parent = results_of(
         """
     import joblib, os
@@ -293,7 +295,6 @@ def test_nested_searches_add_no_threads_of_their_own(way, tmp_path):
     several = joblib.Parallel(n_jobs=2)(joblib.delayed(search)(2) for _ in range(2))
     print(json.dumps([one, several, os.getpid()]))
         """,
-        way,
         **{FOLDER_VARIABLE: tmp_path},
     )
     assert several == [one, one]

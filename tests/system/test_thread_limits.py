@@ -263,15 +263,15 @@ def test_one_processor_is_one_even_where_openmp_binds_threads(way, tmp_path):
     assert (limits, twins, n_threads) == ([1, 1, 1], ["serial"], 1)
 
 
-@pytest.mark.parametrize(("way", "inner"), [("jit", 1), ("jit", 3), ("library", 1)], indirect=["way"])
-def test_limits_of_joblib_reach_its_workers(way, inner, tmp_path):
+@pytest.mark.parametrize("inner", [1, 3])
+def test_limits_of_joblib_reach_its_workers(inner, tmp_path):
     code = f"""
     import joblib
     with joblib.parallel_config("loky", inner_max_num_threads={inner}):
         results = joblib.Parallel(n_jobs=2)(joblib.delayed(fit_in_this_process)(0) for _ in range(2))
     print(json.dumps([result[2] for result in results]))
     """
-    assert results_of(code, tmp_path, way) == [min(inner, joblib.cpu_count())] * 2
+    assert results_of(code, tmp_path) == [min(inner, joblib.cpu_count())] * 2
 
 
 def test_nothing_asks_for_the_slow_list_of_all_libraries(way, tmp_path):
