@@ -152,11 +152,12 @@ def _pool_size() -> int:
 def _enlarge_pool(n_threads: int) -> None:
     """Have Numba's pool, which has not started, start with more threads."""
     from numba import extending
+    from numba.core import config as settings
     from numba.np.ufunc import parallel
 
     # Not public: where these are missing, the pool is what Numba makes it.
     if all(hasattr(parallel, name) for name in ("NUM_THREADS", "snt_check", "gen_snt_check")):
-        config.NUMBA_NUM_THREADS = parallel.NUM_THREADS = n_threads
+        settings.NUMBA_NUM_THREADS = parallel.NUM_THREADS = n_threads
         # What `set_num_threads` compares its argument with, in Python and in compiled functions, is a copy.
         parallel.snt_check = check = parallel.gen_snt_check()
         extending.overload(check)(lambda n: check)
