@@ -36,7 +36,7 @@ def all_kernels() -> list[Kernel]:
     """Return all kernels that fits and predictions call."""
     import fastmlp.drivers.inference
     import fastmlp.drivers.region
-    import fastmlp.microkernels.function_table  # noqa: F401
+    import fastmlp.microkernels.function_table  # noqa: F401 (declares the kernels that write it)
     from fastmlp.simd.jit import KERNELS
 
     return KERNELS

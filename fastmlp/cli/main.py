@@ -5,11 +5,9 @@ Bad input of any kind ends with one sentence on standard error and exit status 2
 
 import argparse
 import os
-import platform
 import sys
 import time
 from contextlib import contextmanager
-from importlib.metadata import version
 
 from fastmlp import __version__
 from fastmlp.reference import HIDDEN_ACTIVATIONS
@@ -18,8 +16,6 @@ from fastmlp.training.optimizer_state import SOLVERS
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 MOST_EPOCHS = 10_000_000
-# As NumPy calls them.
-FEATURES_OF_INTEREST = {"SSE2", "AVX", "AVX2", "FMA3", "AVX512F", "AVX512BF16", "NEON", "SVE"}
 
 
 class BadInput(Exception):
@@ -313,42 +309,12 @@ def run_predict(arguments):
 
 def run_info(arguments):
     """Run ``fastmlp info``."""
-    import numpy as np
-    import scipy
-    import sklearn
+    from fastmlp.cli.info import facts
 
-    from fastmlp.network import threads
-    from fastmlp.simd import library, processor, tile_table
-
-    tile = tile_table.TILE
-    shapes = [f"{tile.rows} x {tile.columns(dtype)} in {np.dtype(dtype)}" for dtype in (np.float32, np.float64)]
-    threads.resolve_n_threads(None)  # starts the threading layer, which has no name before
-    limits = threads.describe()
-    lines = {
-        "fastmlp": __version__,
-        "Python": f"{platform.python_version()} on {platform.platform()}",
-        "Numba": f"{version('numba')}, llvmlite {version('llvmlite')}",
-        "NumPy": f"{np.__version__}, SciPy {scipy.__version__}, scikit-learn {sklearn.__version__}",
-        "processor": processor.name(),
-        "features in use": " ".join(sorted(processor.features() & FEATURES_OF_INTEREST)) or "none of note",
-        "tile": f"{tile.name}, {', '.join(shapes)}",
-        "threads": limits.pop("n_threads"),
-        "threading layer": limits.pop("threading_layer"),
-        "limits": ", ".join(f"{name} {'unset' if value is None else value}" for name, value in limits.items()),
-        "kernels": f"library {library.FOUND}" if library.LIBRARY else f"compiled when needed: {library.FOUND}",
-        "cache folder": _cache_folder(library.LIBRARY is not None),
-    }
+    lines = facts()
     width = max(map(len, lines))
     for name, value in lines.items():
         print(f"{name:<{width}}  {value}")
-
-
-def _cache_folder(has_library):
-    if has_library:
-        return "not needed"
-    from fastmlp.simd.cache import cache_directory  # which imports Numba
-
-    return cache_directory() or "none"
 
 
 def run_warmup(arguments):

@@ -13,7 +13,7 @@ from fastmlp.drivers.region import TRAIN
 from fastmlp.kernels.records import RUN, Run, Samples
 from fastmlp.kernels.shuffling import STATE_WORDS
 from fastmlp.network.rows import Rows
-from fastmlp.network.threads import Sharing, experience_of
+from fastmlp.network.sharing import Sharing, experience_of
 from fastmlp.process.interrupts import to_the_end
 from fastmlp.simd.jit import as_records
 

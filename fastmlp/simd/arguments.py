@@ -7,6 +7,7 @@ an address and the lengths for each array, and a number for each integer.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,19 +17,21 @@ import numpy as np
 from fastmlp.simd.numba_modules import numba, types
 
 
-class Argument:
+class Argument(ABC):
     """A kind of argument."""
 
-    n_words = 1
-    """Words that it takes in a frame."""
+    @property
+    def n_words(self) -> int:
+        """Words that it takes in a frame."""
+        return 1
 
+    @abstractmethod
     def numba_type(self, dtype: np.dtype) -> Any:
         """Return Numba's type, where the network's numbers are of `dtype`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def words(self, value: Any) -> list[int]:
         """Return a value as words of a frame."""
-        raise NotImplementedError
 
 
 class Integer(Argument):
@@ -50,6 +53,10 @@ class Truth(Argument):
         """Return Numba's type."""
         return types.boolean
 
+    def words(self, value: Any) -> list[int]:
+        """Return 0 or 1."""
+        return [int(value)]
+
 
 @dataclass(frozen=True)
 class Array(Argument):
@@ -67,7 +74,7 @@ class Array(Argument):
     ndim: int = 1
 
     @property
-    def n_words(self) -> int:  # type: ignore[override]
+    def n_words(self) -> int:
         """Words that it takes in a frame: its address and its shape."""
         return 1 + self.ndim
 
@@ -96,6 +103,10 @@ class Record(Argument):
         """Return Numba's type."""
         return numba.from_dtype(self.dtype)
 
+    def words(self, value: Any) -> list[int]:
+        """Refuse: a record is handed over by its address, from kernel to kernel."""
+        raise TypeError("Python hands over arrays of records, not one of them")
+
 
 @dataclass(frozen=True)
 class Together(Argument):
@@ -113,7 +124,7 @@ class Together(Argument):
     members: Sequence[Argument]
 
     @property
-    def n_words(self) -> int:  # type: ignore[override]
+    def n_words(self) -> int:
         """Words that all of them take in a frame."""
         return sum(member.n_words for member in self.members)
 

@@ -30,6 +30,7 @@ numba: Any = _OnDemand("numba", changes=True)
 types: Any = _OnDemand("numba.core.types")
 cgutils: Any = _OnDemand("numba.core.cgutils")
 config: Any = _OnDemand("numba.core.config", changes=True)
+errors: Any = _OnDemand("numba.core.errors")
 llvm: Any = _OnDemand("llvmlite.binding")
 
 

@@ -26,7 +26,7 @@ from fastmlp.simd.llvm_types import (
     vector_suffix,
     vector_with,
 )
-from fastmlp.simd.numba_modules import cgutils, types
+from fastmlp.simd.numba_modules import cgutils, errors, types
 from fastmlp.simd.target import IS_X86
 from fastmlp.simd.tile_table import ALIGNMENT, TILE
 
@@ -217,9 +217,7 @@ def from_bits(typingctx: Any, bits: Any) -> Any:
 def _shift(name: str, naive: Callable) -> Any:
     def shift(typingctx: Any, bits: Any, count: Any) -> Any:
         if not isinstance(count, types.IntegerLiteral):
-            from numba.core.errors import RequireLiteralValue
-
-            raise RequireLiteralValue("a shift's count must be a literal")
+            raise errors.RequireLiteralValue("a shift's count must be a literal")
         amount = count.literal_value
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.needs_jit
 PREAMBLE = """
     import json, os, signal, sys, threading, time, warnings
     import tests.helpers.refuse_numba
-    from fastmlp.network import threads
+    from fastmlp.network import sharing, threads
     from tests.helpers.recorded_calls import calls, most_threads_at_once, record, twins_used
     from tests.helpers.threaded import bits, fit_in_this_process, fit_quietly, model, samples
 
@@ -103,7 +103,7 @@ def test_an_interrupt_at_any_moment_leaves_no_thread_that_waits(results_of):
                     raise KeyboardInterrupt
 
     def is_interrupted(number):
-        threads.experience_of.cache_clear()
+        sharing.experience_of.cache_clear()
         interrupt = Interrupt(number)
         try:
             sys.setprofile(interrupt)

@@ -14,7 +14,7 @@ import fastmlp
 import fastmlp.network.network
 from fastmlp.drivers.inference import run_inference
 from fastmlp.network.network import Network
-from fastmlp.network.threads import experience_of
+from fastmlp.network.sharing import experience_of
 from fastmlp.simd.library import LIBRARY
 from fastmlp.simd.numba_modules import numba
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastmlp.network.threads import Experience, Sharing, experience_of
+from fastmlp.network.sharing import Experience, Sharing, experience_of
 
 
 def sharing_of(n_threads, expected, known=None):

@@ -20,7 +20,7 @@ import fastmlp.training.checkpoints
 from fastmlp import MLPClassifier
 from fastmlp.drivers.region import TRAIN
 from fastmlp.network.network import Network
-from fastmlp.network.threads import experience_of
+from fastmlp.network.sharing import experience_of
 from tests.helpers.callbacks import Callback
 from tests.helpers.estimators import fit_quietly
 from tests.helpers.interrupted import IRIS, SPECIES, assert_same_fit, interrupted_fit, make
